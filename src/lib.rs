@@ -1,0 +1,18 @@
+//! Hookwheel: a webhook delivery daemon in one binary.
+//!
+//! A product posts an event once; Hookwheel stores it durably, signs it, delivers it over HTTPS to every
+//! registered webhook that wants it, and retries on a timer wheel until it arrives or the schedule ends.
+//! `ARCHITECTURE.md` describes the floors, the invariants and the data's way.
+
+pub mod config;
+pub mod engine;
+pub mod journal;
+pub mod metrics;
+pub mod model;
+pub mod profile;
+pub mod receiver;
+pub mod render;
+pub mod sender;
+pub mod sign;
+pub mod store;
+pub mod wheel;

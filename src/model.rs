@@ -1,0 +1,27 @@
+//! The domain, pure: identities, time, webhooks, events, deliveries, attempts and the decisions made on them.
+//!
+//! Nothing here does I/O, reads the system's clock (except through [`Clock`]) or names another module of
+//! this crate. What crosses a module boundary is one of these types; text from outside becomes one of
+//! them at the edge and is trusted after it.
+
+mod address;
+mod attempt;
+mod delivery;
+mod endpoint;
+mod event;
+mod id;
+mod retry;
+mod secret;
+mod time;
+mod webhook;
+
+pub use address::{AddressPolicy, AddressRule};
+pub use attempt::{Attempt, FaultKind, Header, Outcome, Phases, Response, Trigger};
+pub use delivery::{DeliveryState, EndReason, Next, QueueEntry, after};
+pub use endpoint::{Endpoint, EndpointError, Host};
+pub use event::Event;
+pub use id::{AccountName, EventId, IdError, Position, WebhookId};
+pub use retry::{GonePolicy, Policy, RetryError, RetryPolicy, StatusRange, SuccessRule};
+pub use secret::Secret;
+pub use time::{Clock, SteadyMillis, TimeError, UnixMicros, UnixMillis, parse_duration};
+pub use webhook::Webhook;

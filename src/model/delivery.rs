@@ -1,0 +1,201 @@
+//! A delivery: one event for one webhook, and the pure decision on what follows an attempt.
+//!
+//! States and moves (each move is one journal record):
+//!
+//! ```text
+//! accepted ─► pending ──success──► delivered
+//!               │ ▲ └─schedule ended, 410──► failed
+//!       failure │ │ retry at              ┌► cancelled (webhook removed)
+//!               └─┘                       ├► dropped   (over the rate's backlog)
+//!             pending ────────────────────┴► expired   (older than retention)
+//! any ended state ──asked to send again──► pending
+//! ```
+
+use serde::{Deserialize, Serialize};
+
+use super::{GonePolicy, Outcome, Policy, Position, SteadyMillis, Trigger, UnixMillis};
+
+/// One pending delivery as the queue keeps it. Key: webhook, due, event; value: the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct QueueEntry {
+    /// When it is to be sent.
+    pub due: SteadyMillis,
+    /// Which event.
+    pub event: Position,
+    /// Attempts made in the delivery's whole life.
+    pub attempts: u32,
+    /// Attempts made in the current run of the schedule; sending again by hand starts a new run.
+    pub run_attempts: u32,
+    /// Whether the next attempt was asked for by hand.
+    pub manual: bool,
+}
+
+impl QueueEntry {
+    /// Why the next attempt will be made.
+    #[must_use]
+    pub const fn trigger(&self) -> Trigger {
+        if self.manual {
+            Trigger::Manual
+        } else {
+            Trigger::Schedule
+        }
+    }
+}
+
+/// What follows an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Next {
+    /// It arrived.
+    Delivered,
+    /// Try again then.
+    RetryAt(SteadyMillis),
+    /// It will not be tried again by itself.
+    Failed(EndReason),
+}
+
+/// Why a delivery ended without arriving.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum EndReason {
+    /// Every attempt of the schedule failed.
+    Exhausted,
+    /// The receiver answered 410 and the profile takes it at its word.
+    Gone,
+    /// The webhook was removed.
+    WebhookRemoved,
+    /// Older than retention allows.
+    Expired,
+    /// Over the backlog that the webhook's rate allows.
+    OverRate,
+}
+
+impl EndReason {
+    /// The stable name, as API, logs and metrics use it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Exhausted => "exhausted",
+            Self::Gone => "gone",
+            Self::WebhookRemoved => "webhook_removed",
+            Self::Expired => "expired",
+            Self::OverRate => "over_rate",
+        }
+    }
+}
+
+/// Where a delivery stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeliveryState {
+    /// Waits until `due`, or is being sent.
+    Pending {
+        /// When its next attempt is to be made.
+        due: SteadyMillis,
+    },
+    /// Arrived.
+    Delivered {
+        /// When that was recorded.
+        at: UnixMillis,
+    },
+    /// Ended without arriving.
+    Ended {
+        /// Why.
+        reason: EndReason,
+        /// When that was recorded.
+        at: UnixMillis,
+    },
+}
+
+/// Decides what follows an attempt that ended with `outcome` at `now`, when `run_attempts` attempts
+/// (this one included) have been made in the current run. `salt` spreads jitter.
+#[must_use]
+pub fn after(
+    outcome: &Outcome,
+    run_attempts: u32,
+    policy: &Policy,
+    now: SteadyMillis,
+    salt: u64,
+) -> Next {
+    match outcome {
+        Outcome::Status(code) if policy.success.accepts(*code) => return Next::Delivered,
+        Outcome::Status(410) if policy.on_gone == GonePolicy::Disable => {
+            return Next::Failed(EndReason::Gone);
+        }
+        Outcome::Status(_) | Outcome::Fault { .. } => {}
+    }
+    match policy.retry.delay_after(run_attempts, salt) {
+        Some(delay) => Next::RetryAt(now.plus(delay)),
+        None => Next::Failed(EndReason::Exhausted),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{FaultKind, RetryPolicy, StatusRange, SuccessRule};
+
+    fn policy() -> Policy {
+        Policy {
+            retry: RetryPolicy::new(vec![5_000, 25_000], 0).unwrap(),
+            success: SuccessRule(vec![StatusRange { from: 200, to: 299 }]),
+            on_gone: GonePolicy::Retry,
+        }
+    }
+
+    #[test]
+    fn follows_the_schedule_and_then_fails() {
+        let (policy, now) = (policy(), SteadyMillis(1_000));
+        let failure = Outcome::Status(503);
+        assert_eq!(
+            after(&failure, 1, &policy, now, 7),
+            Next::RetryAt(SteadyMillis(6_000))
+        );
+        assert_eq!(
+            after(&failure, 2, &policy, now, 7),
+            Next::RetryAt(SteadyMillis(26_000))
+        );
+        assert_eq!(
+            after(&failure, 3, &policy, now, 7),
+            Next::Failed(EndReason::Exhausted)
+        );
+        let fault = Outcome::Fault {
+            kind: FaultKind::Timeout,
+            detail: String::new(),
+        };
+        assert_eq!(
+            after(&fault, 1, &policy, now, 7),
+            Next::RetryAt(SteadyMillis(6_000))
+        );
+    }
+
+    #[test]
+    fn only_the_named_codes_are_success() {
+        let mut policy = policy();
+        assert_eq!(
+            after(&Outcome::Status(204), 1, &policy, SteadyMillis(0), 0),
+            Next::Delivered
+        );
+        policy.success = SuccessRule(vec![StatusRange { from: 200, to: 200 }]);
+        assert!(matches!(
+            after(&Outcome::Status(204), 1, &policy, SteadyMillis(0), 0),
+            Next::RetryAt(_)
+        ));
+        assert!(matches!(
+            after(&Outcome::Status(302), 1, &policy, SteadyMillis(0), 0),
+            Next::RetryAt(_)
+        ));
+    }
+
+    #[test]
+    fn gone_ends_it_only_where_the_profile_says_so() {
+        let mut policy = policy();
+        let gone = Outcome::Status(410);
+        assert!(matches!(
+            after(&gone, 1, &policy, SteadyMillis(0), 0),
+            Next::RetryAt(_)
+        ));
+        policy.on_gone = GonePolicy::Disable;
+        assert_eq!(
+            after(&gone, 1, &policy, SteadyMillis(0), 0),
+            Next::Failed(EndReason::Gone)
+        );
+    }
+}

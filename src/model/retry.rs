@@ -1,0 +1,206 @@
+//! What counts as success, and when to try again.
+
+use serde::{Deserialize, Serialize};
+
+/// No schedule has more retries than this: a longer list is a mistake, and the log keeps each attempt.
+const RETRIES_MAX: usize = 100;
+/// No delay is longer than 30 days; retention would end the delivery before.
+const DELAY_MAX_MS: u64 = 30 * 24 * 3600 * 1000;
+
+/// A retry schedule that cannot be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RetryError {
+    /// Too many retries.
+    #[error("at most {RETRIES_MAX} retries can be scheduled, not {0}")]
+    TooMany(usize),
+    /// A delay over the bound.
+    #[error("a retry delay is at most 30 days")]
+    TooLong,
+    /// A multiplier that is not a number from 1 to 100.
+    #[error("the multiplier of a retry schedule is a number from 1 to 100")]
+    Multiplier,
+    /// Jitter over 100 %.
+    #[error("jitter is 0 % to 100 %")]
+    Jitter,
+}
+
+/// When to try again: one delay for each retry, counted from the end of the failed attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetryPolicy {
+    delays_ms: Vec<u64>,
+    jitter_percent: u8,
+}
+
+impl RetryPolicy {
+    /// A schedule from its delays (milliseconds), with jitter added upward only, as a part of the delay.
+    ///
+    /// # Errors
+    /// Where the list is over 100 long, a delay over 30 days, or jitter over 100 %.
+    pub fn new(delays_ms: Vec<u64>, jitter_percent: u8) -> Result<Self, RetryError> {
+        if delays_ms.len() > RETRIES_MAX {
+            return Err(RetryError::TooMany(delays_ms.len()));
+        }
+        if delays_ms.iter().any(|delay| *delay > DELAY_MAX_MS) {
+            return Err(RetryError::TooLong);
+        }
+        if jitter_percent > 100 {
+            return Err(RetryError::Jitter);
+        }
+        Ok(Self {
+            delays_ms,
+            jitter_percent,
+        })
+    }
+
+    /// A schedule of `max_retries` delays that starts at `initial_ms` and grows by `multiplier`,
+    /// no delay over `max_delay_ms`.
+    ///
+    /// # Errors
+    /// As [`RetryPolicy::new`], and for a multiplier outside 1 to 100.
+    pub fn exponential(
+        max_retries: usize,
+        initial_ms: u64,
+        multiplier: f64,
+        max_delay_ms: u64,
+        jitter_percent: u8,
+    ) -> Result<Self, RetryError> {
+        if !(1.0..=100.0).contains(&multiplier) {
+            return Err(RetryError::Multiplier);
+        }
+        if max_retries > RETRIES_MAX {
+            return Err(RetryError::TooMany(max_retries));
+        }
+        let cap = max_delay_ms.min(DELAY_MAX_MS);
+        let mut delays_ms = Vec::with_capacity(max_retries);
+        let mut delay = initial_ms as f64;
+        for _ in 0..max_retries {
+            delays_ms.push(round_ms(delay).min(cap));
+            delay *= multiplier;
+        }
+        Self::new(delays_ms, jitter_percent)
+    }
+
+    /// The delays in milliseconds, without jitter.
+    #[must_use]
+    pub fn delays_ms(&self) -> &[u64] {
+        &self.delays_ms
+    }
+
+    /// How much may be added to a delay, percent of it.
+    #[must_use]
+    pub const fn jitter_percent(&self) -> u8 {
+        self.jitter_percent
+    }
+
+    /// Attempts in all, the first included.
+    #[must_use]
+    pub fn attempts_max(&self) -> usize {
+        self.delays_ms.len() + 1
+    }
+
+    /// The delay after the `made`-th attempt of a run (from 1), jitter included; `None` when the
+    /// schedule has ended. `salt` spreads the jitter: the same salt gives the same delay.
+    #[must_use]
+    pub fn delay_after(&self, made: u32, salt: u64) -> Option<u64> {
+        let index = usize::try_from(made).ok()?.checked_sub(1)?;
+        let delay = *self.delays_ms.get(index)?;
+        let share = u128::from(mix(salt ^ u64::from(made)));
+        let span = u128::from(delay) * u128::from(self.jitter_percent) / 100;
+        let extra = u64::try_from((span * share) >> 64).unwrap_or(0);
+        Some(delay.saturating_add(extra))
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "`as` saturates, and a delay is never negative"
+)]
+fn round_ms(delay: f64) -> u64 {
+    delay.round() as u64
+}
+
+/// The finaliser of SplitMix64: spreads every bit of the input over the output.
+const fn mix(mut z: u64) -> u64 {
+    z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// A range of status codes, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusRange {
+    /// The first code.
+    pub from: u16,
+    /// The last code.
+    pub to: u16,
+}
+
+/// Which status codes mean that the delivery arrived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SuccessRule(pub Vec<StatusRange>);
+
+impl SuccessRule {
+    /// Whether `status` means success.
+    #[must_use]
+    pub fn accepts(&self, status: u16) -> bool {
+        self.0
+            .iter()
+            .any(|range| (range.from..=range.to).contains(&status))
+    }
+}
+
+/// What 410 Gone means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GonePolicy {
+    /// The receiver wants no more: the delivery has failed for good.
+    Disable,
+    /// A failure like any other.
+    Retry,
+}
+
+/// All that decides what follows an attempt: the profile's rules with the webhook's own in their place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// When to try again.
+    pub retry: RetryPolicy,
+    /// What counts as success.
+    pub success: SuccessRule,
+    /// What 410 means.
+    pub on_gone: GonePolicy,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exponential_schedule_expands_to_its_delays() {
+        let policy = RetryPolicy::exponential(3, 1000, 2.0, u64::MAX, 0).unwrap();
+        assert_eq!(policy.delays_ms(), [1000, 2000, 4000]);
+        let capped = RetryPolicy::exponential(4, 1000, 10.0, 50_000, 0).unwrap();
+        assert_eq!(capped.delays_ms(), [1000, 10_000, 50_000, 50_000]);
+        assert_eq!(
+            RetryPolicy::exponential(1, 1, f64::NAN, 1, 0),
+            Err(RetryError::Multiplier)
+        );
+        assert_eq!(
+            RetryPolicy::new(vec![0; 101], 0),
+            Err(RetryError::TooMany(101))
+        );
+    }
+
+    #[test]
+    fn jitter_only_adds_and_stays_inside_its_share() {
+        let policy = RetryPolicy::new(vec![10_000], 20).unwrap();
+        let delays: Vec<u64> = (0..1000)
+            .map(|salt| policy.delay_after(1, salt).unwrap())
+            .collect();
+        assert!(delays.iter().all(|delay| (10_000..12_000).contains(delay)));
+        let (low, high) = (delays.iter().min().unwrap(), delays.iter().max().unwrap());
+        assert!(high - low > 1_500, "jitter spreads only over {low}..{high}");
+        assert_eq!(policy.delay_after(2, 0), None);
+        assert_eq!(policy.delay_after(0, 0), None);
+    }
+}

@@ -1,0 +1,40 @@
+//! A webhook: a registered destination and what its owner wants to be sent.
+
+use serde::{Deserialize, Serialize};
+
+use super::{AccountName, Endpoint, Header, RetryPolicy, Secret, UnixMillis, WebhookId};
+
+/// A registered destination.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Webhook {
+    /// Its identity.
+    pub id: WebhookId,
+    /// The tenant it belongs to.
+    pub account: AccountName,
+    /// Grows by one with each change; a change names the version it was made from.
+    pub version: u64,
+    /// Where to send.
+    pub url: Endpoint,
+    /// Event patterns: a type, or a prefix ending in `*` (`pipeline.*`). Empty: every type.
+    pub events: Vec<String>,
+    /// Only events of this scope; `None`: of every scope.
+    pub scope: Option<String>,
+    /// A short name for people.
+    pub name: Option<String>,
+    /// A longer text for people.
+    pub description: Option<String>,
+    /// The signing secret.
+    pub secret: Option<Secret>,
+    /// Headers sent with each request, besides the profile's own. Values may be credentials.
+    pub headers: Vec<Header>,
+    /// Instead of the profile's timeout, milliseconds.
+    pub timeout_ms: Option<u32>,
+    /// Instead of the profile's retry schedule.
+    pub retry: Option<RetryPolicy>,
+    /// Whether deliveries go out; while not, they are held.
+    pub active: bool,
+    /// When it was registered.
+    pub created_at: UnixMillis,
+    /// When it was last changed.
+    pub updated_at: UnixMillis,
+}
