@@ -1,5 +1,7 @@
 //! (to be written)
 
+pub mod schedule;
+
 use std::time::Duration;
 
 /// What the engine needs to know.

@@ -1,0 +1,488 @@
+//! The scheduler's core: which delivery is sent when, for all webhooks. Pure: no I/O, no clock, no threads, no
+//! randomness; the same calls give the same effects, so a simulation can hold it to its promises.
+//!
+//! The shell tells it what happened ([`Core::arrived`], [`Core::finished`], [`Core::paged`], …) and what time it
+//! is ([`Core::advance`]), and then carries out what [`Core::next_effect`] asks for until that is `None`.
+//!
+//! What holds, whatever the order of messages, as long as the shell keeps the rules below:
+//! - A delivery is in flight at most once, never before it is due, never while its lane's gate is shut, and
+//!   only if its queue key was on disk when the attempt before it had been reported.
+//! - What is in flight stays within the global bound and each lane's own; windows within theirs.
+//! - Inside a lane the earliest due goes first; a bounded number of newer ones may pass while a page is read.
+//! - Lanes with something to send take turns, one send at a time. Lanes that fail or hang have a bounded share
+//!   of the global bound together ([`Standing`]).
+//! - Nothing is lost: what is not known here is on disk, and the lane's timer stands at its due time or before.
+//!
+//! The shell's rules: what is told was committed before; [`Core::finished`] comes once for each send, after its
+//! outcome is committed; each page read is answered once, by a read made after it was asked for; a commit is
+//! hinted at most once, and a hint that could not be sent is made up for by [`Core::woken`], at any later time.
+
+mod lane;
+mod turns;
+
+use std::collections::HashMap;
+
+use crate::model::{Position, QueueEntry, SteadyMillis, WebhookId};
+use crate::wheel::Wheel;
+use crate::wheel::links::{Links, List};
+use lane::{Gate, Lane, Waiting};
+pub use turns::Standing;
+use turns::{Ring, Shares, Turns};
+
+/// The longest pause of one lane: a receiver's `Retry-After` does not hold deliveries back for longer.
+pub const PAUSE_MAX_MS: u64 = 3_600_000;
+
+/// The bounds of the scheduler. A zero counts as one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Attempts in flight at once, over all lanes.
+    pub in_flight_max: usize,
+    /// Attempts in flight at once in one lane, when its receiver does well.
+    pub lane_in_flight_max: usize,
+    /// Waiting deliveries in one lane's window.
+    pub window_max: usize,
+    /// A window with fewer is low: the lane reads its next page.
+    pub page_low: usize,
+    /// Page reads open at once, over all lanes; bounds what answers may hold in memory.
+    pub pages_max: usize,
+    /// Payloads kept in windows, over all lanes; beyond it deliveries wait without and are read back.
+    pub payloads_max: usize,
+}
+
+/// Something to be carried out by the shell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect<B> {
+    /// Make an attempt, and report its end by [`Core::finished`].
+    Send {
+        /// The lane.
+        webhook: WebhookId,
+        /// The delivery, as its queue key says.
+        entry: QueueEntry,
+        /// What came with the hint; `None` when it came from a page, or there was no room for it.
+        payload: Option<B>,
+    },
+    /// Read the lane's queue from due time `from` to `until`, both included, at most `limit` entries; answer by
+    /// [`Core::paged`] or [`Core::page_failed`].
+    ReadPage {
+        /// The lane.
+        webhook: WebhookId,
+        /// Names the read in its answer.
+        ticket: u64,
+        /// Nothing due earlier is wanted. To read from the lane's first key instead is correct, but slower.
+        from: SteadyMillis,
+        /// Nothing due later is wanted. It is a little ahead of now.
+        until: SteadyMillis,
+        /// The most entries to return.
+        limit: usize,
+    },
+}
+
+/// The answer to a page read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// The entries found, in order of due time and event.
+    pub entries: Vec<QueueEntry>,
+    /// The due time of the first key behind the last entry returned, also if it is after `until`.
+    pub next_due: Option<SteadyMillis>,
+}
+
+/// How an attempt ended, as far as the schedule is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The due time that the delivery now has in the queue; `None`: it is not in the queue any more.
+    pub retry_at: Option<SteadyMillis>,
+    /// What it says about the receiver.
+    pub verdict: Verdict,
+}
+
+/// What an attempt says about its receiver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It takes deliveries: more may be in flight.
+    Success,
+    /// It failed or did not answer: fewer may be in flight.
+    Failure,
+    /// Nothing: the attempt was cut off by us, or not made.
+    Neutral,
+}
+
+/// What one lane holds, for statistics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LaneFigures {
+    /// Deliveries in its window.
+    pub windowed: usize,
+    /// Attempts in flight.
+    pub in_flight: usize,
+    /// Attempts that may be in flight.
+    pub concurrency: usize,
+    /// How its receiver did lately.
+    pub standing: Standing,
+}
+
+/// What of a lane is counted in the core's totals.
+#[derive(Clone, Copy, Debug)]
+struct Booked {
+    standing: Standing,
+    in_flight: usize,
+    windowed: usize,
+    payloads: usize,
+}
+
+#[derive(Debug)]
+struct Place<B> {
+    webhook: WebhookId,
+    lane: Lane<B>,
+    booked: Booked,
+    ring: Option<Ring>,
+    wants_page: bool,
+    /// Never later than the lane needs it; it may be earlier, and then does nothing.
+    timer: Option<SteadyMillis>,
+}
+
+/// The scheduler's core; `B` is the payload of a hint. See the module's description.
+#[derive(Debug)]
+pub struct Core<B> {
+    limits: Limits,
+    now: SteadyMillis,
+    stopped: bool,
+    index: HashMap<WebhookId, u32>,
+    places: Vec<Option<Place<B>>>,
+    free: Vec<u32>,
+    wheel: Wheel<u32>,
+    fired: Vec<u32>,
+    turns: Turns,
+    shares: Shares,
+    page_links: Links,
+    page_turns: List,
+    pages_open: usize,
+    tickets: u64,
+    windowed: usize,
+    payloads: usize,
+}
+
+impl<B> Core<B> {
+    /// A core without lanes, at `now`.
+    #[must_use]
+    pub fn new(limits: Limits, now: SteadyMillis) -> Self {
+        Self {
+            limits,
+            now,
+            stopped: false,
+            index: HashMap::new(),
+            places: Vec::new(),
+            free: Vec::new(),
+            wheel: Wheel::new(now),
+            fired: Vec::new(),
+            turns: Turns::new(),
+            shares: Shares::new(limits.in_flight_max),
+            page_links: Links::default(),
+            page_turns: List::EMPTY,
+            pages_open: 0,
+            tickets: 0,
+            windowed: 0,
+            payloads: 0,
+        }
+    }
+
+    /// Opens the lane of a webhook: at start-up with the due time of its first queue key, at registration with
+    /// `None`. A lane that is there already takes both as news.
+    pub fn open_lane(&mut self, webhook: WebhookId, active: bool, next_due: Option<SteadyMillis>) {
+        if self.index.contains_key(&webhook) {
+            self.change(webhook, |lane, _, _| {
+                lane.turn_gate(if active { Gate::Open } else { Gate::Shut });
+                if let Some(due) = next_due {
+                    lane.note(due);
+                }
+            });
+            return;
+        }
+        let at = self.free.pop().unwrap_or_else(|| {
+            self.places.push(None);
+            u32::try_from(self.places.len() - 1).expect("four thousand million lanes do not fit")
+        });
+        self.page_links.reach(at);
+        if let Some(place) = self.places.get_mut(at as usize) {
+            *place = Some(Place {
+                webhook,
+                lane: Lane::new(active, next_due, &self.limits),
+                booked: Booked {
+                    standing: Standing::Fresh,
+                    in_flight: 0,
+                    windowed: 0,
+                    payloads: 0,
+                },
+                ring: None,
+                wants_page: false,
+                timer: None,
+            });
+        }
+        self.index.insert(webhook, at);
+        self.settle(at);
+    }
+
+    /// The webhook was made active, or inactive: then nothing more is sent, and what waits is held on disk until
+    /// it is active again. Attempts in flight go on.
+    pub fn set_gate(&mut self, webhook: WebhookId, active: bool) {
+        self.change(webhook, |lane, _, _| {
+            if lane.gate() != Gate::Closed {
+                lane.turn_gate(if active { Gate::Open } else { Gate::Shut });
+            }
+        });
+    }
+
+    /// The webhook was removed: nothing more is sent, and the lane is forgotten when its last attempt and
+    /// page read have ended.
+    pub fn close_lane(&mut self, webhook: WebhookId) {
+        self.change(webhook, |lane, _, _| lane.turn_gate(Gate::Closed));
+    }
+
+    /// Sends nothing to the webhook before `until` (its receiver said `Retry-After`, or its rate is used up), at
+    /// most [`PAUSE_MAX_MS`] from now. An earlier `until` than before shortens the pause.
+    pub fn pause(&mut self, webhook: WebhookId, until: SteadyMillis) {
+        self.change(webhook, |lane, now, _| {
+            lane.pause(until.min(now.plus(PAUSE_MAX_MS)));
+        });
+    }
+
+    /// A hint: this delivery was just committed, with the given queue key. It goes straight into the window if
+    /// there is room; otherwise only its due time is kept, and a page brings it later.
+    pub fn arrived(&mut self, webhook: WebhookId, entry: QueueEntry, payload: B) {
+        let payload = (self.payloads < self.limits.payloads_max.max(1)).then_some(payload);
+        self.change(webhook, |lane, now, limits| {
+            lane.arrive(Waiting { entry, payload }, now, limits);
+        });
+    }
+
+    /// A hint was lost, or the queue changed in a way not told here: the lane looks at it from its first key.
+    pub fn woken(&mut self, webhook: WebhookId) {
+        self.change(webhook, |lane, _, _| lane.note(SteadyMillis(0)));
+    }
+
+    /// The answer to [`Effect::ReadPage`].
+    pub fn paged(&mut self, webhook: WebhookId, ticket: u64, page: Page) {
+        let answered = self.change(webhook, |lane, _, limits| {
+            lane.take_page(ticket, page, limits)
+        });
+        self.pages_open -= usize::from(answered.unwrap_or(false));
+    }
+
+    /// The page could not be read; it is asked for again later, with growing waits.
+    pub fn page_failed(&mut self, webhook: WebhookId, ticket: u64) {
+        let answered = self.change(webhook, |lane, now, _| lane.fail_page(ticket, now));
+        self.pages_open -= usize::from(answered.unwrap_or(false));
+    }
+
+    /// An attempt ended and that is committed. An attempt that was not made is reported too: with the due time
+    /// at which it is to be tried again, and [`Verdict::Neutral`].
+    pub fn finished(&mut self, webhook: WebhookId, event: Position, report: Report) {
+        self.change(webhook, |lane, _, limits| {
+            lane.finish(event, report, limits);
+        });
+    }
+
+    /// Takes a delivery out of the scheduler's hands, pending or not: it is not sent until [`Core::release`].
+    /// `false` if it is in flight or reserved already, if its lane has too many reservations, or has no lane.
+    pub fn reserve(&mut self, webhook: WebhookId, event: Position) -> bool {
+        self.change(webhook, |lane, _, _| {
+            lane.gate() != Gate::Closed && lane.reserve(event)
+        })
+        .unwrap_or(false)
+    }
+
+    /// Ends a reservation, after whatever was committed meanwhile: with the delivery's queue key as it is now, or
+    /// `None` where that is not known or there is none; a page read then tells.
+    pub fn release(&mut self, webhook: WebhookId, event: Position, entry: Option<QueueEntry>) {
+        self.change(webhook, |lane, now, limits| {
+            lane.release(event, entry, now, limits);
+        });
+    }
+
+    /// Moves time on; an earlier time than before changes nothing. Call it before telling what happened, so that
+    /// what is due now is known to be.
+    pub fn advance(&mut self, now: SteadyMillis) {
+        if now <= self.now {
+            return;
+        }
+        self.now = now;
+        let mut fired = std::mem::take(&mut self.fired);
+        self.wheel.expire(now, &mut fired);
+        for at in fired.drain(..) {
+            if let Some(Some(place)) = self.places.get_mut(at as usize) {
+                place.timer = None;
+                self.settle(at);
+            }
+        }
+        self.fired = fired;
+    }
+
+    /// The next thing to be carried out; `None` when there is nothing until more is told or time moves on.
+    pub fn next_effect(&mut self) -> Option<Effect<B>> {
+        if self.stopped {
+            return None;
+        }
+        self.next_page().or_else(|| self.next_send())
+    }
+
+    fn next_page(&mut self) -> Option<Effect<B>> {
+        if self.pages_open >= self.limits.pages_max.max(1) {
+            return None;
+        }
+        let at = self.page_links.pop_front(&mut self.page_turns)?;
+        self.tickets += 1;
+        let (ticket, now) = (self.tickets, self.now);
+        let place = self.places.get_mut(at as usize)?.as_mut()?;
+        place.wants_page = false;
+        let (webhook, read) = (
+            place.webhook,
+            place.lane.open_page(ticket, now, &self.limits),
+        );
+        self.pages_open += 1;
+        self.settle(at);
+        Some(Effect::ReadPage {
+            webhook,
+            ticket,
+            from: read.from,
+            until: read.until,
+            limit: read.limit,
+        })
+    }
+
+    fn next_send(&mut self) -> Option<Effect<B>> {
+        let at = self.turns.take(&self.shares)?;
+        let place = self.places.get_mut(at as usize)?.as_mut()?;
+        place.ring = None;
+        let (webhook, granted) = (place.webhook, place.lane.grant(self.now));
+        self.settle(at);
+        let Waiting { entry, payload } = granted?;
+        Some(Effect::Send {
+            webhook,
+            entry,
+            payload,
+        })
+    }
+
+    /// When to call [`Core::advance`] though nothing happens; never too late, sometimes early.
+    #[must_use]
+    pub fn next_wake(&self) -> Option<SteadyMillis> {
+        if self.stopped {
+            None
+        } else {
+            self.wheel.next_due()
+        }
+    }
+
+    /// From now on nothing is sent and no page is read. What is in flight may still be reported.
+    pub const fn stop(&mut self) {
+        self.stopped = true;
+    }
+
+    /// Attempts in flight.
+    #[must_use]
+    pub const fn in_flight(&self) -> usize {
+        self.shares.total()
+    }
+
+    /// Lanes, those included that were closed and have not ended.
+    #[must_use]
+    pub fn lanes(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Deliveries in windows.
+    #[must_use]
+    pub const fn windowed(&self) -> usize {
+        self.windowed
+    }
+
+    /// What a webhook's lane holds; `None` if it has no lane.
+    #[must_use]
+    pub fn lane(&self, webhook: WebhookId) -> Option<LaneFigures> {
+        let at = *self.index.get(&webhook)?;
+        let place = self.places.get(at as usize)?.as_ref()?;
+        Some(LaneFigures {
+            windowed: place.lane.windowed(),
+            in_flight: place.lane.in_flight(),
+            concurrency: place.lane.concurrency(),
+            standing: place.lane.standing(self.now),
+        })
+    }
+
+    /// Changes a lane and then brings everything that depends on it into line; `None` if there is no such lane.
+    fn change<T>(
+        &mut self,
+        webhook: WebhookId,
+        change: impl FnOnce(&mut Lane<B>, SteadyMillis, &Limits) -> T,
+    ) -> Option<T> {
+        let at = *self.index.get(&webhook)?;
+        let place = self.places.get_mut(at as usize)?.as_mut()?;
+        let result = change(&mut place.lane, self.now, &self.limits);
+        self.settle(at);
+        Some(result)
+    }
+
+    /// Brings totals, rings and timer into line with a lane that has changed, and forgets it when it is over.
+    fn settle(&mut self, at: u32) {
+        let Some(Some(place)) = self.places.get_mut(at as usize) else {
+            return;
+        };
+        let (lane, now, limits) = (&place.lane, self.now, &self.limits);
+
+        let was = place.booked;
+        let booked = Booked {
+            standing: lane.standing(now),
+            in_flight: lane.in_flight(),
+            windowed: lane.windowed(),
+            payloads: lane.payloads(),
+        };
+        self.shares.subtract(was.standing, was.in_flight);
+        self.shares.add(booked.standing, booked.in_flight);
+        self.windowed = self.windowed - was.windowed + booked.windowed;
+        self.payloads = self.payloads - was.payloads + booked.payloads;
+        place.booked = booked;
+
+        let ring = lane
+            .sendable(now)
+            .then(|| Ring::of(booked.standing, booked.in_flight));
+        if ring != place.ring {
+            if let Some(ring) = place.ring {
+                self.turns.leave(ring, at);
+            }
+            if let Some(ring) = ring {
+                self.turns.join(ring, at);
+            }
+            place.ring = ring;
+        }
+
+        let wants_page = lane.wants_page(now, limits);
+        if wants_page != place.wants_page {
+            if wants_page {
+                self.page_links.push_back(&mut self.page_turns, at);
+            } else {
+                self.page_links.remove(&mut self.page_turns, at);
+            }
+            place.wants_page = wants_page;
+        }
+
+        // A timer that is too early is left to fire for nothing: that is rare, and moving it for each send is not.
+        if let Some(wake) = lane.wake_at(now, limits)
+            && place.timer.is_none_or(|timer| wake < timer)
+        {
+            self.wheel.set(at, wake);
+            place.timer = Some(wake);
+        }
+
+        if lane.is_over() {
+            self.wheel.cancel(&at);
+            self.index.remove(&place.webhook);
+            self.free.push(at);
+            if let Some(place) = self.places.get_mut(at as usize) {
+                *place = None;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod sim;
+#[cfg(test)]
+mod tests;
