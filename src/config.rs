@@ -1,1 +1,205 @@
-//! (to be written)
+//! The config: one TOML file, and overrides from the environment, become the `Options` of every module.
+//!
+//! All or nothing: either every value is checked and typed, or there is a list of *all* faults, each
+//! with file, line, column, the line as written and the fix. Reading a config changes nothing, so a
+//! running daemon can read a new one and keep the old. What is a secret is never printed.
+//!
+//! `config.example.toml` shows every key with its default. Relative paths are taken from the config
+//! file's directory. `HOOKWHEEL_SERVER__LISTEN` stands for `listen` in `[server]`, two underscores
+//! between the levels; so every key of `[server]`, `[storage]`, `[delivery]`, `[egress]` and `[log]` can
+//! be set, as TOML or as plain text. An override of a key that there is not is an error.
+
+mod accounts;
+mod environment;
+mod files;
+mod profiles;
+mod reader;
+mod report;
+mod sections;
+mod tree;
+mod values;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+use crate::model::Account;
+use crate::{engine, sender, store, telemetry};
+
+pub use profiles::RawProfile;
+pub use report::{ConfigError, ConfigErrors, Place};
+
+use reader::{Context, Reader};
+use report::Faults;
+use tree::Origin;
+
+/// Ten thousand accounts fit; more is some other file.
+const CONFIG_BYTES_MAX: u64 = 4 << 20;
+
+/// A checked config.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The HTTP server.
+    pub server: ServerOptions,
+    /// The store.
+    pub storage: store::Options,
+    /// The engine.
+    pub delivery: engine::Options,
+    /// The sender.
+    pub sender: sender::Options,
+    /// The tenants, at least one, in the order of the file. Names are unique, and so are hashes of keys.
+    pub accounts: Vec<Account>,
+    /// The profiles that the config defines, by name; no name is that of a built-in one.
+    pub profiles: BTreeMap<String, RawProfile>,
+    /// The log.
+    pub log: telemetry::Options,
+}
+
+/// What the HTTP server needs to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerOptions {
+    /// Where to listen. Port 0: any free one.
+    pub listen: SocketAddr,
+    /// Bytes of a request's body, at most; more is answered with 413.
+    pub body_bytes_max: usize,
+    /// Connections that are open at once; the next ones wait to be accepted.
+    pub connections_max: usize,
+    /// How long a client may take for a request's header.
+    pub header_timeout: Duration,
+    /// How long a client may take for a request's body.
+    pub body_timeout: Duration,
+}
+
+impl Config {
+    /// Reads and checks the config file at `path`, with the overrides of this process's environment.
+    ///
+    /// # Errors
+    /// [`ConfigErrors::Unreadable`] says what to do about the file; [`ConfigErrors::Invalid`] lists
+    /// every fault in it.
+    pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
+        let bytes = files::read_bounded(path, CONFIG_BYTES_MAX).map_err(|cause| {
+            ConfigErrors::Unreadable {
+                path: path.to_owned(),
+                fix: files::remedy(&cause),
+                cause,
+            }
+        })?;
+        let name = path.display().to_string();
+        let text = match std::str::from_utf8(&bytes) {
+            Ok(text) => text,
+            Err(error) => return Err(not_utf8(&name, &bytes, error.valid_up_to())),
+        };
+        let base = path.parent().unwrap_or(Path::new(""));
+        let environment = std::env::vars_os().filter_map(|(name, value)| {
+            let name = name.into_string().ok()?;
+            Some((name, value.to_string_lossy().into_owned()))
+        });
+        Self::parse(text, &name, base, environment)
+    }
+
+    /// Checks a config's text. `file` is its name in messages, `base` the directory from which
+    /// relative paths are taken, `environment` the variables that may override values.
+    ///
+    /// # Errors
+    /// [`ConfigErrors::Invalid`], with every fault.
+    pub fn parse(
+        text: &str,
+        file: &str,
+        base: &Path,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigErrors> {
+        Self::read(text, file, base, environment).map(|(config, _)| config)
+    }
+
+    /// Every key that a config can have outside of profiles: its path, `[]` for a place in a list, such
+    /// as `server.listen` and `accounts[].keys[].hash`.
+    #[must_use]
+    pub fn known_keys() -> BTreeSet<String> {
+        // A key is known because it is read; this text makes the reader read them all.
+        let text = format!(
+            "[[accounts]]\nname = \"a\"\n[[accounts.keys]]\nname = \"k\"\nscopes = [\"read\"]\nhash = \"sha256:{}\"",
+            "0".repeat(64)
+        );
+        let (_, known) = Self::read(&text, "", Path::new(""), [])
+            .expect("the least config is right; the tests read it");
+        known
+    }
+
+    fn read(
+        text: &str,
+        file: &str,
+        base: &Path,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<(Self, BTreeSet<String>), ConfigErrors> {
+        let mut faults = Faults::new(file, text);
+        let (document, errors) = DeTable::parse_recoverable(text);
+        // What was recovered from a broken text is a guess: faults found in it would mislead.
+        if !errors.is_empty() {
+            report_syntax(text, &errors, &mut faults);
+            return Err(faults.into_errors());
+        }
+        let mut document = document.into_inner();
+        let (profiles, names) = profiles::take(&mut document, &mut faults);
+        let mut context = Context {
+            faults,
+            overrides: environment::overrides(environment),
+            known: BTreeSet::new(),
+        };
+        let mut root = Reader::root(&mut context, tree::entries(&document));
+        let sections = sections::read(&mut root, base);
+        let accounts = accounts::read(&mut root, base, &names);
+        root.also_known("profiles");
+        root.finish();
+        environment::report_unknown(&mut context);
+        if !context.faults.is_empty() {
+            return Err(context.faults.into_errors());
+        }
+        let config = Self {
+            server: sections.server,
+            storage: sections.storage,
+            delivery: sections.delivery,
+            sender: sections.sender,
+            accounts,
+            profiles,
+            log: sections.log,
+        };
+        Ok((config, context.known))
+    }
+}
+
+/// Reports what the TOML parser refused, one fault for each line: what follows on the same line is
+/// mostly the first one's echo.
+fn report_syntax(text: &str, errors: &[toml::de::Error], faults: &mut Faults<'_>) {
+    let mut spans: Vec<_> = errors
+        .iter()
+        .map(|error| (error.span().unwrap_or(0..0), error.message()))
+        .collect();
+    spans.sort_by_key(|(span, _)| span.start);
+    spans.dedup_by_key(|(span, _)| {
+        text.get(..span.start)
+            .map(|before| before.matches('\n').count())
+    });
+    for (span, message) in spans {
+        let fix = match message {
+            "duplicate key" => "keep one of the two",
+            _ if message.starts_with("string values must be quoted") => "write the value in quotes",
+            _ => "write the line as TOML (https://toml.io)",
+        };
+        faults.add(&Origin::File(span), "", format!("not TOML: {message}"), fix);
+    }
+}
+
+fn not_utf8(file: &str, bytes: &[u8], valid: usize) -> ConfigErrors {
+    let text = String::from_utf8_lossy(bytes.get(..valid).unwrap_or(bytes));
+    let mut faults = Faults::new(file, &text);
+    faults.add(
+        &Origin::File(valid..valid),
+        "",
+        "not TOML: a byte that is not UTF-8",
+        "save the file as UTF-8",
+    );
+    faults.into_errors()
+}

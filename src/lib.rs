@@ -15,4 +15,6 @@ pub mod render;
 pub mod sender;
 pub mod sign;
 pub mod store;
+pub mod systemd;
+pub mod telemetry;
 pub mod wheel;

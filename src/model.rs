@@ -4,6 +4,7 @@
 //! this crate. What crosses a module boundary is one of these types; text from outside becomes one of
 //! them at the edge and is trusted after it.
 
+mod account;
 mod address;
 mod attempt;
 mod delivery;
@@ -15,6 +16,7 @@ mod secret;
 mod time;
 mod webhook;
 
+pub use account::{Account, ApiKey, Scope, Scopes};
 pub use address::{AddressPolicy, AddressRule};
 pub use attempt::{Attempt, FaultKind, Header, Outcome, Phases, Response, Trigger};
 pub use delivery::{DeliveryState, EndReason, Next, QueueEntry, after};

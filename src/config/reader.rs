@@ -1,0 +1,403 @@
+//! The cursor over a table: takes each key with its expected form, and collects every fault.
+//!
+//! A key can be read only by taking it here. So the set of known keys is what was taken: `finish`
+//! reports all others, and the test of the example file learns its list from the same place. A value
+//! that is wrong gives a fault and its default, and reading goes on; the result of a run with
+//! faults is thrown away by the caller.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use crate::model::parse_duration;
+
+use super::report::Faults;
+use super::tree::{Entries, Kind, Node, Origin};
+use super::values::{Refusal, near, parse_size};
+
+/// What all readers of one config share.
+#[derive(Debug)]
+pub(super) struct Context<'t> {
+    pub(super) faults: Faults<'t>,
+    /// Values from the environment that no reader has taken yet, by the key's path (`server.listen`).
+    pub(super) overrides: BTreeMap<String, Node>,
+    /// The path of every key that was asked for, list places as `[]` (`accounts[].name`).
+    pub(super) known: BTreeSet<String>,
+}
+
+/// A value with its place and the name of its field.
+#[derive(Clone, Debug)]
+pub(super) struct Placed<T> {
+    pub(super) value: T,
+    pub(super) at: Origin,
+    pub(super) field: String,
+}
+
+/// A default and the bounds of a value, in the form in which the config writes it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub(super) default: &'static str,
+    pub(super) least: &'static str,
+    pub(super) most: &'static str,
+}
+
+/// A cursor over one table.
+#[derive(Debug)]
+pub(super) struct Reader<'c, 't> {
+    context: &'c mut Context<'t>,
+    /// Where the table begins: the place of what it lacks.
+    at: Origin,
+    field: String,
+    schema: String,
+    entries: Entries,
+    taken: Vec<&'static str>,
+}
+
+impl<'c, 't> Reader<'c, 't> {
+    /// A cursor over the whole document.
+    pub(super) const fn root(context: &'c mut Context<'t>, entries: Entries) -> Self {
+        Self {
+            context,
+            at: Origin::Whole,
+            field: String::new(),
+            schema: String::new(),
+            entries,
+            taken: Vec::new(),
+        }
+    }
+
+    /// Where the table begins.
+    pub(super) const fn place(&self) -> &Origin {
+        &self.at
+    }
+
+    /// What all readers share.
+    pub(super) const fn context(&mut self) -> &mut Context<'t> {
+        self.context
+    }
+
+    /// Reports a fault of a placed value.
+    pub(super) fn refuse<T>(
+        &mut self,
+        value: &Placed<T>,
+        problem: impl Into<String>,
+        fix: impl Into<String>,
+    ) {
+        self.context
+            .faults
+            .add(&value.at, &value.field, problem, fix);
+    }
+
+    /// Reports that the table lacks `key`.
+    pub(super) fn lacks(&mut self, key: &str, fix: impl Into<String>) {
+        let field = join(&self.field, key);
+        self.context.faults.add(&self.at, &field, "is missing", fix);
+    }
+
+    /// A cursor over the table `key`, over an empty one where there is none.
+    pub(super) fn section(&mut self, key: &'static str) -> Reader<'_, 't> {
+        self.taken.push(key);
+        let field = join(&self.field, key);
+        let schema = join(&self.schema, key);
+        let (at, entries) = match self.entries.remove(key) {
+            None => (Origin::Whole, Entries::new()),
+            Some((
+                _,
+                Node {
+                    at,
+                    kind: Kind::Table(entries),
+                },
+            )) => (at, entries),
+            Some((_, node)) => {
+                let fix = format!("write it as a table: [{field}], once, and its keys below");
+                let problem = format!("must be a table, but is {}", node.kind.name());
+                self.context.faults.add(&node.at, &field, problem, fix);
+                (node.at, Entries::new())
+            }
+        };
+        Reader {
+            context: self.context,
+            at,
+            field,
+            schema,
+            entries,
+            taken: Vec::new(),
+        }
+    }
+
+    /// The tables of the list `key`, written `[[key]]`; give each to [`Reader::enter`].
+    pub(super) fn tables(&mut self, key: &'static str) -> Vec<Placed<Entries>> {
+        self.taken.push(key);
+        let field = join(&self.field, key);
+        let fix = format!("write each as a table: [[{}]]", self.list_header(key));
+        let Some((_, node)) = self.entries.remove(key) else {
+            return Vec::new();
+        };
+        let Kind::Array(items) = node.kind else {
+            let problem = format!("must be a list of tables, but is {}", node.kind.name());
+            self.context.faults.add(&node.at, &field, problem, fix);
+            return Vec::new();
+        };
+        let mut tables = Vec::new();
+        for (index, item) in items.into_iter().enumerate() {
+            let field = format!("{field}[{index}]");
+            if let Kind::Table(value) = item.kind {
+                let at = item.at;
+                tables.push(Placed { value, at, field });
+            } else {
+                let problem = format!("must be a table, but is {}", item.kind.name());
+                self.context
+                    .faults
+                    .add(&item.at, &field, problem, fix.clone());
+            }
+        }
+        tables
+    }
+
+    /// A cursor over one table of the list `key`.
+    pub(super) fn enter(&mut self, key: &'static str, table: Placed<Entries>) -> Reader<'_, 't> {
+        Reader {
+            context: self.context,
+            at: table.at,
+            field: table.field,
+            schema: format!("{}[]", join(&self.schema, key)),
+            entries: table.value,
+            taken: Vec::new(),
+        }
+    }
+
+    /// Names a key that was taken out of the document before, for the list of known ones.
+    pub(super) fn also_known(&mut self, key: &'static str) {
+        self.taken.push(key);
+    }
+
+    /// A text.
+    pub(super) fn text(&mut self, key: &'static str) -> Option<Placed<String>> {
+        let node = self.take(key)?;
+        self.expect_text(node)
+    }
+
+    /// A list of texts, empty where there is none.
+    pub(super) fn texts(&mut self, key: &'static str) -> Vec<Placed<String>> {
+        let Some(node) = self.take(key) else {
+            return Vec::new();
+        };
+        match node.value {
+            Kind::Array(items) => items
+                .into_iter()
+                .enumerate()
+                .filter_map(|(index, item)| {
+                    self.expect_text(Placed {
+                        value: item.kind,
+                        at: item.at,
+                        field: format!("{}[{index}]", node.field),
+                    })
+                })
+                .collect(),
+            other => {
+                let problem = format!("must be a list of strings, but is {}", other.name());
+                let fix = "write it in brackets: [\"…\", \"…\"]";
+                self.context.faults.add(&node.at, &node.field, problem, fix);
+                Vec::new()
+            }
+        }
+    }
+
+    /// A text in a form of its own, `default` where there is none.
+    pub(super) fn parsed<T>(
+        &mut self,
+        key: &'static str,
+        default: T,
+        parse: impl FnOnce(&str) -> Result<T, Refusal>,
+    ) -> T {
+        let Some(text) = self.text(key) else {
+            return default;
+        };
+        parse(&text.value).unwrap_or_else(|refusal| {
+            self.refuse(&text, refusal.problem, refusal.fix);
+            default
+        })
+    }
+
+    /// One of a few words, the first of them where there is none.
+    pub(super) fn choice<T: Copy>(
+        &mut self,
+        key: &'static str,
+        first: (&'static str, T),
+        others: &[(&'static str, T)],
+    ) -> T {
+        let options: Vec<(&str, T)> = [&[first], others].concat();
+        self.parsed(key, first.1, |text| {
+            match options.iter().find(|(name, _)| *name == text) {
+                Some((_, value)) => Ok(*value),
+                None => {
+                    let names: Vec<String> = options
+                        .iter()
+                        .map(|(name, _)| format!("\"{name}\""))
+                        .collect();
+                    Err(Refusal::new(
+                        format!("`{text}` is not known here"),
+                        format!("write {}", names.join(" or ")),
+                    ))
+                }
+            }
+        })
+    }
+
+    /// A whole number inside a range.
+    pub(super) fn count(
+        &mut self,
+        key: &'static str,
+        default: usize,
+        range: RangeInclusive<usize>,
+    ) -> Placed<usize> {
+        let Some(node) = self.take(key) else {
+            return self.defaulted(key, default);
+        };
+        let number = match &node.value {
+            Kind::Integer(number) => number.and_then(|number| usize::try_from(number).ok()),
+            other => {
+                let problem = format!("must be a whole number, but is {}", other.name());
+                let fix = format!("write a number without quotes, such as {default}");
+                self.context.faults.add(&node.at, &node.field, problem, fix);
+                return self.defaulted(key, default);
+            }
+        };
+        let value = number
+            .filter(|number| range.contains(number))
+            .unwrap_or_else(|| {
+                let fix = format!("write a number from {} to {}", range.start(), range.end());
+                self.context
+                    .faults
+                    .add(&node.at, &node.field, "is out of range", fix);
+                default
+            });
+        Placed {
+            value,
+            at: node.at,
+            field: node.field,
+        }
+    }
+
+    /// A size in bytes.
+    pub(super) fn size(&mut self, key: &'static str, bounds: Bounds) -> Placed<u64> {
+        self.bounded(key, bounds, parse_size)
+    }
+
+    /// A duration.
+    pub(super) fn duration(&mut self, key: &'static str, bounds: Bounds) -> Placed<Duration> {
+        self.bounded(key, bounds, |text| {
+            parse_duration(text).map_err(|_| {
+                Refusal::new(
+                    format!("`{text}` is not a duration"),
+                    format!(
+                        "write a whole number and a unit (ms, s, m, h, d), such as \"{}\"",
+                        bounds.default
+                    ),
+                )
+            })
+        })
+    }
+
+    /// Reports every key that nobody took.
+    pub(super) fn finish(self) {
+        for (key, (at, _)) in &self.entries {
+            let near = near(key, self.taken.iter().copied());
+            let fix = if near.is_empty() {
+                format!("remove it; known here: {}", self.taken.join(", "))
+            } else {
+                format!("did you mean `{}`?", near.join("` or `"))
+            };
+            let field = join(&self.field, key);
+            self.context.faults.add(at, &field, "unknown key", fix);
+        }
+    }
+
+    fn bounded<T: Copy + PartialOrd>(
+        &mut self,
+        key: &'static str,
+        bounds: Bounds,
+        parse: impl Fn(&str) -> Result<T, Refusal>,
+    ) -> Placed<T> {
+        let known = |text| parse(text).expect("defaults and bounds are written in the right form");
+        let (least, most) = (known(bounds.least), known(bounds.most));
+        let default = self.defaulted(key, known(bounds.default));
+        let Some(node) = self.take(key) else {
+            return default;
+        };
+        if let Kind::Integer(_) = node.value {
+            let fix = format!(
+                "write it with a unit, in quotes, such as \"{}\"",
+                bounds.default
+            );
+            self.context
+                .faults
+                .add(&node.at, &node.field, "is a number without a unit", fix);
+            return default;
+        }
+        let Some(text) = self.expect_text(node) else {
+            return default;
+        };
+        match parse(&text.value) {
+            Ok(value) if (least..=most).contains(&value) => Placed {
+                value,
+                at: text.at,
+                field: text.field,
+            },
+            Ok(_) => {
+                let fix = format!("write \"{}\" to \"{}\"", bounds.least, bounds.most);
+                self.refuse(&text, format!("`{}` is out of range", text.value), fix);
+                default
+            }
+            Err(refusal) => {
+                self.refuse(&text, refusal.problem, refusal.fix);
+                default
+            }
+        }
+    }
+
+    fn defaulted<T>(&self, key: &str, value: T) -> Placed<T> {
+        Placed {
+            value,
+            at: self.at.clone(),
+            field: join(&self.field, key),
+        }
+    }
+
+    fn take(&mut self, key: &'static str) -> Option<Placed<Kind>> {
+        self.taken.push(key);
+        let path = join(&self.schema, key);
+        let written = self.entries.remove(key).map(|(_, node)| node);
+        let node = self.context.overrides.remove(&path).or(written);
+        self.context.known.insert(path);
+        node.map(|node| Placed {
+            value: node.kind,
+            at: node.at,
+            field: join(&self.field, key),
+        })
+    }
+
+    fn expect_text(&mut self, node: Placed<Kind>) -> Option<Placed<String>> {
+        let Placed { value, at, field } = node;
+        if let Kind::Text(value) = value {
+            return Some(Placed { value, at, field });
+        }
+        let problem = format!("must be a string, but is {}", value.name());
+        let fix = "write the value in quotes";
+        self.context.faults.add(&at, &field, problem, fix);
+        None
+    }
+
+    /// The list's header: its path without the places in the lists above it.
+    fn list_header(&self, key: &str) -> String {
+        join(&self.schema, key).replace("[]", "")
+    }
+}
+
+fn join(path: &str, key: &str) -> String {
+    if path.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{path}.{key}")
+    }
+}

@@ -1,0 +1,310 @@
+//! The sections with fixed keys, `[server]` to `[log]`: each becomes the `Options` of the module that owns it.
+//!
+//! The one place where defaults and bounds are written. `config.example.toml` repeats the defaults,
+//! and a test holds the two together.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use rustls::pki_types::CertificateDer;
+
+use crate::model::AddressPolicy;
+use crate::sender::Resolver;
+use crate::{engine, sender, store, telemetry};
+
+use super::ServerOptions;
+use super::files::{certificates, resolve};
+use super::reader::{Bounds, Placed, Reader};
+use super::values::{Refusal, never_allowed, parse_range};
+
+/// A segment is sealed after a day, so that retention by age is at most a day late.
+const SEGMENT_AGE_MAX_MS: u64 = 24 * 3600 * 1000;
+/// Some hundredths of a second of work for the committer: enough that a sync's group is never short
+/// of company, little enough that a client hears 503 before it gives up waiting.
+const COMMIT_QUEUE_MAX: usize = 4096;
+/// More authorities than this is a directory named by mistake.
+const EXTRA_CA_MAX: usize = 64;
+/// Every address that is dialled is compared with every range.
+const RANGES_MAX: usize = 1024;
+
+/// All that the fixed sections say.
+#[derive(Debug)]
+pub(super) struct Sections {
+    pub(super) server: ServerOptions,
+    pub(super) storage: store::Options,
+    pub(super) delivery: engine::Options,
+    pub(super) sender: sender::Options,
+    pub(super) log: telemetry::Options,
+}
+
+/// Reads the fixed sections; relative paths are taken from `base`.
+pub(super) fn read(root: &mut Reader<'_, '_>, base: &Path) -> Sections {
+    let (server, body_limit) = server(root.section("server"));
+    let storage = storage(root.section("storage"), base, &body_limit);
+    let (delivery, connections) = delivery(root.section("delivery"));
+    let egress = egress(root.section("egress"), base);
+    let log = log(root.section("log"));
+    let sender = sender::Options {
+        policy: egress.policy,
+        extra_ca: egress.extra_ca,
+        resolver: egress.resolver,
+        response_body_max: connections.response_body_max,
+        idle_per_host_max: connections.idle_per_host_max,
+        idle_timeout: connections.idle_timeout,
+    };
+    Sections {
+        server,
+        storage,
+        delivery,
+        sender,
+        log,
+    }
+}
+
+fn server(mut reader: Reader<'_, '_>) -> (ServerOptions, Placed<u64>) {
+    let default = SocketAddr::from(([127, 0, 0, 1], 8420));
+    let listen = reader.parsed("listen", default, |text| {
+        text.parse().map_err(|_| {
+            Refusal::new(
+                format!("`{text}` is not an address with a port"),
+                "write both, as numbers: \"127.0.0.1:8420\", or \"[::1]:8420\"",
+            )
+        })
+    });
+    let body_limit = reader.size(
+        "body_limit",
+        Bounds {
+            default: "256KiB",
+            least: "1KiB",
+            most: "4MiB",
+        },
+    );
+    // Each takes a file descriptor, of which the unit file grants 65,536, and up to `body_limit` of memory.
+    let connections_max = reader.count("connections_max", 1024, 1..=32_768).value;
+    let header_timeout = reader.duration(
+        "header_timeout",
+        Bounds {
+            default: "10s",
+            least: "1s",
+            most: "5m",
+        },
+    );
+    let body_timeout = reader.duration(
+        "body_timeout",
+        Bounds {
+            default: "30s",
+            least: "1s",
+            most: "10m",
+        },
+    );
+    reader.finish();
+    let options = ServerOptions {
+        listen,
+        body_bytes_max: bytes(body_limit.value),
+        connections_max,
+        header_timeout: header_timeout.value,
+        body_timeout: body_timeout.value,
+    };
+    (options, body_limit)
+}
+
+fn storage(mut reader: Reader<'_, '_>, base: &Path, body_limit: &Placed<u64>) -> store::Options {
+    let path = reader.parsed("path", PathBuf::from("/var/lib/hookwheel"), |text| {
+        resolve(base, text)
+    });
+    let bounds = |default, least, most| Bounds {
+        default,
+        least,
+        most,
+    };
+    let retention_age = reader.duration("retention_age", bounds("30d", "1h", "3650d"));
+    let retention_size = reader.size("retention_size", bounds("20GiB", "8MiB", "64TiB"));
+    let disk_reserve = reader.size("disk_reserve", bounds("256MiB", "16MiB", "1TiB"));
+    // A position in a segment has 32 bits; 1 GiB leaves room for the group that crosses the mark.
+    let segment_size = reader.size("segment_size", bounds("64MiB", "1MiB", "1GiB"));
+    let cache = reader.size("cache", bounds("32MiB", "1MiB", "64GiB"));
+    if segment_size.value.saturating_mul(2) > retention_size.value {
+        reader.refuse(
+            &retention_size,
+            "is less than two segments, and history is deleted by whole segments",
+            "raise retention_size to twice segment_size or more, or lower segment_size",
+        );
+    }
+    if body_limit.value.saturating_mul(4) > segment_size.value {
+        reader.refuse(
+            &segment_size,
+            "is less than four events of the largest size",
+            "raise segment_size to four times server.body_limit or more",
+        );
+    }
+    reader.finish();
+    store::Options {
+        path,
+        segment_bytes_max: segment_size.value,
+        segment_age_max_ms: SEGMENT_AGE_MAX_MS,
+        cache_bytes: cache.value,
+        commit_queue_max: COMMIT_QUEUE_MAX,
+        retention_age_ms: u64::try_from(retention_age.value.as_millis())
+            .expect("the bound of ten years is below 2^64 milliseconds"),
+        retention_bytes: retention_size.value,
+        disk_reserve_bytes: disk_reserve.value,
+    }
+}
+
+/// What `[delivery]` says to the sender.
+struct Connections {
+    response_body_max: usize,
+    idle_per_host_max: usize,
+    idle_timeout: Duration,
+}
+
+fn delivery(mut reader: Reader<'_, '_>) -> (engine::Options, Connections) {
+    // Each takes a connection and with it a file descriptor, of which the unit file grants 65,536.
+    let in_flight_max = reader.count("in_flight_max", 1024, 1..=16_384);
+    let per_webhook = reader.count("in_flight_per_webhook_max", 64, 1..=1024);
+    if per_webhook.value > in_flight_max.value {
+        // The place to mend is the one that the operator wrote.
+        let concerned = if per_webhook.at == *reader.place() {
+            &in_flight_max
+        } else {
+            &per_webhook
+        };
+        reader.refuse(
+            concerned,
+            format!(
+                "one webhook may have {} attempts under way, but all together only {}",
+                per_webhook.value, in_flight_max.value
+            ),
+            "set in_flight_per_webhook_max to in_flight_max or less",
+        );
+    }
+    // Kept in the journal with each attempt: a receiver must not fill the disk.
+    let response_body_max = reader.size(
+        "response_body_max",
+        Bounds {
+            default: "16KiB",
+            least: "0B",
+            most: "1MiB",
+        },
+    );
+    let stop_grace = reader.duration(
+        "stop_grace",
+        Bounds {
+            default: "20s",
+            least: "0s",
+            most: "10m",
+        },
+    );
+    let idle_per_host_max = reader.count("idle_connections_per_host", 4, 0..=256);
+    // Shorter than the 60 s after which load balancers hang up, so that few requests meet a closed door.
+    let idle_timeout = reader.duration(
+        "idle_timeout",
+        Bounds {
+            default: "30s",
+            least: "1s",
+            most: "10m",
+        },
+    );
+    reader.finish();
+    let engine = engine::Options {
+        in_flight_max: in_flight_max.value,
+        in_flight_per_webhook_max: per_webhook.value,
+        stop_grace: stop_grace.value,
+    };
+    let connections = Connections {
+        response_body_max: bytes(response_body_max.value),
+        idle_per_host_max: idle_per_host_max.value,
+        idle_timeout: idle_timeout.value,
+    };
+    (engine, connections)
+}
+
+/// What `[egress]` says.
+struct Egress {
+    policy: AddressPolicy,
+    extra_ca: Vec<CertificateDer<'static>>,
+    resolver: Resolver,
+}
+
+fn egress(mut reader: Reader<'_, '_>, base: &Path) -> Egress {
+    let allow = ranges(&mut reader, "allow");
+    let deny = ranges(&mut reader, "deny");
+    for range in &allow {
+        if let Some(name) = never_allowed(&range.value) {
+            reader.refuse(
+                range,
+                format!("`{}` can never be allowed: it is {name}", range.value),
+                "remove it; no webhook can be delivered there",
+            );
+        } else if let Some(denied) = deny.iter().find(|net| net.value.contains(&range.value)) {
+            reader.refuse(
+                range,
+                format!("is denied by egress.deny (`{}`), which wins", denied.value),
+                "remove the one that you do not mean",
+            );
+        }
+    }
+    let mut extra_ca = Vec::new();
+    for path in bounded_list(&mut reader, "extra_ca", EXTRA_CA_MAX) {
+        match certificates(base, &path.value) {
+            Ok(found) => extra_ca.extend(found),
+            Err(refusal) => reader.refuse(&path, refusal.problem, refusal.fix),
+        }
+    }
+    let resolver = reader.choice(
+        "resolver",
+        ("built-in", Resolver::BuiltIn),
+        &[("system", Resolver::System)],
+    );
+    reader.finish();
+    let values = |list: Vec<Placed<IpNet>>| list.into_iter().map(|range| range.value).collect();
+    Egress {
+        policy: AddressPolicy::new(values(allow), values(deny)),
+        extra_ca,
+        resolver,
+    }
+}
+
+fn ranges(reader: &mut Reader<'_, '_>, key: &'static str) -> Vec<Placed<IpNet>> {
+    let mut found = Vec::new();
+    for Placed { value, at, field } in bounded_list(reader, key, RANGES_MAX) {
+        match parse_range(&value) {
+            Ok(value) => found.push(Placed { value, at, field }),
+            Err(refusal) => {
+                let placed = Placed { value, at, field };
+                reader.refuse(&placed, refusal.problem, refusal.fix);
+            }
+        }
+    }
+    found
+}
+
+fn bounded_list(reader: &mut Reader<'_, '_>, key: &'static str, max: usize) -> Vec<Placed<String>> {
+    let mut list = reader.texts(key);
+    if let Some(first_over) = list.get(max).cloned() {
+        let problem = format!("is entry {} of the list, which may have {max}", max + 1);
+        reader.refuse(&first_over, problem, "remove some, or write larger ranges");
+        list.truncate(max);
+    }
+    list
+}
+
+fn log(mut reader: Reader<'_, '_>) -> telemetry::Options {
+    let level = reader.parsed("level", telemetry::Filter::default(), |text| {
+        telemetry::Filter::parse(text)
+            .map_err(|cause| Refusal::new(cause.to_string(), telemetry::Filter::FORM))
+    });
+    let format = reader.choice(
+        "format",
+        ("text", telemetry::Format::Text),
+        &[("json", telemetry::Format::Json)],
+    );
+    reader.finish();
+    telemetry::Options { level, format }
+}
+
+fn bytes(size: u64) -> usize {
+    usize::try_from(size).expect("sizes of bodies are bounded by 4 MiB")
+}

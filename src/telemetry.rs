@@ -1,0 +1,165 @@
+//! The log's set-up: one line for each record on standard error, as text or as JSON.
+//!
+//! Under systemd standard error is the journal. The filter can be changed while the daemon runs; the
+//! format cannot. Nothing here decides what is logged, and no record carries bodies or secrets.
+
+use std::io::{self, IsTerminal};
+use std::str::FromStr;
+
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, Registry, fmt, reload};
+
+/// What the log shall look like.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Options {
+    /// Which records are written.
+    pub level: Filter,
+    /// How they are written.
+    pub format: Format,
+}
+
+/// How records are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line, for machines.
+    Json,
+}
+
+/// Which records are written: a level, and other levels for single modules.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Filter(Targets);
+
+/// What went wrong with the log's set-up.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// Not a level.
+    #[error("`{0}` is not a level")]
+    Level(String),
+    /// Not the path of a module.
+    #[error("`{0}` is not the path of a module")]
+    Target(String),
+    /// The process has a log already.
+    #[error("the log has been set up already")]
+    Taken(#[from] tracing_subscriber::util::TryInitError),
+    /// The log is gone.
+    #[error("the log's filter cannot be changed: {0}")]
+    Gone(#[from] reload::Error),
+}
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self(Targets::new().with_default(LevelFilter::INFO))
+    }
+}
+
+impl Filter {
+    /// How a filter is written, for messages.
+    pub const FORM: &'static str = "write error, warn, info, debug, trace or off, and if need be levels of modules: \"info,hookwheel::sender=debug\"";
+
+    /// Reads a filter: parts with commas between, each a level or `module::path=level`. What no part
+    /// names is written from `info` on.
+    ///
+    /// # Errors
+    /// [`TelemetryError::Level`] and [`TelemetryError::Target`] name the part that is wrong.
+    pub fn parse(text: &str) -> Result<Self, TelemetryError> {
+        let mut targets = Self::default().0;
+        for part in text.split(',').map(str::trim) {
+            targets = match part.split_once('=') {
+                None => targets.with_default(level(part)?),
+                Some((target, name)) => {
+                    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+                    if target.is_empty() || !target.chars().all(allowed) {
+                        return Err(TelemetryError::Target(target.to_owned()));
+                    }
+                    targets.with_target(target, level(name)?)
+                }
+            };
+        }
+        Ok(Self(targets))
+    }
+}
+
+/// `LevelFilter` itself would also take digits and the empty text.
+fn level(text: &str) -> Result<LevelFilter, TelemetryError> {
+    match text {
+        "off" | "error" | "warn" | "info" | "debug" | "trace" => LevelFilter::from_str(text).ok(),
+        _ => None,
+    }
+    .ok_or_else(|| TelemetryError::Level(text.to_owned()))
+}
+
+/// The log that was set up.
+#[derive(Clone, Debug)]
+pub struct Log(reload::Handle<Targets, Registry>);
+
+impl Log {
+    /// Puts another filter in the place of the present one.
+    ///
+    /// # Errors
+    /// [`TelemetryError::Gone`], which a process that is not ending does not meet.
+    pub fn change(&self, filter: &Filter) -> Result<(), TelemetryError> {
+        Ok(self.0.reload(filter.0.clone())?)
+    }
+}
+
+/// Sets up the log of this process.
+///
+/// # Errors
+/// [`TelemetryError::Taken`] where it was set up before.
+pub fn init(options: &Options) -> Result<Log, TelemetryError> {
+    let (filter, handle) = reload::Layer::new(options.level.0.clone());
+    let lines = match options.format {
+        Format::Text => fmt::layer()
+            .with_writer(io::stderr)
+            .with_ansi(io::stderr().is_terminal())
+            .boxed(),
+        Format::Json => fmt::layer()
+            .with_writer(io::stderr)
+            .json()
+            .flatten_event(true)
+            .boxed(),
+    };
+    tracing_subscriber::registry()
+        .with(lines.with_filter(filter))
+        .try_init()?;
+    Ok(Log(handle))
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn a_filter_is_a_level_and_exceptions() {
+        let filter = Filter::parse("warn, hookwheel::sender=debug").unwrap().0;
+        assert!(filter.would_enable("sled", &Level::WARN));
+        assert!(!filter.would_enable("hookwheel::engine", &Level::INFO));
+        assert!(filter.would_enable("hookwheel::sender", &Level::DEBUG));
+        let only_exception = Filter::parse("sled=off").unwrap().0;
+        assert!(!only_exception.would_enable("sled", &Level::ERROR));
+        assert!(only_exception.would_enable("hookwheel", &Level::INFO));
+    }
+
+    #[test]
+    fn a_misspelt_level_is_refused_and_not_taken_for_a_module() {
+        for text in [
+            "inof",
+            "",
+            "INFO",
+            "3",
+            "info,",
+            "sled=verbose",
+            "=info",
+            "a b=info",
+        ] {
+            assert!(Filter::parse(text).is_err(), "{text:?} was taken");
+        }
+    }
+}
