@@ -17,7 +17,7 @@ mod time;
 mod webhook;
 
 pub use account::{Account, ApiKey, Scope, Scopes};
-pub use address::{AddressPolicy, AddressRule};
+pub use address::{AddressPolicy, AddressRule, RangeError};
 pub use attempt::{Attempt, FaultKind, Header, Outcome, Phases, Response, Trigger};
 pub use delivery::{DeliveryState, EndReason, Next, QueueEntry, after};
 pub use endpoint::{Endpoint, EndpointError, Host};
