@@ -1,1 +1,610 @@
-//! x
+//! A seeded simulation of the scheduler's core: virtual time, a durable model store, receivers that succeed, fail
+//! and hang, messages that are late or lost, crashes and restarts. Every promise of the core is checked at each step.
+//!
+//! `HOOKWHEEL_SIM_SEEDS` sets how many seeds are run, `HOOKWHEEL_SIM_SEED` repeats one.
+
+mod store;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+use crate::model::{
+    FaultKind, GonePolicy, Next, Outcome, Policy, RetryPolicy, StatusRange, SuccessRule, after,
+};
+use store::Store;
+
+/// Seeds run by default: one to two seconds in a debug build.
+const SEEDS: u64 = 2_000;
+/// The receivers are well, the webhooks active and the daemon up from here on.
+const TROUBLE_MS: u64 = 20_000;
+/// All must have ended by then: the longest hang and the longest schedule are far shorter.
+const END_MS: u64 = 600_000;
+const START: SteadyMillis = SteadyMillis(1_700_000_000_123);
+
+/// SplitMix64.
+struct Rng(u64);
+
+impl Rng {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound.max(1)
+    }
+
+    fn size(&mut self, min: u64, max: u64) -> usize {
+        usize::try_from(min + self.below(max - min + 1)).unwrap()
+    }
+
+    fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
+    /// Mostly short, at times long: messages overtake each other.
+    fn lag(&mut self) -> u64 {
+        match self.below(10) {
+            0..=3 => 0,
+            4..=7 => self.below(5),
+            8 => self.below(60),
+            _ => self.below(1_500),
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Receiver {
+    Well,
+    Fails,
+    Flaky,
+    Hangs,
+}
+
+struct Hook {
+    id: WebhookId,
+    policy: Policy,
+    receiver: Receiver,
+    active: bool,
+    removed: bool,
+    /// Whether the core was told of the removal.
+    closed: bool,
+    paused_until: SteadyMillis,
+}
+
+enum Happening {
+    Accept {
+        hook: usize,
+        count: usize,
+    },
+    Toggle {
+        hook: usize,
+    },
+    Remove {
+        hook: usize,
+    },
+    Ail {
+        hook: usize,
+    },
+    RetryNow {
+        hook: usize,
+    },
+    Crash,
+    // What follows is lost in a crash.
+    Hint {
+        hook: usize,
+        entry: QueueEntry,
+    },
+    Woken {
+        hook: usize,
+    },
+    Close {
+        hook: usize,
+    },
+    Pause {
+        hook: usize,
+    },
+    PageRun {
+        hook: usize,
+        read: Read,
+    },
+    PageAnswer {
+        hook: usize,
+        ticket: u64,
+        page: Option<Page>,
+    },
+    Ended {
+        hook: usize,
+        entry: QueueEntry,
+        outcome: Outcome,
+    },
+    Commit {
+        hook: usize,
+        entry: QueueEntry,
+        outcome: Outcome,
+    },
+    Finished {
+        hook: usize,
+        event: Position,
+        report: Report,
+    },
+    RetryCommit {
+        hook: usize,
+        event: Position,
+    },
+    Release {
+        hook: usize,
+        event: Position,
+        entry: Option<QueueEntry>,
+    },
+}
+
+#[derive(Clone, Copy)]
+struct Read {
+    ticket: u64,
+    from: SteadyMillis,
+    until: SteadyMillis,
+    limit: usize,
+}
+
+impl Happening {
+    const fn survives_a_crash(&self) -> bool {
+        matches!(
+            self,
+            Self::Accept { .. }
+                | Self::Toggle { .. }
+                | Self::Remove { .. }
+                | Self::Ail { .. }
+                | Self::RetryNow { .. }
+                | Self::Crash
+        )
+    }
+}
+
+struct World {
+    rng: Rng,
+    now: SteadyMillis,
+    limits: Limits,
+    core: Core<u64>,
+    store: Store,
+    hooks: Vec<Hook>,
+    agenda: BTreeMap<(SteadyMillis, u64, u64), Happening>,
+    scheduled: u64,
+    in_flight: BTreeSet<(usize, Position)>,
+    pages_open: BTreeSet<usize>,
+    sends: u64,
+    commits: u64,
+    /// Attempts that a crash kept from being committed.
+    cut_off: u64,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut rng = Rng(seed);
+        let window_max = rng.size(1, 24);
+        let limits = Limits {
+            in_flight_max: rng.size(1, 14),
+            lane_in_flight_max: rng.size(1, 12),
+            window_max,
+            page_low: rng.size(1, 8),
+            pages_max: rng.size(1, 3),
+            payloads_max: rng.size(1, 20),
+        };
+        let hooks = (0..rng.size(1, 4)).map(|_| Hook::new(&mut rng)).collect();
+        let mut world = Self {
+            rng,
+            now: START,
+            limits,
+            core: Core::new(limits, START),
+            store: Store::default(),
+            hooks,
+            agenda: BTreeMap::new(),
+            scheduled: 0,
+            in_flight: BTreeSet::new(),
+            pages_open: BTreeSet::new(),
+            sends: 0,
+            commits: 0,
+            cut_off: 0,
+        };
+        world.restart();
+        world.plan();
+        world
+    }
+
+    /// What the outside world will do.
+    fn plan(&mut self) {
+        for _ in 0..self.rng.size(3, 30) {
+            let hook = self.any_hook();
+            let count = if self.rng.chance(10) {
+                self.rng.size(10, 50)
+            } else {
+                1
+            };
+            let at = self.rng.below(TROUBLE_MS);
+            self.at(at, Happening::Accept { hook, count });
+        }
+        for _ in 0..self.rng.below(6) {
+            let hook = self.any_hook();
+            let what = match self.rng.below(8) {
+                0 => Happening::Remove { hook },
+                1..=2 => Happening::Toggle { hook },
+                3..=4 => Happening::RetryNow { hook },
+                5..=6 => Happening::Ail { hook },
+                _ => Happening::Crash,
+            };
+            let at = self.rng.below(TROUBLE_MS);
+            self.at(at, what);
+        }
+    }
+
+    fn any_hook(&mut self) -> usize {
+        let last = self.hooks.len() as u64 - 1;
+        self.rng.size(0, last)
+    }
+
+    fn at(&mut self, delay: u64, what: Happening) {
+        self.scheduled += 1;
+        // Of the same millisecond, in any order.
+        let key = (self.now.plus(delay), self.rng.next(), self.scheduled);
+        self.agenda.insert(key, what);
+    }
+
+    fn soon(&mut self, what: Happening) {
+        let lag = self.rng.lag();
+        self.at(lag, what);
+    }
+
+    fn restart(&mut self) {
+        self.core = Core::new(self.limits, self.now);
+        let cut_off =
+            |what: &&Happening| matches!(what, Happening::Ended { .. } | Happening::Commit { .. });
+        self.cut_off += self.agenda.values().filter(cut_off).count() as u64;
+        self.in_flight.clear();
+        self.pages_open.clear();
+        self.agenda.retain(|_, what| what.survives_a_crash());
+        for (at, hook) in self.hooks.iter_mut().enumerate() {
+            hook.paused_until = SteadyMillis(0);
+            hook.closed = hook.removed;
+            if !hook.removed {
+                self.core
+                    .open_lane(hook.id, hook.active, self.store.first_due(at));
+            }
+        }
+    }
+
+    /// Runs to the end; gives back how many attempts were made.
+    fn run(&mut self) -> u64 {
+        let mut calm = false;
+        for step in 0.. {
+            assert!(step < 100_000, "the core is busy with nothing");
+            self.carry_out();
+            let next = self.agenda.first_key_value().map(|((at, _, _), _)| *at);
+            let wake = self.core.next_wake();
+            assert!(wake.is_none_or(|at| at > self.now), "a wake in the past");
+            let calm_at = (!calm).then(|| START.plus(TROUBLE_MS));
+            let Some(at) = [next, wake, calm_at].into_iter().flatten().min() else {
+                break;
+            };
+            self.now = at;
+            self.core.advance(at);
+            if calm_at == Some(at) {
+                calm = true;
+                self.calm();
+            }
+            while let Some(first) = self.agenda.first_entry()
+                && first.key().0 == self.now
+            {
+                let what = first.remove();
+                self.happen(what);
+            }
+        }
+        assert!(self.now.since(START) < END_MS, "it took for ever");
+        self.store.check_ended(&self.hooks);
+        assert_eq!((self.core.in_flight(), self.core.windowed()), (0, 0));
+        let open = self.hooks.iter().filter(|hook| !hook.closed).count();
+        assert_eq!(self.core.lanes(), open, "closed lanes are forgotten");
+        assert_eq!(
+            self.sends,
+            self.commits + self.cut_off,
+            "an attempt was made twice"
+        );
+        self.sends
+    }
+
+    fn calm(&mut self) {
+        for at in 0..self.hooks.len() {
+            let hook = &mut self.hooks[at];
+            hook.receiver = Receiver::Well;
+            if !hook.active {
+                hook.active = true;
+                self.core.set_gate(hook.id, true);
+            }
+        }
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(effect) = self.core.next_effect() {
+            match effect {
+                Effect::Send {
+                    webhook,
+                    entry,
+                    payload,
+                } => self.send(webhook, entry, payload),
+                Effect::ReadPage {
+                    webhook,
+                    ticket,
+                    from,
+                    until,
+                    limit,
+                } => {
+                    let hook = self.hook(webhook);
+                    assert!(self.pages_open.insert(hook), "two page reads in one lane");
+                    assert!(self.pages_open.len() <= self.limits.pages_max);
+                    assert!(limit > 0 && from <= until);
+                    let read = Read {
+                        ticket,
+                        from,
+                        until,
+                        limit,
+                    };
+                    self.soon(Happening::PageRun { hook, read });
+                }
+            }
+        }
+        assert_eq!(self.core.in_flight(), self.in_flight.len());
+        for hook in &self.hooks {
+            if let Some(lane) = self.core.lane(hook.id) {
+                assert!(lane.windowed <= self.limits.window_max);
+            }
+        }
+    }
+
+    fn send(&mut self, webhook: WebhookId, entry: QueueEntry, payload: Option<u64>) {
+        let at = self.hook(webhook);
+        let hook = &self.hooks[at];
+        assert!(entry.due <= self.now, "sent before it was due");
+        assert!(hook.active && !hook.closed, "sent through a shut gate");
+        assert!(hook.paused_until <= self.now, "sent in a pause");
+        assert!(
+            hook.removed || self.store.holds(at, &entry),
+            "sent though its key is gone: {entry:?}"
+        );
+        assert!(
+            payload.is_none_or(|p| p == entry.event.to_u64()),
+            "another's payload"
+        );
+        assert!(
+            self.in_flight.insert((at, entry.event)),
+            "in flight twice: {entry:?}"
+        );
+        assert!(self.in_flight.len() <= self.limits.in_flight_max);
+        let of_lane = self
+            .in_flight
+            .iter()
+            .filter(|(hook, _)| *hook == at)
+            .count();
+        assert!(of_lane <= self.limits.lane_in_flight_max);
+        self.sends += 1;
+        let fails = match hook.receiver {
+            Receiver::Well => false,
+            Receiver::Fails | Receiver::Hangs => true,
+            Receiver::Flaky => self.rng.chance(50),
+        };
+        let (outcome, takes) = if self.hooks[at].receiver == Receiver::Hangs {
+            let (kind, detail) = (FaultKind::Timeout, String::new());
+            (Outcome::Fault { kind, detail }, 5_000)
+        } else {
+            (
+                Outcome::Status(if fails { 503 } else { 200 }),
+                self.rng.lag(),
+            )
+        };
+        self.at(
+            takes,
+            Happening::Ended {
+                hook: at,
+                entry,
+                outcome,
+            },
+        );
+    }
+
+    fn hook(&self, webhook: WebhookId) -> usize {
+        self.hooks
+            .iter()
+            .position(|hook| hook.id == webhook)
+            .unwrap()
+    }
+
+    fn happen(&mut self, what: Happening) {
+        match what {
+            Happening::Accept { hook, count } => self.accept(hook, count),
+            Happening::Toggle { hook } => {
+                let hook = &mut self.hooks[hook];
+                hook.active = !hook.active;
+                self.core.set_gate(hook.id, hook.active);
+            }
+            Happening::Remove { hook } => {
+                self.hooks[hook].removed = true;
+                self.store.remove_webhook(hook);
+                self.soon(Happening::Close { hook });
+            }
+            Happening::Ail { hook } => {
+                self.hooks[hook].receiver = Receiver::any(&mut self.rng);
+            }
+            Happening::RetryNow { hook } => self.retry_now(hook),
+            Happening::Crash => self.restart(),
+            Happening::Hint { hook, entry } => {
+                self.core
+                    .arrived(self.hooks[hook].id, entry, entry.event.to_u64());
+            }
+            Happening::Woken { hook } => self.core.woken(self.hooks[hook].id),
+            Happening::Close { hook } => {
+                self.hooks[hook].closed = true;
+                self.core.close_lane(self.hooks[hook].id);
+            }
+            Happening::Pause { hook } => {
+                let until = self.now.plus(self.rng.below(3_000));
+                self.hooks[hook].paused_until = until;
+                self.core.pause(self.hooks[hook].id, until);
+            }
+            Happening::PageRun { hook, read } => {
+                let page = (!self.rng.chance(5)).then(|| self.store.page(hook, read));
+                let ticket = read.ticket;
+                self.soon(Happening::PageAnswer { hook, ticket, page });
+            }
+            Happening::PageAnswer { hook, ticket, page } => {
+                self.pages_open.remove(&hook);
+                match page {
+                    Some(page) => self.core.paged(self.hooks[hook].id, ticket, page),
+                    None => self.core.page_failed(self.hooks[hook].id, ticket),
+                }
+            }
+            Happening::Ended {
+                hook,
+                entry,
+                outcome,
+            } => {
+                self.soon(Happening::Commit {
+                    hook,
+                    entry,
+                    outcome,
+                });
+            }
+            Happening::Commit {
+                hook,
+                entry,
+                outcome,
+            } => self.commit(hook, entry, &outcome),
+            Happening::Finished {
+                hook,
+                event,
+                report,
+            } => {
+                assert!(self.in_flight.remove(&(hook, event)));
+                self.core.finished(self.hooks[hook].id, event, report);
+            }
+            Happening::RetryCommit { hook, event } => {
+                let unchanged = self.hooks[hook].removed || self.rng.chance(20);
+                let entry = (!unchanged).then(|| self.store.retry_now(hook, event, self.now));
+                self.soon(Happening::Release { hook, event, entry });
+            }
+            Happening::Release { hook, event, entry } => {
+                self.core.release(self.hooks[hook].id, event, entry);
+            }
+        }
+    }
+
+    fn accept(&mut self, hook: usize, count: usize) {
+        if self.hooks[hook].removed {
+            return;
+        }
+        for _ in 0..count {
+            let due = SteadyMillis(self.now.0 - self.rng.below(3));
+            let entry = self.store.accept(hook, due);
+            if self.rng.chance(90) {
+                self.soon(Happening::Hint { hook, entry });
+            } else {
+                self.soon(Happening::Woken { hook });
+            }
+        }
+    }
+
+    fn retry_now(&mut self, hook: usize) {
+        let events = self.store.events_of(hook);
+        if events.is_empty() || self.hooks[hook].closed {
+            return;
+        }
+        let event = events[self.rng.size(0, events.len() as u64 - 1)];
+        let granted = self.core.reserve(self.hooks[hook].id, event);
+        let away = self.in_flight.contains(&(hook, event));
+        assert!(!(granted && away), "reserved while in flight");
+        if granted {
+            assert!(
+                !self.core.reserve(self.hooks[hook].id, event),
+                "reserved twice"
+            );
+            self.soon(Happening::RetryCommit { hook, event });
+        }
+    }
+
+    fn commit(&mut self, hook: usize, entry: QueueEntry, outcome: &Outcome) {
+        self.commits += 1;
+        let policy = &self.hooks[hook].policy;
+        let salt = entry.event.to_u64();
+        let next = after(outcome, entry.run_attempts + 1, policy, self.now, salt);
+        let written = self.store.end_attempt(hook, &entry, next);
+        assert!(
+            written || self.hooks[hook].removed,
+            "a stale attempt: {entry:?}"
+        );
+        let retry_at = match next {
+            Next::RetryAt(due) if written => Some(due),
+            _ => None,
+        };
+        let verdict = match (written, next) {
+            (false, _) => Verdict::Neutral,
+            (true, Next::Delivered) => Verdict::Success,
+            (true, Next::RetryAt(_) | Next::Failed(_)) => Verdict::Failure,
+        };
+        if verdict == Verdict::Failure && self.rng.chance(10) {
+            self.soon(Happening::Pause { hook });
+        }
+        let report = Report { retry_at, verdict };
+        let event = entry.event;
+        self.soon(Happening::Finished {
+            hook,
+            event,
+            report,
+        });
+    }
+}
+
+impl Receiver {
+    fn any(rng: &mut Rng) -> Self {
+        [Self::Well, Self::Fails, Self::Flaky, Self::Hangs][rng.size(0, 3)]
+    }
+}
+
+impl Hook {
+    fn new(rng: &mut Rng) -> Self {
+        let delays = (0..rng.size(0, 5))
+            .map(|_| [0, 1, 40, 700, 2_000, 9_000][rng.size(0, 5)])
+            .collect();
+        Self {
+            id: WebhookId(u128::from(rng.next())),
+            policy: Policy {
+                retry: RetryPolicy::new(delays, 20).unwrap(),
+                success: SuccessRule(vec![StatusRange { from: 200, to: 299 }]),
+                on_gone: GonePolicy::Retry,
+            },
+            receiver: Receiver::any(rng),
+            active: true,
+            removed: false,
+            closed: false,
+            paused_until: SteadyMillis(0),
+        }
+    }
+}
+
+#[test]
+fn keeps_its_promises_through_delays_losses_and_crashes() {
+    let number = |name| std::env::var(name).ok().map(|text| text.parse().unwrap());
+    let seeds = match number("HOOKWHEEL_SIM_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("HOOKWHEEL_SIM_SEEDS").unwrap_or(SEEDS),
+    };
+    let (mut sends, runs) = (0, seeds.end - seeds.start);
+    for seed in seeds {
+        let run = std::panic::catch_unwind(|| World::new(seed).run());
+        sends += run.unwrap_or_else(|cause| {
+            eprintln!("repeat with HOOKWHEEL_SIM_SEED={seed}");
+            std::panic::resume_unwind(cause)
+        });
+    }
+    println!("{runs} seeds, {sends} attempts");
+    assert!(sends >= runs, "the simulation hardly sent anything");
+}
