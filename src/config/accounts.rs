@@ -25,13 +25,10 @@ struct Seen {
 
 /// Reads the accounts; key files with relative paths are taken from `base`.
 pub(super) fn read(root: &mut Reader<'_, '_>, base: &Path, profiles: &Known) -> Vec<Account> {
-    let tables = root.tables("accounts");
-    if tables.is_empty() {
-        root.lacks(
-            "accounts",
-            "add an [[accounts]] table with a name, and below it an [[accounts.keys]] table",
-        );
-    }
+    let tables = root.tables(
+        "accounts",
+        "add an [[accounts]] table with a name, and below it an [[accounts.keys]] table",
+    );
     let mut seen = Seen::default();
     tables
         .into_iter()
@@ -47,13 +44,10 @@ fn account(
 ) -> Option<Account> {
     let name = account_name(&mut reader, seen);
     let profile = profile(&mut reader, profiles);
-    let tables = reader.tables("keys");
-    if tables.is_empty() {
-        reader.lacks(
-            "keys",
-            "add an [[accounts.keys]] table below this account: nobody can use it without a key",
-        );
-    }
+    let tables = reader.tables(
+        "keys",
+        "add an [[accounts.keys]] table below this account: nobody can use it without a key",
+    );
     let mut names = HashMap::new();
     let keys = tables
         .into_iter()
@@ -209,10 +203,7 @@ fn hash(reader: &mut Reader<'_, '_>, base: &Path, seen: &mut Seen) -> Option<[u8
 
 fn scopes(reader: &mut Reader<'_, '_>) -> Scopes {
     const FIX: &str = "write some of scopes = [\"admin\", \"send\", \"read\"]";
-    let list = reader.texts("scopes");
-    if list.is_empty() {
-        reader.lacks("scopes", FIX);
-    }
+    let list = reader.some_texts("scopes", FIX);
     let mut scopes = Scopes::default();
     for text in list {
         match scope(&text) {

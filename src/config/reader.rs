@@ -125,12 +125,14 @@ impl<'c, 't> Reader<'c, 't> {
         }
     }
 
-    /// The tables of the list `key`, written `[[key]]`; give each to [`Reader::enter`].
-    pub(super) fn tables(&mut self, key: &'static str) -> Vec<Placed<Entries>> {
+    /// The tables of the list `key`, written `[[key]]`; give each to [`Reader::enter`]. At least one must
+    /// be there; `remedy` says how to add one.
+    pub(super) fn tables(&mut self, key: &'static str, remedy: &str) -> Vec<Placed<Entries>> {
         self.taken.push(key);
         let field = join(&self.field, key);
         let fix = format!("write each as a table: [[{}]]", self.list_header(key));
         let Some((_, node)) = self.entries.remove(key) else {
+            self.lacks(key, remedy);
             return Vec::new();
         };
         let Kind::Array(items) = node.kind else {
@@ -138,6 +140,9 @@ impl<'c, 't> Reader<'c, 't> {
             self.context.faults.add(&node.at, &field, problem, fix);
             return Vec::new();
         };
+        if items.is_empty() {
+            self.lacks(key, remedy);
+        }
         let mut tables = Vec::new();
         for (index, item) in items.into_iter().enumerate() {
             let field = format!("{field}[{index}]");
@@ -179,28 +184,21 @@ impl<'c, 't> Reader<'c, 't> {
 
     /// A list of texts, empty where there is none.
     pub(super) fn texts(&mut self, key: &'static str) -> Vec<Placed<String>> {
-        let Some(node) = self.take(key) else {
-            return Vec::new();
-        };
-        match node.value {
-            Kind::Array(items) => items
-                .into_iter()
-                .enumerate()
-                .filter_map(|(index, item)| {
-                    self.expect_text(Placed {
-                        value: item.kind,
-                        at: item.at,
-                        field: format!("{}[{index}]", node.field),
-                    })
-                })
-                .collect(),
-            other => {
-                let problem = format!("must be a list of strings, but is {}", other.name());
-                let fix = "write it in brackets: [\"…\", \"…\"]";
-                self.context.faults.add(&node.at, &node.field, problem, fix);
-                Vec::new()
+        self.take(key)
+            .map(|node| self.expect_texts(node))
+            .unwrap_or_default()
+    }
+
+    /// A list of texts that may not be empty; `remedy` says what to write.
+    pub(super) fn some_texts(&mut self, key: &'static str, remedy: &str) -> Vec<Placed<String>> {
+        match self.take(key) {
+            None => self.lacks(key, remedy),
+            Some(node) if matches!(&node.value, Kind::Array(items) if items.is_empty()) => {
+                self.refuse(&node, "is empty", remedy);
             }
+            Some(node) => return self.expect_texts(node),
         }
+        Vec::new()
     }
 
     /// A text in a form of its own, `default` where there is none.
@@ -386,6 +384,29 @@ impl<'c, 't> Reader<'c, 't> {
         let fix = "write the value in quotes";
         self.context.faults.add(&at, &field, problem, fix);
         None
+    }
+
+    fn expect_texts(&mut self, node: Placed<Kind>) -> Vec<Placed<String>> {
+        let Placed { value, at, field } = node;
+        match value {
+            Kind::Array(items) => items
+                .into_iter()
+                .enumerate()
+                .filter_map(|(index, item)| {
+                    self.expect_text(Placed {
+                        value: item.kind,
+                        at: item.at,
+                        field: format!("{field}[{index}]"),
+                    })
+                })
+                .collect(),
+            other => {
+                let problem = format!("must be a list of strings, but is {}", other.name());
+                let fix = "write it in brackets: [\"…\", \"…\"]";
+                self.context.faults.add(&at, &field, problem, fix);
+                Vec::new()
+            }
+        }
     }
 
     /// The list's header: its path without the places in the lists above it.
