@@ -1,10 +1,51 @@
-//! (to be written)
+//! One HTTPS request to one endpoint, and how it ended.
+//!
+//! [`Sender::send`] always answers with a typed [`Outcome`] within the request's one total deadline, which
+//! spans name resolution, connection, handshake, request, head and body. Whatever the receiver does, a
+//! bound stands against it: the answer's head (64 KiB, 100 headers, interim answers counted in), the part
+//! of its body that is kept (the rest is not read, and the connection is closed), the idle connections.
+//!
+//! Every address that a name resolves to is judged by the [`AddressPolicy`], and one refused address
+//! refuses the name; the connection goes to an address that was judged in the same call, so a name that
+//! resolves differently the next time gains nothing. Certificates are verified, always: there is no
+//! switch. Redirects are not followed, bodies are not decompressed, and no proxy is asked.
+//!
+//! An open connection is used again where the receiver keeps it. If a reused one turns out to be closed
+//! before a byte of an answer came, the request goes once more over a fresh one, in the same deadline.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::HeaderMap;
 use rustls::pki_types::CertificateDer;
+use tokio::time::timeout_at;
+use tokio_util::task::TaskTracker;
 
-use crate::model::AddressPolicy;
+use crate::metrics::Metrics;
+use crate::model::{AddressPolicy, Clock, Endpoint, Outcome, Phases, Response, UnixMillis};
+
+mod connect;
+mod exchange;
+mod fault;
+mod pool;
+mod progress;
+mod resolve;
+mod tally;
+#[cfg(test)]
+mod tests;
+mod trust;
+
+use connect::Connector;
+use fault::Fault;
+use pool::Pool;
+use progress::Progress;
+use resolve::Names;
+
+/// Longest deadline a request can have. Profiles set seconds; this only keeps the sum of the present and a
+/// duration from another mouth in range.
+const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// What the sender needs to know.
 #[derive(Clone, Debug)]
@@ -30,4 +71,173 @@ pub enum Resolver {
     BuiltIn,
     /// By the C library, as `nsswitch.conf` says; blocks a thread for each look-up.
     System,
+}
+
+/// Why a sender could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum SenderError {
+    /// A certificate of [`Options::extra_ca`] cannot be used.
+    #[error("certificate {number} of the extra CAs cannot be used as a trust anchor: {reason}")]
+    ExtraCa {
+        /// Its place in the list, from 1.
+        number: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The system's resolver configuration cannot be read.
+    #[error(
+        "/etc/resolv.conf cannot be used: {0}; correct it, or let the C library resolve names \
+         (resolver = \"system\")"
+    )]
+    ResolverConfig(String),
+    /// The TLS library refuses its own settings.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// One request to make. It is a `POST`.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Where to.
+    pub endpoint: Endpoint,
+    /// Headers to send. `Host`, and what frames the message or governs the connection, is set by the
+    /// sender whatever stands here; `User-Agent` is set if missing.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+    /// The total deadline, from now to the answer's last byte; at most a day.
+    pub timeout: Duration,
+}
+
+/// What became of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// When it began, by the wall clock.
+    pub started_at: UnixMillis,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// How long each phase took.
+    pub phases: Phases,
+    /// What the receiver answered, as far as it was read; there may be some with a fault, too.
+    pub response: Option<Response>,
+}
+
+/// Sends requests. Cheap to clone; all clones share their connections.
+#[derive(Clone)]
+pub struct Sender {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    connector: Connector,
+    pool: Arc<Pool>,
+    response_body_max: usize,
+    clock: Clock,
+    metrics: Metrics,
+    tasks: TaskTracker,
+}
+
+impl fmt::Debug for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender").finish_non_exhaustive()
+    }
+}
+
+impl Sender {
+    /// A sender with no connection yet. Reads the system's trusted roots and resolver configuration.
+    ///
+    /// # Errors
+    /// [`SenderError`] says which setting cannot be used.
+    pub fn new(options: Options, clock: Clock, metrics: Metrics) -> Result<Self, SenderError> {
+        let names = Names::new(options.resolver)?;
+        Self::with_names(options, names, clock, metrics)
+    }
+
+    fn with_names(
+        options: Options,
+        names: Names,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> Result<Self, SenderError> {
+        let tasks = TaskTracker::new();
+        let tls = trust::client_config(&options.extra_ca)?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                connector: Connector::new(options.policy, names, tls, tasks.clone()),
+                pool: Arc::new(Pool::new(options.idle_per_host_max, options.idle_timeout)),
+                response_body_max: options.response_body_max,
+                clock,
+                metrics,
+                tasks,
+            }),
+        })
+    }
+
+    /// Makes one request. Never takes longer than the request's timeout, but for the time the process
+    /// itself is held up.
+    ///
+    /// Dropping the future cuts the request off and closes its connection.
+    pub async fn send(&self, request: Request) -> Sent {
+        let started_at = self.shared.clock.wall();
+        let mut progress = Progress::start();
+        let timeout = request.timeout.min(TIMEOUT_MAX);
+        let deadline = progress.started() + timeout;
+        let attempt = self.shared.attempt(request, &mut progress);
+        let result = match timeout_at(deadline, attempt).await {
+            Ok(result) => result,
+            Err(_) => Err(progress.timed_out(timeout)),
+        };
+        let (phases, response) = progress.finish();
+        Sent {
+            started_at,
+            outcome: match result {
+                Ok(status) => Outcome::Status(status),
+                Err(fault) => fault.into_outcome(),
+            },
+            phases,
+            response,
+        }
+    }
+
+    /// Closes the idle connections, keeps no further ones, and waits for those in use: at most as long as
+    /// the longest request under way has left, and a moment for the closing itself.
+    pub async fn close(&self) {
+        self.shared.pool.close();
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+    }
+}
+
+impl Shared {
+    async fn attempt(&self, request: Request, progress: &mut Progress) -> Result<u16, Fault> {
+        let endpoint = request.endpoint;
+        let message = exchange::message(&endpoint, request.headers, request.body)?;
+        if let Some(connection) = self.pool.take(endpoint.authority()).await {
+            self.metrics.connections_reused.inc();
+            let end = connection
+                .exchange(message.clone(), self.response_body_max, progress)
+                .await;
+            match end {
+                Ok(done) => return Ok(self.keep(&endpoint, done)),
+                // The receiver had closed it while it was idle; it cannot have answered, so once more.
+                Err(failure) if failure.unanswered => progress.restart(),
+                Err(failure) => return Err(failure.fault),
+            }
+        }
+        // Boxed, as it is rare and large: most requests go over an open connection.
+        let connection = Box::pin(self.connector.open(&endpoint, progress)).await?;
+        self.metrics.connections_opened.inc();
+        let end = connection
+            .exchange(message, self.response_body_max, progress)
+            .await;
+        end.map(|done| self.keep(&endpoint, done))
+            .map_err(|failure| failure.fault)
+    }
+
+    fn keep(&self, endpoint: &Endpoint, done: exchange::Done) -> u16 {
+        if let Some(connection) = done.connection {
+            self.pool.put(endpoint.authority(), connection, &self.tasks);
+        }
+        done.status
+    }
 }

@@ -1,0 +1,116 @@
+//! From a host name to its addresses. Judges none of them: that is for the one who dials.
+
+use std::io;
+use std::net::{IpAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::ResolveHosts;
+use hickory_resolver::net::NetError;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+
+use super::fault::Fault;
+use super::{Resolver, SenderError};
+use crate::model::FaultKind;
+
+/// Look-ups by the C library at once. Each holds a thread, for half a minute where a DNS server is dead;
+/// the runtime has 512 threads, and the store's work needs some.
+const SYSTEM_LOOKUPS_MAX: usize = 64;
+/// Names whose answers are remembered.
+const CACHE_NAMES_MAX: u64 = 4096;
+/// An answer is believed no longer than this, whatever its own time to live says, so that a receiver
+/// that moves is found again before its retries are used up.
+const ANSWER_TTL_MAX: Duration = Duration::from_secs(300);
+/// The same for the answer that there is no such name.
+const NO_ANSWER_TTL_MAX: Duration = Duration::from_secs(10);
+
+/// Where addresses come from.
+pub(super) enum Names {
+    /// See [`Resolver::BuiltIn`].
+    BuiltIn(Box<TokioResolver>),
+    /// See [`Resolver::System`].
+    System(Arc<Semaphore>),
+    /// From a table, for tests that need a name to resolve to what they choose.
+    #[cfg(test)]
+    Table(std::collections::HashMap<&'static str, Vec<IpAddr>>),
+}
+
+impl Names {
+    pub(super) fn new(resolver: Resolver) -> Result<Self, SenderError> {
+        match resolver {
+            Resolver::BuiltIn => built_in()
+                .map(|resolver| Self::BuiltIn(Box::new(resolver)))
+                .map_err(|error| SenderError::ResolverConfig(error.to_string())),
+            Resolver::System => Ok(Self::System(Arc::new(Semaphore::new(SYSTEM_LOOKUPS_MAX)))),
+        }
+    }
+
+    /// All addresses of a name, IPv4 and IPv6, at least one.
+    ///
+    /// # Errors
+    /// A fault of the kind [`FaultKind::Dns`].
+    pub(super) async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, Fault> {
+        let addresses = match self {
+            Self::BuiltIn(resolver) => resolver
+                .lookup_ip(name)
+                .await
+                .map_err(|error| built_in_fault(name, &error))?
+                .iter()
+                .collect(),
+            Self::System(slots) => system_lookup(slots, name)
+                .await
+                .map_err(|error| fault(format!("{name} does not resolve: {error}")))?,
+            #[cfg(test)]
+            Self::Table(table) => table.get(name).cloned().unwrap_or_default(),
+        };
+        let addresses: Vec<IpAddr> = addresses;
+        if addresses.is_empty() {
+            return Err(fault(format!("{name} has no address")));
+        }
+        Ok(addresses)
+    }
+}
+
+fn fault(detail: String) -> Fault {
+    Fault::new(FaultKind::Dns, detail)
+}
+
+fn built_in() -> Result<TokioResolver, NetError> {
+    let mut builder = TokioResolver::builder_tokio()?;
+    let options = builder.options_mut();
+    options.use_hosts_file = ResolveHosts::Always;
+    options.cache_size = CACHE_NAMES_MAX;
+    options.positive_max_ttl = Some(ANSWER_TTL_MAX);
+    options.negative_max_ttl = Some(NO_ANSWER_TTL_MAX);
+    builder.build()
+}
+
+fn built_in_fault(name: &str, error: &NetError) -> Fault {
+    if error.is_nx_domain() {
+        return fault(format!("{name} does not exist"));
+    }
+    if error.is_no_records_found() {
+        return fault(format!("{name} has no address"));
+    }
+    fault(format!("{name} does not resolve: {error}"))
+}
+
+async fn system_lookup(slots: &Arc<Semaphore>, name: &str) -> io::Result<Vec<IpAddr>> {
+    let slot = Arc::clone(slots).acquire_owned().await;
+    let slot = slot.map_err(io::Error::other)?;
+    let name = name.to_owned();
+    // The slot is held by the look-up itself: nothing can stop it when the request's deadline passes. It
+    // is on no task tracker, for the same reason: a shutdown would wait for a dead DNS server.
+    let lookup = spawn_blocking(move || {
+        let _slot = slot;
+        (name.as_str(), 0).to_socket_addrs().map(|found| {
+            let mut addresses: Vec<IpAddr> = found.map(|address| address.ip()).collect();
+            // One for each socket type.
+            addresses.dedup();
+            addresses
+        })
+    });
+    lookup.await.map_err(io::Error::other)?
+}
