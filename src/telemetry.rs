@@ -132,6 +132,8 @@ pub fn init(options: &Options) -> Result<Log, TelemetryError> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use tracing::Level;
 
     use super::*;
@@ -161,5 +163,40 @@ mod tests {
         ] {
             assert!(Filter::parse(text).is_err(), "{text:?} was taken");
         }
+    }
+
+    /// Runs only inside the process that the next test starts: a log is set up once for a process.
+    #[test]
+    #[ignore = "a part of writes_json_lines_and_heeds_a_changed_filter"]
+    fn as_a_process_of_its_own() {
+        let options = Options {
+            level: Filter::default(),
+            format: Format::Json,
+        };
+        let log = init(&options).unwrap();
+        tracing::info!(webhook_id = "wh_1", "first");
+        tracing::debug!("not written");
+        log.change(&Filter::parse("debug").unwrap()).unwrap();
+        tracing::debug!("second");
+        assert!(matches!(init(&options), Err(TelemetryError::Taken(_))));
+    }
+
+    #[test]
+    fn writes_json_lines_and_heeds_a_changed_filter() {
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "telemetry::tests::as_a_process_of_its_own"])
+            .args(["--ignored", "--nocapture"])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let records: Vec<serde_json::Value> = String::from_utf8(output.stderr)
+            .unwrap()
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect();
+        let messages: Vec<_> = records.iter().map(|record| &record["message"]).collect();
+        assert_eq!(messages, ["first", "second"]);
+        assert_eq!(records[0]["webhook_id"], "wh_1");
+        assert_eq!(records[0]["level"], "INFO");
     }
 }

@@ -1,6 +1,8 @@
 //! The mistakes that a config can have, one at a time: each with its place, its field and its fix.
 
-use super::{account, at, faults, find, parse};
+use proptest::prelude::*;
+
+use super::{account, at, example, faults, find, parse};
 
 /// Each with a part of a config that is right but for one fault, the text at which the fault must be
 /// reported, the field, and a piece of the message.
@@ -126,5 +128,38 @@ fn each_mistake_in_an_account_has_its_place_its_field_and_its_fix() {
         assert_eq!(found[0].field, field, "{text}\n{shown}");
         assert!(shown.contains(piece), "{text}\n{shown}");
         assert!(!shown.contains("hunter2"), "a secret was printed: {shown}");
+    }
+}
+
+proptest! {
+    /// Whatever a slip of the hand makes of a config, the answer is a config, or faults with places in it.
+    #[test]
+    fn a_slip_anywhere_is_answered_and_never_a_panic(
+        at_char in 0usize..8000, cut in 0usize..12, typed in "[a-z0-9\"'=\\[\\]{}.,#\n é-]{0,4}",
+    ) {
+        // Without its comments: a slip in one changes nothing.
+        let text: String = example()
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        let chars: Vec<char> = text.chars().collect();
+        let from = at_char % chars.len();
+        let until = (from + cut).min(chars.len());
+        let slipped: String = chars[..from]
+            .iter()
+            .copied()
+            .chain(typed.chars())
+            .chain(chars[until..].iter().copied())
+            .collect();
+        if let Err(errors) = parse(&slipped) {
+            prop_assert!(!errors.faults().is_empty());
+            let lines = slipped.lines().count() + 1;
+            for fault in errors.faults() {
+                let (line, column) = at(fault);
+                prop_assert!((1..=lines).contains(&line) && column >= 1, "{}", fault);
+                prop_assert!(!fault.problem.is_empty() && !fault.fix.is_empty(), "{}", fault);
+            }
+        }
     }
 }
