@@ -19,7 +19,7 @@ mod sections;
 mod tree;
 mod values;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -27,9 +27,9 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 use crate::model::Account;
+use crate::profile::Profiles;
 use crate::{engine, sender, store, telemetry};
 
-pub use profiles::RawProfile;
 pub use report::{ConfigError, ConfigErrors, Place};
 
 use reader::{Context, Reader};
@@ -52,8 +52,8 @@ pub struct Config {
     pub sender: sender::Options,
     /// The tenants, at least one, in the order of the file. Names are unique, and so are hashes of keys.
     pub accounts: Vec<Account>,
-    /// The profiles that the config defines, by name; no name is that of a built-in one.
-    pub profiles: BTreeMap<String, RawProfile>,
+    /// All profiles: the built-in ones and those that the config defines. Each account's is among them.
+    pub profiles: Profiles,
     /// The log.
     pub log: telemetry::Options,
 }

@@ -239,7 +239,34 @@ fn a_defined_profile_can_be_used() {
     );
     let config = parse(&text).unwrap();
     assert_eq!(config.accounts[0].profile, "patient");
-    assert_eq!(config.profiles.keys().collect::<Vec<_>>(), ["patient"]);
+    assert_eq!(config.profiles.get("patient").unwrap().timeout_ms, 30_000);
+    assert_eq!(config.profiles.get("standard").unwrap().timeout_ms, 20_000);
+}
+
+#[test]
+fn all_faults_of_profiles_are_reported_and_none_that_only_follows() {
+    let text = format!(
+        "[profiles.a]\nextends = \"standard\"\ntimeot = \"1s\"\n[profiles.b]\nextends = \"a\"\n\
+         [profiles.c]\nextends = \"d\"\n[profiles.d]\nextends = \"c\"\n\
+         [profiles.e]\nextends = \"standard\"\ntimeout = \"soon\"\n[profiles.f]\nextends = \"none\"\n{}",
+        account().replace("\"acme\"", "\"acme\"\nprofile = \"a\"")
+    );
+    let found = faults(parse(&text));
+    let shown: Vec<((usize, usize), &str)> = found
+        .iter()
+        .map(|fault| (at(fault), fault.field.as_str()))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            ((3, 1), "profiles.a"),
+            ((7, 11), "profiles.c"),
+            ((9, 11), "profiles.d"),
+            ((12, 11), "profiles.e"),
+            ((14, 11), "profiles.f"),
+        ],
+        "{found:#?}"
+    );
 }
 
 #[test]

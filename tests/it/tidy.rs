@@ -66,7 +66,7 @@ const VENDORS: [&str; 5] = [
     "driftguard",
 ];
 /// Where they may stand all the same. An entry that is no longer needed is an error too.
-const VENDORS_MAY_STAND_IN: &[&str] = &["src/config/profiles.rs"];
+const VENDORS_MAY_STAND_IN: &[&str] = &["src/profile/set.rs"];
 
 const LINES_MAX: usize = 600;
 /// The walk has found the source, and not an empty directory, if it found this many files.

@@ -61,6 +61,7 @@ const ONE_FAULT: &[(&str, &str, &str, &str)] = &[
     ("[[server]]\nlisten = \"127.0.0.1:1\"", "[[server", "server", "must be a table, but is a list"),
     ("profiles = 1", "1", "profiles", "[profiles.NAME]"),
     ("[profiles.standard]\ntimeout = \"1s\"", "standard]", "profiles.standard", "extends = \"standard\""),
+    ("[profiles.mine]\ntimeout = \"1s\"", "mine]", "profiles.mine", "`extends` is missing"),
     ("[profiles.\"My Own\"]\ntimeout = \"1s\"", "\"My", "profiles.My Own", "a-z, 0-9"),
     ("[profiles]\nmine = 1", "1", "profiles.mine", "invalid type: integer"),
 ];
@@ -104,7 +105,7 @@ fn each_mistake_in_an_account_has_its_place_its_field_and_its_fix() {
         (format!("{account}{a}{account}{b}"), (8, 8), "accounts[1].name", "already, in line 2"),
         (format!("{account}{a}[[accounts]]\nname = \"b\"\n{a}"), (12, 8), "accounts[1].keys[0].hash", "already, in line 6"),
         (format!("{account}{a}{}", key("a", "b")), (8, 8), "accounts[0].keys[1].name", "already, in line 4"),
-        (format!("{account}profile = \"standart\"\n{a}"), (3, 11), "accounts[0].profile", "did you mean `standard`? known: standard, "),
+        (format!("{account}profile = \"standart\"\n{a}"), (3, 11), "accounts[0].profile", "did you mean `standard`? known: "),
         (format!("{account}profle = \"standard\"\n{a}"), (3, 1), "accounts[0].profle", "did you mean `profile`?"),
         (with_key(&format!("scopes = [\"read\"]\n{}", hash("a"))), (3, 1), "accounts[0].keys[0].name", "is missing"),
         (with_key(&format!("name = \"\"\nscopes = [\"read\"]\n{}", hash("a"))), (4, 8), "accounts[0].keys[0].name", "printable"),
