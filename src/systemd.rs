@@ -88,7 +88,7 @@ mod tests {
             .output()
             .unwrap();
         assert!(output.status.success(), "{output:?}");
-        let mut receive = || {
+        let receive = || {
             let mut buffer = [0; 256];
             let size = socket.recv(&mut buffer).unwrap();
             String::from_utf8(buffer[..size].to_vec()).unwrap()

@@ -10,14 +10,14 @@ use std::time::Duration;
 use ipnet::IpNet;
 use rustls::pki_types::CertificateDer;
 
-use crate::model::AddressPolicy;
+use crate::model::{AddressPolicy, RangeError};
 use crate::sender::Resolver;
 use crate::{engine, sender, store, telemetry};
 
 use super::ServerOptions;
 use super::files::{certificates, resolve};
 use super::reader::{Bounds, Placed, Reader};
-use super::values::{Refusal, never_allowed, parse_range};
+use super::values::{Refusal, parse_range, refused_range};
 
 /// A segment is sealed after a day, so that retention by age is at most a day late.
 const SEGMENT_AGE_MAX_MS: u64 = 24 * 3600 * 1000;
@@ -229,16 +229,10 @@ struct Egress {
 }
 
 fn egress(mut reader: Reader<'_, '_>, base: &Path) -> Egress {
-    let allow = ranges(&mut reader, "allow");
-    let deny = ranges(&mut reader, "deny");
+    let allow = ranges(&mut reader, "allow", AddressPolicy::check_allowed_range);
+    let deny = ranges(&mut reader, "deny", AddressPolicy::check_denied_range);
     for range in &allow {
-        if let Some(name) = never_allowed(&range.value) {
-            reader.refuse(
-                range,
-                format!("`{}` can never be allowed: it is {name}", range.value),
-                "remove it; no webhook can be delivered there",
-            );
-        } else if let Some(denied) = deny.iter().find(|net| net.value.contains(&range.value)) {
+        if let Some(denied) = deny.iter().find(|net| net.value.contains(&range.value)) {
             reader.refuse(
                 range,
                 format!("is denied by egress.deny (`{}`), which wins", denied.value),
@@ -267,15 +261,24 @@ fn egress(mut reader: Reader<'_, '_>, base: &Path) -> Egress {
     }
 }
 
-fn ranges(reader: &mut Reader<'_, '_>, key: &'static str) -> Vec<Placed<IpNet>> {
+fn ranges(
+    reader: &mut Reader<'_, '_>,
+    key: &'static str,
+    check: impl Fn(IpNet) -> Result<(), RangeError>,
+) -> Vec<Placed<IpNet>> {
     let mut found = Vec::new();
-    for Placed { value, at, field } in bounded_list(reader, key, RANGES_MAX) {
-        match parse_range(&value) {
-            Ok(value) => found.push(Placed { value, at, field }),
-            Err(refusal) => {
-                let placed = Placed { value, at, field };
-                reader.refuse(&placed, refusal.problem, refusal.fix);
-            }
+    for text in bounded_list(reader, key, RANGES_MAX) {
+        let checked = parse_range(&text.value).and_then(|range| {
+            check(range).map_err(|error| refused_range(&error))?;
+            Ok(range)
+        });
+        match checked {
+            Ok(value) => found.push(Placed {
+                value,
+                at: text.at,
+                field: text.field,
+            }),
+            Err(refusal) => reader.refuse(&text, refusal.problem, refusal.fix),
         }
     }
     found

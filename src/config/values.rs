@@ -6,6 +6,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::model::RangeError;
+
 /// Why a text was not taken, and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
@@ -86,51 +88,29 @@ pub(super) fn parse_range(text: &str) -> Result<IpNet, Refusal> {
             ));
         }
     };
-    if let IpNet::V6(six) = range
-        && six.addr().to_ipv4_mapped().is_some()
-    {
-        return Err(Refusal::new(
-            format!("`{text}` is an IPv4 range in IPv6 dress"),
-            "write it as IPv4: such addresses are judged as the IPv4 ones that they are",
-        ));
-    }
-    if range.addr() != range.network() {
-        return Err(Refusal::new(
-            format!("`{text}` has bits set beyond its prefix"),
-            format!("write `{}`, or the prefix that you meant", range.trunc()),
-        ));
-    }
     Ok(range)
 }
 
-/// What no config can allow, with the name of each: a receiver there is either a mistake or an attack.
-const NEVER_ALLOWED: [(&str, &str); 12] = [
-    ("0.0.0.0/8", "\"this network\" (RFC 1122)"),
-    (
-        "169.254.0.0/16",
-        "link-local, with the cloud's metadata (RFC 3927)",
-    ),
-    ("168.63.129.16/32", "a cloud's metadata"),
-    ("100.100.100.200/32", "a cloud's metadata"),
-    ("224.0.0.0/4", "multicast (RFC 5771)"),
-    ("240.0.0.0/4", "reserved and broadcast (RFC 1112)"),
-    ("::/128", "the unspecified address (RFC 4291)"),
-    ("fe80::/10", "link-local (RFC 4291)"),
-    ("ff00::/8", "multicast (RFC 4291)"),
-    ("fec0::/10", "site-local, withdrawn (RFC 3879)"),
-    ("fd00:ec2::254/128", "a cloud's metadata"),
-    ("fd20:ce::254/128", "a cloud's metadata"),
-];
-
-/// The reason why no address of `range` can ever be allowed; `None` where some can.
-pub(super) fn never_allowed(range: &IpNet) -> Option<&'static str> {
-    NEVER_ALLOWED
-        .iter()
-        .find(|(never, _)| {
-            let never: IpNet = never.parse().expect("the table holds ranges");
-            never.contains(range)
-        })
-        .map(|(_, name)| *name)
+/// What the address rules say against a range, with the fix apart.
+pub(super) fn refused_range(error: &RangeError) -> Refusal {
+    match error {
+        RangeError::Never { range, rule } => Refusal::new(
+            format!("`{range}` can never be allowed: it is {rule}"),
+            "remove it; no request ever goes there",
+        ),
+        RangeError::HostBits {
+            range,
+            instead,
+            single,
+        } => Refusal::new(
+            format!("`{range}` has bits set behind its prefix"),
+            format!("write `{instead}`, or `{single}` for the one address"),
+        ),
+        RangeError::Mapped { range } => Refusal::new(
+            format!("`{range}` is a range of IPv4-mapped addresses"),
+            "write it as IPv4: such addresses are judged as the IPv4 ones that they are",
+        ),
+    }
 }
 
 /// Reads `sha256:` and 64 lower-case hexadecimal digits. No message repeats the text: it may be the
@@ -219,26 +199,19 @@ mod tests {
     }
 
     #[test]
-    fn ranges_that_can_never_be_allowed_are_known() {
+    fn ranges_are_prefixes_or_single_addresses() {
+        let single = parse_range("10.1.2.3").unwrap();
+        assert_eq!(single.to_string(), "10.1.2.3/32");
+        assert_eq!(parse_range("fd00::/8").unwrap().prefix_len(), 8);
         for text in [
-            "169.254.169.254",
-            "169.254.0.0/17",
-            "224.0.0.1",
-            "255.255.255.255",
-            "0.0.0.0",
-            "::",
-            "fe80::/64",
-            "ff02::1",
-            "fd00:ec2::254",
-            "168.63.129.16",
+            "",
+            "10.0.0.0/33",
+            "10.0.0",
+            "intranet",
+            "10.0.0.0-10.0.0.9",
+            "0x7f.1",
         ] {
-            assert!(
-                never_allowed(&parse_range(text).unwrap()).is_some(),
-                "{text}"
-            );
-        }
-        for text in ["10.0.0.0/8", "127.0.0.0/8", "0.0.0.0/0", "fd00::/8", "::1"] {
-            assert_eq!(never_allowed(&parse_range(text).unwrap()), None, "{text}");
+            assert!(parse_range(text).is_err(), "{text}");
         }
     }
 
@@ -275,9 +248,7 @@ mod tests {
         #[test]
         fn no_text_makes_a_parser_panic(text in "\\PC{0,80}") {
             prop_assert!(parse_size(&text).is_err() || text.ends_with('B'));
-            if let Ok(range) = parse_range(&text) {
-                prop_assert_eq!(range.addr(), range.network());
-            }
+            prop_assert!(parse_range(&text).is_err() || text.contains(['.', ':']));
             prop_assert!(parse_hash(&text).is_err() || text.starts_with("sha256:"));
         }
 
