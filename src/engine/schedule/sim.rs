@@ -3,14 +3,14 @@
 //!
 //! `HOOKWHEEL_SIM_SEEDS` sets how many seeds are run, `HOOKWHEEL_SIM_SEED` repeats one.
 
+mod hook;
 mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::model::{
-    FaultKind, GonePolicy, Next, Outcome, Policy, RetryPolicy, StatusRange, SuccessRule, after,
-};
+use crate::model::{FaultKind, Next, Outcome, after};
+use hook::{Hook, Receiver, Rng};
 use store::Store;
 
 /// Seeds run by default: one to two seconds in a debug build.
@@ -20,60 +20,6 @@ const TROUBLE_MS: u64 = 20_000;
 /// All must have ended by then: the longest hang and the longest schedule are far shorter.
 const END_MS: u64 = 600_000;
 const START: SteadyMillis = SteadyMillis(1_700_000_000_123);
-
-/// SplitMix64.
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound.max(1)
-    }
-
-    fn size(&mut self, min: u64, max: u64) -> usize {
-        usize::try_from(min + self.below(max - min + 1)).unwrap()
-    }
-
-    fn chance(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-
-    /// Mostly short, at times long: messages overtake each other.
-    fn lag(&mut self) -> u64 {
-        match self.below(10) {
-            0..=3 => 0,
-            4..=7 => self.below(5),
-            8 => self.below(60),
-            _ => self.below(1_500),
-        }
-    }
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Receiver {
-    Well,
-    Fails,
-    Flaky,
-    Hangs,
-}
-
-struct Hook {
-    id: WebhookId,
-    policy: Policy,
-    receiver: Receiver,
-    active: bool,
-    removed: bool,
-    /// Whether the core was told of the removal.
-    closed: bool,
-    paused_until: SteadyMillis,
-}
 
 enum Happening {
     Accept {
@@ -560,33 +506,6 @@ impl World {
             event,
             report,
         });
-    }
-}
-
-impl Receiver {
-    fn any(rng: &mut Rng) -> Self {
-        [Self::Well, Self::Fails, Self::Flaky, Self::Hangs][rng.size(0, 3)]
-    }
-}
-
-impl Hook {
-    fn new(rng: &mut Rng) -> Self {
-        let delays = (0..rng.size(0, 5))
-            .map(|_| [0, 1, 40, 700, 2_000, 9_000][rng.size(0, 5)])
-            .collect();
-        Self {
-            id: WebhookId(u128::from(rng.next())),
-            policy: Policy {
-                retry: RetryPolicy::new(delays, 20).unwrap(),
-                success: SuccessRule(vec![StatusRange { from: 200, to: 299 }]),
-                on_gone: GonePolicy::Retry,
-            },
-            receiver: Receiver::any(rng),
-            active: true,
-            removed: false,
-            closed: false,
-            paused_until: SteadyMillis(0),
-        }
     }
 }
 
