@@ -15,4 +15,5 @@ pub mod render;
 pub mod sender;
 pub mod sign;
 pub mod store;
+pub mod verify;
 pub mod wheel;
