@@ -17,4 +17,5 @@ pub mod sign;
 pub mod store;
 pub mod systemd;
 pub mod telemetry;
+pub mod verify;
 pub mod wheel;

@@ -1,0 +1,251 @@
+//! The receiver's side: does this request carry the signature that its profile promises, and if not,
+//! why not.
+//!
+//! It shares nothing with `sign` but the profile, so that each checks the other: header values are read
+//! backwards along the profile's templates, and the signed bytes are put together anew. A mismatch is
+//! explored: the usual mistakes with keys and bodies are tried, and the one that explains it is named.
+//! Signatures are compared in constant time. Nothing here reads a clock or logs a secret.
+
+mod key;
+mod reading;
+#[cfg(test)]
+mod tests;
+
+use hmac::{Hmac, KeyInit, Mac as _};
+use http::HeaderMap;
+use sha2::Sha256;
+use subtle::ConstantTimeEq as _;
+
+use crate::model::UnixMillis;
+use crate::profile::{Algorithm, Field, Piece, Profile, Rotation, SignatureRule};
+use crate::render::ecma;
+use reading::Reading;
+
+/// How far a signed timestamp may be from the receiver's clock, seconds: what Standard Webhooks and the
+/// products' pages name.
+pub const TOLERANCE_S: u64 = 300;
+
+/// What a verified request says about itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// The signed time of the attempt, whole seconds since 1970, where the profile sends one.
+    pub timestamp_s: Option<u64>,
+    /// The event's id, where a header carries it.
+    pub id: Option<String>,
+}
+
+/// Why a request is not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum VerifyError {
+    /// The profile has no signatures.
+    #[error("the profile signs nothing, so nothing can be verified")]
+    NothingSigned,
+    /// A header that the profile promises is not there.
+    #[error("the header `{0}` is missing")]
+    HeaderMissing(String),
+    /// A header that may come once came several times.
+    #[error("the header `{0}` came more than once")]
+    HeaderRepeated(String),
+    /// A header's value has not the promised form.
+    #[error("the header `{header}` has not the form `{expected}`")]
+    Malformed {
+        /// The header's name.
+        header: String,
+        /// The form, with placeholders in angle brackets.
+        expected: String,
+    },
+    /// The secret cannot be a key of this profile.
+    #[error("the secret has not the form that this profile needs: {0}")]
+    SecretMalformed(&'static str),
+    /// The signature is right, its time is not.
+    #[error("the timestamp {timestamp_s} is more than {TOLERANCE_S} s from now ({now_s})")]
+    Stale {
+        /// The signed time.
+        timestamp_s: u64,
+        /// The receiver's time.
+        now_s: u64,
+    },
+    /// The signature was made with another reading of the same secret.
+    #[error("the signature matches when {0}")]
+    KeyForm(&'static str),
+    /// The signature is that of the body as it was before something changed it.
+    #[error("the body was changed after it was signed: the signature matches {0}")]
+    BodyChanged(&'static str),
+    /// No usual mistake explains it: another secret or another body.
+    #[error("the signature does not match: another secret, or an altered body")]
+    Mismatch,
+}
+
+/// Verifies a request as a receiver that holds `secret` would.
+///
+/// # Errors
+/// [`VerifyError`] says why the request is not to be trusted.
+pub fn verify(
+    profile: &Profile,
+    secret: &str,
+    headers: &HeaderMap,
+    body: &[u8],
+    now: UnixMillis,
+) -> Result<Verified, VerifyError> {
+    let key = key::proper(profile.secret.key, secret).map_err(VerifyError::SecretMalformed)?;
+    let own = own_headers(profile, headers)?;
+    let mut verified = Verified {
+        timestamp_s: own.timestamp_s(),
+        id: own.text(Field::Id).map(str::to_owned),
+    };
+    if profile.signatures.is_empty() {
+        return Err(VerifyError::NothingSigned);
+    }
+    for rule in &profile.signatures {
+        let candidates = candidates(profile, rule, headers, &own)?;
+        if !any_matches(rule, &candidates, &key, body) {
+            return Err(explain(profile, rule, &candidates, secret, body));
+        }
+        let signed_s = candidates.iter().find_map(Reading::timestamp_s);
+        verified.timestamp_s = verified.timestamp_s.or(signed_s);
+    }
+    let now_s = now.seconds();
+    match verified.timestamp_s {
+        Some(timestamp_s) if timestamp_s.abs_diff(now_s) > TOLERANCE_S => {
+            Err(VerifyError::Stale { timestamp_s, now_s })
+        }
+        _ => Ok(verified),
+    }
+}
+
+/// What the profile's own headers say (`webhook-id`, `webhook-timestamp`).
+fn own_headers(profile: &Profile, headers: &HeaderMap) -> Result<Reading, VerifyError> {
+    let mut all = Reading::default();
+    for rule in &profile.headers {
+        let carries = |field| rule.value.count(field) > 0;
+        if !carries(Field::Id) && !carries(Field::Timestamp) {
+            continue; // it says nothing that a signature needs
+        }
+        let text = one(headers, rule.name.as_str())?;
+        match Reading::of(&rule.value, text) {
+            Some(reading) => all.add(reading),
+            None => return Err(malformed(rule.name.as_str(), &rule.value)),
+        }
+    }
+    Ok(all)
+}
+
+/// The signatures that the header of `rule` offers, each with what else its value says.
+fn candidates(
+    profile: &Profile,
+    rule: &SignatureRule,
+    headers: &HeaderMap,
+    own: &Reading,
+) -> Result<Vec<Reading>, VerifyError> {
+    let text = one(headers, rule.header_name.as_str())?;
+    let readings: Option<Vec<Reading>> = match profile.secret.rotation {
+        Rotation::Staged => Reading::of(&rule.value, text).map(|reading| vec![reading]),
+        Rotation::Overlap => {
+            // A list may hold signatures of versions that are not known here: they are passed over.
+            let known = text.split(' ').filter_map(|v| Reading::of(&rule.value, v));
+            Some(known.collect::<Vec<_>>()).filter(|readings| !readings.is_empty())
+        }
+    };
+    let mut readings = readings.ok_or_else(|| malformed(&rule.header, &rule.value))?;
+    for reading in &mut readings {
+        reading.add(own.clone());
+        if reading.signature().is_none() {
+            return Err(malformed(&rule.header, &rule.value));
+        }
+    }
+    Ok(readings)
+}
+
+fn one<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a str, VerifyError> {
+    let mut values = headers.get_all(name).iter();
+    let value = values
+        .next()
+        .ok_or_else(|| VerifyError::HeaderMissing(name.to_owned()))?;
+    if values.next().is_some() {
+        return Err(VerifyError::HeaderRepeated(name.to_owned()));
+    }
+    value.to_str().map_err(|_| VerifyError::Malformed {
+        header: name.to_owned(),
+        expected: "printable ASCII".to_owned(),
+    })
+}
+
+fn malformed(header: &str, template: &crate::profile::Template) -> VerifyError {
+    VerifyError::Malformed {
+        header: header.to_owned(),
+        expected: reading::form(template),
+    }
+}
+
+/// Whether one of the offered signatures is that of `body` under `key`. All are compared.
+fn any_matches(rule: &SignatureRule, offered: &[Reading], key: &[u8], body: &[u8]) -> bool {
+    offered.iter().fold(false, |matched, reading| {
+        let expected = signature_of(rule, reading, key, body);
+        let equal = reading
+            .signature()
+            .is_some_and(|given| bool::from(given.ct_eq(&expected)));
+        matched | equal
+    })
+}
+
+fn signature_of(rule: &SignatureRule, reading: &Reading, key: &[u8], body: &[u8]) -> Vec<u8> {
+    let mut signed = Vec::with_capacity(body.len() + 64);
+    for piece in rule.signed.pieces() {
+        match piece {
+            Piece::Text(text) => signed.extend_from_slice(text.as_bytes()),
+            Piece::Field(Field::Body) => signed.extend_from_slice(body),
+            Piece::Field(field) => {
+                signed.extend_from_slice(reading.text(*field).unwrap_or_default().as_bytes());
+            }
+        }
+    }
+    match rule.algorithm {
+        Algorithm::HmacSha256 => {
+            let mac = Hmac::<Sha256>::new_from_slice(key);
+            let mac = mac.expect("HMAC takes a key of any length");
+            mac.chain_update(&signed).finalize().into_bytes().to_vec()
+        }
+    }
+}
+
+/// Tries the usual mistakes, and names the first that explains the signature.
+fn explain(
+    profile: &Profile,
+    rule: &SignatureRule,
+    offered: &[Reading],
+    secret: &str,
+    body: &[u8],
+) -> VerifyError {
+    for (how, key) in key::others(profile.secret.key, secret) {
+        if any_matches(rule, offered, &key, body) {
+            return VerifyError::KeyForm(how);
+        }
+    }
+    let Ok(key) = key::proper(profile.secret.key, secret) else {
+        return VerifyError::Mismatch;
+    };
+    for (how, body) in other_bodies(body) {
+        if any_matches(rule, offered, &key, &body) {
+            return VerifyError::BodyChanged(how);
+        }
+    }
+    VerifyError::Mismatch
+}
+
+/// Bodies that `body` may have been before a framework or an editor touched it.
+fn other_bodies(body: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let mut bodies = Vec::new();
+    let trimmed = body.trim_ascii();
+    if trimmed.len() < body.len() {
+        bodies.push(("without the white space around it", trimmed.to_vec()));
+    }
+    let text = std::str::from_utf8(body).ok();
+    if let Some(normalised) = text.and_then(|text| ecma::normalise(text).ok())
+        && normalised.text.as_bytes() != body
+    {
+        let how =
+            "the compact JSON of the same value; verify the raw bytes, before they are parsed";
+        bodies.push((how, normalised.text.into_bytes()));
+    }
+    bodies
+}
