@@ -18,6 +18,7 @@
 //! hinted at most once, and a hint that could not be sent is made up for by [`Core::woken`], at any later time.
 
 mod lane;
+mod rate;
 mod turns;
 
 use std::collections::HashMap;
@@ -26,6 +27,7 @@ use crate::model::{Position, QueueEntry, SteadyMillis, WebhookId};
 use crate::wheel::Wheel;
 use crate::wheel::links::{Links, List};
 use lane::{Gate, Lane, Waiting};
+pub use rate::Rates;
 pub use turns::Standing;
 use turns::{Ring, Shares, Turns};
 
@@ -236,12 +238,17 @@ impl<B> Core<B> {
         self.change(webhook, |lane, _, _| lane.turn_gate(Gate::Closed));
     }
 
-    /// Sends nothing to the webhook before `until` (its receiver said `Retry-After`, or its rate is used up), at
+    /// Sends nothing to the webhook before `until` (its receiver said `Retry-After`), at
     /// most [`PAUSE_MAX_MS`] from now. An earlier `until` than before shortens the pause.
     pub fn pause(&mut self, webhook: WebhookId, until: SteadyMillis) {
         self.change(webhook, |lane, now, _| {
             lane.pause(until.min(now.plus(PAUSE_MAX_MS)));
         });
+    }
+
+    /// Bounds how many attempts are begun for the webhook in a second and in an hour; what is over it waits.
+    pub fn set_rates(&mut self, webhook: WebhookId, rates: Rates) {
+        self.change(webhook, |lane, _, _| lane.set_rates(rates));
     }
 
     /// A hint: this delivery was just committed, with the given queue key. It goes straight into the window if

@@ -18,6 +18,7 @@ use std::collections::VecDeque;
 
 use crate::model::{Position, QueueEntry, SteadyMillis};
 
+use super::rate::{Pace, Rates};
 use super::turns::Standing;
 use super::{Limits, Page, Report, Verdict};
 
@@ -113,6 +114,7 @@ pub(super) struct Lane<B> {
     paged_to: Option<Position>,
     overtakes: usize,
     paused_until: SteadyMillis,
+    pace: Pace,
     limit: usize,
     verdict: Standing,
     payloads: usize,
@@ -136,6 +138,7 @@ impl<B> Lane<B> {
             paged_to: None,
             overtakes: 0,
             paused_until: SteadyMillis(0),
+            pace: Pace::default(),
             limit: LIMIT_AT_START.min(limits.lane_in_flight_max).max(1),
             verdict: Standing::Fresh,
             payloads: 0,
@@ -202,10 +205,15 @@ impl<B> Lane<B> {
             .is_none_or(|waiting| !self.leads(waiting.entry.due))
     }
 
+    /// From when on the lane may send, as pause and rates have it.
+    fn free_at(&self) -> SteadyMillis {
+        self.paused_until.max(self.pace.free_at())
+    }
+
     /// Whether a send could be granted, as far as this lane alone decides.
     pub(super) fn sendable(&self, now: SteadyMillis) -> bool {
         self.gate == Gate::Open
-            && self.paused_until <= now
+            && self.free_at() <= now
             && self.in_flight.len() < self.concurrency()
             && self.window.front().is_some_and(|front| {
                 front.entry.due <= now
@@ -221,7 +229,7 @@ impl<B> Lane<B> {
     fn page_at(&self, limits: &Limits) -> Option<SteadyMillis> {
         let unseen = self.unseen?;
         (self.gate == Gate::Open && self.page.is_none() && self.low(limits))
-            .then(|| unseen.max(self.page_after).max(self.paused_until))
+            .then(|| unseen.max(self.page_after).max(self.free_at()))
     }
 
     pub(super) fn wants_page(&self, now: SteadyMillis, limits: &Limits) -> bool {
@@ -231,7 +239,7 @@ impl<B> Lane<B> {
     /// When to look at this lane again though nothing happens to it.
     pub(super) fn wake_at(&self, now: SteadyMillis, limits: &Limits) -> Option<SteadyMillis> {
         let send_at = match (self.gate, self.window.front()) {
-            (Gate::Open, Some(front)) => Some(front.entry.due.max(self.paused_until)),
+            (Gate::Open, Some(front)) => Some(front.entry.due.max(self.free_at())),
             _ => None,
         };
         [send_at, self.page_at(limits), self.long_at()]
@@ -309,6 +317,7 @@ impl<B> Lane<B> {
         if !self.leads(entry.due) {
             self.overtakes += 1;
         }
+        self.pace.count(now);
         self.in_flight.push(Flight {
             event: entry.event,
             due: entry.due,
@@ -461,6 +470,11 @@ impl<B> Lane<B> {
     /// Sends nothing before `until`.
     pub(super) fn pause(&mut self, until: SteadyMillis) {
         self.paused_until = until;
+    }
+
+    /// Sets the lane's rates.
+    pub(super) const fn set_rates(&mut self, rates: Rates) {
+        self.pace.set(rates);
     }
 
     /// Takes a delivery out of the scheduler's hands; `false` if it is in flight or reserved already.

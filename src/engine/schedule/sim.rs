@@ -17,8 +17,8 @@ use store::Store;
 const SEEDS: u64 = 2_000;
 /// The receivers are well, the webhooks active and the daemon up from here on.
 const TROUBLE_MS: u64 = 20_000;
-/// All must have ended by then: the longest hang and the longest schedule are far shorter.
-const END_MS: u64 = 600_000;
+/// All must have ended by then: the longest schedule is far shorter, the lowest hourly rate is not.
+const END_MS: u64 = 24 * 3_600_000;
 const START: SteadyMillis = SteadyMillis(1_700_000_000_123);
 
 enum Happening {
@@ -214,9 +214,11 @@ impl World {
         for (at, hook) in self.hooks.iter_mut().enumerate() {
             hook.paused_until = SteadyMillis(0);
             hook.closed = hook.removed;
+            hook.begun.clear();
             if !hook.removed {
                 self.core
                     .open_lane(hook.id, hook.active, self.store.first_due(at));
+                self.core.set_rates(hook.id, hook.rates);
             }
         }
     }
@@ -334,7 +336,8 @@ impl World {
             .count();
         assert!(of_lane <= self.limits.lane_in_flight_max);
         self.sends += 1;
-        let fails = match hook.receiver {
+        self.hooks[at].check_rates(self.now);
+        let fails = match self.hooks[at].receiver {
             Receiver::Well => false,
             Receiver::Fails | Receiver::Hangs => true,
             Receiver::Flaky => self.rng.chance(50),
@@ -368,47 +371,31 @@ impl World {
     fn happen(&mut self, what: Happening) {
         match what {
             Happening::Accept { hook, count } => self.accept(hook, count),
-            Happening::Toggle { hook } => {
-                let hook = &mut self.hooks[hook];
-                hook.active = !hook.active;
-                self.core.set_gate(hook.id, hook.active);
-            }
+            Happening::Toggle { hook } => self.toggle(hook),
             Happening::Remove { hook } => {
                 self.hooks[hook].removed = true;
                 self.store.remove_webhook(hook);
                 self.soon(Happening::Close { hook });
             }
-            Happening::Ail { hook } => {
-                self.hooks[hook].receiver = Receiver::any(&mut self.rng);
-            }
+            Happening::Ail { hook } => self.hooks[hook].receiver = Receiver::any(&mut self.rng),
             Happening::RetryNow { hook } => self.retry_now(hook),
             Happening::Crash => self.restart(),
             Happening::Hint { hook, entry } => {
-                self.core
-                    .arrived(self.hooks[hook].id, entry, entry.event.to_u64());
+                let payload = entry.event.to_u64();
+                self.core.arrived(self.hooks[hook].id, entry, payload);
             }
             Happening::Woken { hook } => self.core.woken(self.hooks[hook].id),
             Happening::Close { hook } => {
                 self.hooks[hook].closed = true;
                 self.core.close_lane(self.hooks[hook].id);
             }
-            Happening::Pause { hook } => {
-                let until = self.now.plus(self.rng.below(3_000));
-                self.hooks[hook].paused_until = until;
-                self.core.pause(self.hooks[hook].id, until);
-            }
+            Happening::Pause { hook } => self.pause(hook),
             Happening::PageRun { hook, read } => {
                 let page = (!self.rng.chance(5)).then(|| self.store.page(hook, read));
                 let ticket = read.ticket;
                 self.soon(Happening::PageAnswer { hook, ticket, page });
             }
-            Happening::PageAnswer { hook, ticket, page } => {
-                self.pages_open.remove(&hook);
-                match page {
-                    Some(page) => self.core.paged(self.hooks[hook].id, ticket, page),
-                    None => self.core.page_failed(self.hooks[hook].id, ticket),
-                }
-            }
+            Happening::PageAnswer { hook, ticket, page } => self.answer(hook, ticket, page),
             Happening::Ended {
                 hook,
                 entry,
@@ -441,6 +428,26 @@ impl World {
             Happening::Release { hook, event, entry } => {
                 self.core.release(self.hooks[hook].id, event, entry);
             }
+        }
+    }
+
+    fn toggle(&mut self, hook: usize) {
+        let hook = &mut self.hooks[hook];
+        hook.active = !hook.active;
+        self.core.set_gate(hook.id, hook.active);
+    }
+
+    fn pause(&mut self, hook: usize) {
+        let until = self.now.plus(self.rng.below(3_000));
+        self.hooks[hook].paused_until = until;
+        self.core.pause(self.hooks[hook].id, until);
+    }
+
+    fn answer(&mut self, hook: usize, ticket: u64, page: Option<Page>) {
+        self.pages_open.remove(&hook);
+        match page {
+            Some(page) => self.core.paged(self.hooks[hook].id, ticket, page),
+            None => self.core.page_failed(self.hooks[hook].id, ticket),
         }
     }
 

@@ -447,3 +447,55 @@ fn a_page_is_asked_for_with_room_beside_what_is_in_flight() {
         "{read:?}"
     );
 }
+
+#[test]
+fn failing_receivers_leave_half_of_the_slots_to_new_ones() {
+    let mut core = open(LIMITS, 101);
+    for lane in 0..100 {
+        core.arrived(hook(u128::from(lane)), entry(lane, START), ());
+        assert_eq!(sent(&mut core).len(), 1);
+        let later = START.plus(HOUR_MS);
+        core.finished(
+            hook(u128::from(lane)),
+            entry(lane, START).event,
+            failure(later),
+        );
+    }
+    for lane in 0..100 {
+        core.arrived(hook(u128::from(lane)), entry(1_000 + lane, START), ());
+    }
+    assert_eq!(sent(&mut core).len(), LIMITS.in_flight_max / 2);
+    core.arrived(hook(100), entry(5_000, START), ());
+    assert_eq!(sent(&mut core), [(hook(100), entry(5_000, START))]);
+}
+
+#[test]
+fn a_hint_that_comes_after_its_page_adds_the_payload_and_nothing_else() {
+    let mut core = Core::new(
+        Limits {
+            in_flight_max: 1,
+            ..LIMITS
+        },
+        START,
+    );
+    core.open_lane(hook(0), true, Some(START));
+    let Some(Effect::ReadPage { ticket, .. }) = core.next_effect() else {
+        unreachable!("the lane has something due on disk");
+    };
+    let entries = vec![entry(1, START), entry(2, START)];
+    let next_due = None;
+    core.paged(hook(0), ticket, Page { entries, next_due });
+    core.arrived(hook(0), entry(2, START), "two");
+    let expected = [(1, None), (2, Some("two"))];
+    for (number, expected) in expected {
+        let Some(Effect::Send { entry, payload, .. }) = core.next_effect() else {
+            unreachable!("two deliveries are in the window");
+        };
+        assert_eq!((entry.event.offset, payload), (number, expected));
+        core.finished(hook(0), entry.event, SUCCESS);
+    }
+    assert_eq!(
+        (core.windowed(), core.payloads, core.next_effect()),
+        (0, 0, None)
+    );
+}

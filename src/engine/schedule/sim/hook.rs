@@ -1,5 +1,6 @@
 //! The simulation's webhooks with their receivers, and the numbers everything in it is drawn from.
 
+use crate::engine::schedule::Rates;
 use crate::model::{
     GonePolicy, Policy, RetryPolicy, StatusRange, SteadyMillis, SuccessRule, WebhookId,
 };
@@ -56,6 +57,9 @@ pub(super) struct Hook {
     /// Whether the core was told of the removal.
     pub(super) closed: bool,
     pub(super) paused_until: SteadyMillis,
+    pub(super) rates: Rates,
+    /// When attempts were begun since the core was last started.
+    pub(super) begun: Vec<SteadyMillis>,
 }
 
 impl Receiver {
@@ -81,6 +85,27 @@ impl Hook {
             removed: false,
             closed: false,
             paused_until: SteadyMillis(0),
+            rates: Rates {
+                per_second: rng.chance(20).then_some(2),
+                per_hour: rng.chance(10).then_some(40),
+            },
+            begun: Vec::new(),
+        }
+    }
+
+    /// An attempt begins; the rates allow it.
+    pub(super) fn check_rates(&mut self, now: SteadyMillis) {
+        self.begun.push(now);
+        let rates = [
+            (self.rates.per_second, 1_000),
+            (self.rates.per_hour, 3_600_000),
+        ];
+        for (max, length_ms) in rates {
+            // Two periods may lie close, so a stretch of one period's length sees parts of two.
+            let recent = self.begun.iter().rev();
+            let recent = recent.take_while(|at| now.since(**at) < length_ms).count();
+            let max = max.map_or(usize::MAX, |max| 2 * max as usize);
+            assert!(recent <= max, "{recent} attempts in {length_ms} ms");
         }
     }
 }
