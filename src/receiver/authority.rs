@@ -109,7 +109,10 @@ impl Identity {
     }
 
     /// TLS settings of a server that shows this certificate.
-    pub(super) fn server_config(&self) -> Result<Arc<ServerConfig>, ReceiverError> {
+    ///
+    /// # Errors
+    /// [`ReceiverError::Tls`] if certificate and key do not belong together.
+    pub fn server_config(&self) -> Result<Arc<ServerConfig>, ReceiverError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
