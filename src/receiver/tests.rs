@@ -1,0 +1,1 @@
+//! The receiver's own rules; what it answers is tried from the sender's side.
