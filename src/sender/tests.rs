@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::resolve::Names;
 use super::*;
 use crate::model::FaultKind;
-use crate::receiver::{Answer, Authority, Receiver};
+use crate::receiver::{Answer, Authority, Identity, Receiver, Step};
 
 mod addresses;
 mod answers;

@@ -3,7 +3,6 @@
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::receiver::Step;
 
 #[tokio::test]
 async fn a_receiver_that_never_answers_times_out() {
