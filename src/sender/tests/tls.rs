@@ -60,7 +60,7 @@ async fn an_authority_of_the_same_name_is_not_the_same_authority() {
     refused(
         &forged.issue(&["127.0.0.1"]).unwrap(),
         &bench,
-        "certificate",
+        "not signed by the CA",
     )
     .await;
 }
