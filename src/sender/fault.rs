@@ -106,11 +106,17 @@ fn certificate_detail(error: &CertificateError, host: &str) -> String {
         E::NotValidForNameContext { presented, .. } => {
             format!(
                 "the receiver's certificate is for another host than {host}; it names: {}",
-                presented.join(", ")
+                presented
+                    .iter()
+                    .map(|name| plain_name(name))
+                    .collect::<Vec<_>>()
+                    .join(", ")
             )
         }
         E::Revoked => "the receiver's certificate is revoked".to_owned(),
-        E::BadSignature => "the receiver's certificate has a bad signature".to_owned(),
+        E::BadSignature => {
+            "the receiver's certificate is not signed by the CA that it names".to_owned()
+        }
         E::InvalidPurpose | E::InvalidPurposeContext { .. } => {
             "the receiver's certificate is not meant for a server".to_owned()
         }
@@ -119,6 +125,14 @@ fn certificate_detail(error: &CertificateError, host: &str) -> String {
         }
         _ => format!("the receiver's certificate does not verify: {error}"),
     }
+}
+
+/// The name in the library's way to show one: `DnsName("a.example")`, `IpAddress(198.41.0.4)`.
+fn plain_name(shown: &str) -> &str {
+    let inner = shown
+        .split_once('(')
+        .and_then(|(_, rest)| rest.strip_suffix(')'));
+    inner.unwrap_or(shown).trim_matches('"')
 }
 
 /// An exchange that ended with the library's error, `received` bytes after it began.
@@ -190,4 +204,38 @@ fn root(error: &hyper::Error) -> &(dyn StdError + 'static) {
         root = source;
     }
     root
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn names_are_shown_plainly() {
+        assert_eq!(plain_name("DnsName(\"*.a.example\")"), "*.a.example");
+        assert_eq!(plain_name("IpAddress(198.41.0.4)"), "198.41.0.4");
+        assert_eq!(plain_name("other"), "other");
+    }
+
+    #[test]
+    fn the_cause_behind_an_io_error_is_found() {
+        let inner = rustls::Error::InvalidCertificate(CertificateError::Expired);
+        let outer = io::Error::new(io::ErrorKind::InvalidData, inner);
+        let fault = handshake(&outer, "a.example");
+        assert_eq!(fault.kind, FaultKind::Tls);
+        assert_eq!(fault.detail, "the receiver's certificate has expired");
+    }
+
+    proptest! {
+        #[test]
+        fn details_are_bounded_and_have_no_control_characters(text in ".{0,400}", tail in "\\PC*") {
+            let fault = Fault::new(FaultKind::Dns, format!("{text}{tail}\r\n"));
+            prop_assert!(fault.detail.len() <= DETAIL_BYTES_MAX);
+            prop_assert!(!fault.detail.chars().any(char::is_control));
+            let short: String = text.chars().filter(|c| !c.is_control()).take(50).collect();
+            prop_assert_eq!(bounded(short.clone()), short);
+        }
+    }
 }

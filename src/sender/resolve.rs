@@ -20,6 +20,9 @@ use crate::model::FaultKind;
 const SYSTEM_LOOKUPS_MAX: usize = 64;
 /// Names whose answers are remembered.
 const CACHE_NAMES_MAX: u64 = 4096;
+/// Questions under way at once over one connection to a DNS server (TCP; UDP has one socket for each). The
+/// library's 32 would fail look-ups when many webhooks of many hosts are due at once.
+const QUESTIONS_MAX: usize = 512;
 /// An answer is believed no longer than this, whatever its own time to live says, so that a receiver
 /// that moves is found again before its retries are used up.
 const ANSWER_TTL_MAX: Duration = Duration::from_secs(300);
@@ -82,6 +85,7 @@ fn built_in() -> Result<TokioResolver, NetError> {
     let options = builder.options_mut();
     options.use_hosts_file = ResolveHosts::Always;
     options.cache_size = CACHE_NAMES_MAX;
+    options.max_active_requests = QUESTIONS_MAX;
     options.positive_max_ttl = Some(ANSWER_TTL_MAX);
     options.negative_max_ttl = Some(NO_ANSWER_TTL_MAX);
     builder.build()

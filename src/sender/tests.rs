@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::resolve::Names;
 use super::*;
 use crate::model::FaultKind;
-use crate::receiver::{Answer, Authority, Receiver};
+use crate::receiver::{Answer, Authority, Identity, Receiver, Step};
 
 mod addresses;
 mod answers;
@@ -160,4 +160,23 @@ fn an_unusable_extra_ca_is_named_by_its_place() {
         matches!(error, SenderError::ExtraCa { number: 2, .. }),
         "{error}"
     );
+}
+
+#[test]
+fn a_sender_is_built_outside_of_a_runtime() {
+    let options = Options {
+        policy: AddressPolicy::default(),
+        extra_ca: Vec::new(),
+        resolver: Resolver::BuiltIn,
+        response_body_max: BODY_MAX,
+        idle_per_host_max: 1,
+        idle_timeout: AMPLE,
+    };
+    let sender = Sender::new(options, Clock::system(), Metrics::new()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let sent = runtime.block_on(sender.send(request("https://nobody.invalid/", AMPLE)));
+    assert_fault(&sent, FaultKind::Dns, "nobody.invalid does not exist");
 }

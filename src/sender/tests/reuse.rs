@@ -1,7 +1,6 @@
 //! Idle connections: used again, bounded, expired, and replaced when they turn out to be closed.
 
 use super::*;
-use crate::receiver::Step;
 
 #[tokio::test]
 async fn an_open_connection_is_used_again() {
@@ -244,4 +243,36 @@ async fn a_dropped_request_closes_its_connection() {
     }
     until("no task is left", || bench.sender.shared.tasks.is_empty()).await;
     assert_eq!(bench.sender.shared.pool.idle(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_requests_at_once_all_arrive_once() {
+    const LANES: u64 = 16;
+    const EACH: u64 = 50;
+    let bench = Bench::with(|options| options.idle_per_host_max = 16, None);
+    let receiver = bench.receiver(Answer::text(200, "ok")).await;
+    let tasks = TaskTracker::new();
+    let lanes: Vec<_> = (0..LANES)
+        .map(|_| {
+            let (sender, url) = (bench.sender.clone(), receiver.url("/"));
+            tasks.spawn(async move {
+                for _ in 0..EACH {
+                    let sent = sender.send(request(&url, AMPLE)).await;
+                    assert_eq!(sent.outcome, Outcome::Status(200));
+                }
+            })
+        })
+        .collect();
+    for lane in lanes {
+        lane.await.unwrap();
+    }
+    let (opened, reused) = (
+        bench.metrics.connections_opened.get(),
+        bench.metrics.connections_reused.get(),
+    );
+    assert_eq!(receiver.requests_count(), LANES * EACH);
+    assert_eq!(opened + reused, LANES * EACH);
+    assert_eq!(opened, receiver.connections_count());
+    // A connection is ready again before its lane asks for one: none is opened without need.
+    assert!(opened <= LANES, "{opened} connections for {LANES} lanes");
 }
