@@ -9,8 +9,8 @@
 //! replaced whole.
 //!
 //! What is parsed here is checked and typed, and trusted after it. This module renders nothing, signs
-//! nothing and reads no file. Invariant: every profile in [`Profiles`] has every field, and a required
-//! secret if it has a signature that must be there.
+//! nothing and reads no file. Invariant: every profile in [`Profiles`] has every field, each template names
+//! only what it may, and what a signature covers besides the body is carried by some header.
 
 mod parse;
 mod raw;

@@ -16,7 +16,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use http::{HeaderName, HeaderValue};
 
-pub use header::{HeaderError, check_header, reserved_headers};
+pub use header::{HEADERS_MAX, HeaderError, check_header, reserved_headers};
 pub use secret::SecretError;
 
 use crate::model::Secret;

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::model::RetryPolicy;
 
-/// The profiles that every installation has.
+/// The profiles that every installation has: their files, by name.
 const BUILT_IN: [(&str, &str); 6] = [
     ("anomalyarmor", include_str!("anomalyarmor.toml")),
     ("dataflow", include_str!("dataflow.toml")),
@@ -50,12 +50,12 @@ impl Profiles {
                     table.partial = table.partial.unplaced();
                     tables.insert(name.to_owned(), table);
                 }
-                Err(error) => Faults::note(&mut errors, name, error.to_string()),
+                Err(error) => note(&mut errors, name, error.to_string()),
             }
         }
         if user.len() > USER_PROFILES_MAX {
             let message = format!("more than {USER_PROFILES_MAX} profiles are defined");
-            Faults::note(&mut errors, "*", message);
+            note(&mut errors, "*", message);
         }
         for (name, raw) in user.iter().take(USER_PROFILES_MAX) {
             if let Some(message) = refused_name(name, raw) {
@@ -131,14 +131,12 @@ pub fn line_column(text: &str, offset: usize) -> (usize, usize) {
     (line, column)
 }
 
-impl Faults<'_> {
-    fn note(errors: &mut Vec<ProfileError>, profile: &str, message: String) {
-        errors.push(ProfileError {
-            profile: profile.to_owned(),
-            span: None,
-            message,
-        });
-    }
+fn note(errors: &mut Vec<ProfileError>, profile: &str, message: String) {
+    errors.push(ProfileError {
+        profile: profile.to_owned(),
+        span: None,
+        message,
+    });
 }
 
 /// One profile's own table, read.

@@ -115,7 +115,25 @@ fn names(fields: &[Field]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn its_pieces_make_up_the_text(text in "(a|[{}]|\\{id\\}|\\{body\\}|é| ){0,12}") {
+            let fields = [Field::Id, Field::Body];
+            if let Ok(template) = Template::parse(&text, &fields) {
+                let part = |piece: &Piece| match piece {
+                    Piece::Text(text) => text.clone(),
+                    Piece::Field(field) => ["{", field.name(), "}"].concat(),
+                };
+                prop_assert_eq!(template.pieces().iter().map(part).collect::<String>(), text);
+            } else {
+                prop_assert!(text.contains('{'), "refused: {}", text);
+            }
+        }
+    }
 
     #[test]
     fn splits_text_from_placeholders() {

@@ -26,67 +26,68 @@ type Row = (
     &'static str,
 );
 
+const ROWS: [Row; 6] = [
+    (
+        "driftlock",
+        &[30, 120, 480, 1920, 7680],
+        299,
+        301,
+        10_000,
+        "X-Driftlock-Signature",
+        "{hex}",
+    ),
+    (
+        "anomalyarmor",
+        &[60, 300, 900, 3600],
+        204,
+        404,
+        30_000,
+        "X-AnomalyArmor-Signature",
+        "sha256={hex}",
+    ),
+    (
+        "dataflow",
+        &[60, 300, 900, 3600, 21_600],
+        200,
+        202,
+        5_000,
+        "X-DataFlow-Signature",
+        "t={timestamp},v1={hex}",
+    ),
+    (
+        "flock",
+        &[1, 2, 4],
+        202,
+        500,
+        30_000,
+        "X-Flock-Signature",
+        "sha256={hex}",
+    ),
+    (
+        "driftguard",
+        &[5, 25],
+        200,
+        302,
+        10_000,
+        "X-DriftGuard-Signature",
+        "{hex}",
+    ),
+    (
+        "standard",
+        &[5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400],
+        201,
+        410,
+        20_000,
+        "webhook-signature",
+        "v1,{base64}",
+    ),
+];
+
 #[test]
 fn built_in_profiles_meet_the_contract() {
-    let rows: [Row; 6] = [
-        (
-            "driftlock",
-            &[30, 120, 480, 1920, 7680],
-            299,
-            301,
-            10_000,
-            "X-Driftlock-Signature",
-            "{hex}",
-        ),
-        (
-            "anomalyarmor",
-            &[60, 300, 900, 3600],
-            204,
-            404,
-            30_000,
-            "X-AnomalyArmor-Signature",
-            "sha256={hex}",
-        ),
-        (
-            "dataflow",
-            &[60, 300, 900, 3600, 21_600],
-            200,
-            202,
-            5_000,
-            "X-DataFlow-Signature",
-            "t={timestamp},v1={hex}",
-        ),
-        (
-            "flock",
-            &[1, 2, 4],
-            202,
-            500,
-            30_000,
-            "X-Flock-Signature",
-            "sha256={hex}",
-        ),
-        (
-            "driftguard",
-            &[5, 25],
-            200,
-            302,
-            10_000,
-            "X-DriftGuard-Signature",
-            "{hex}",
-        ),
-        (
-            "standard",
-            &[5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400],
-            201,
-            410,
-            20_000,
-            "webhook-signature",
-            "v1,{base64}",
-        ),
-    ];
     let profiles = Profiles::built_in();
-    assert_eq!(profiles.names().count(), rows.len());
-    for (name, delays_s, success, failure, timeout_ms, header, value) in rows {
+    assert_eq!(profiles.names().count(), ROWS.len());
+    for (name, delays_s, success, failure, timeout_ms, header, value) in ROWS {
         let profile = profiles.get(name).unwrap();
         let delays_ms: Vec<u64> = delays_s.iter().map(|s| s * 1000).collect();
         assert_eq!(profile.retry.delays_ms(), delays_ms, "{name}");

@@ -15,6 +15,7 @@ mod tests;
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::ops::Range;
 
 use number::Form;
 
@@ -419,7 +420,7 @@ impl<'a> Writer<'a> {
 
     fn number(&mut self) -> Result<(), Fault> {
         let start = self.pos;
-        let negative = self.eat(b'-');
+        self.eat(b'-');
         let whole = self.pos;
         if self.eat(b'0') {
             if matches!(self.peek(), Some(b'0'..=b'9')) {
@@ -428,22 +429,23 @@ impl<'a> Writer<'a> {
         } else {
             self.digits()?;
         }
-        let integer_digits = self.pos - whole;
-        let mut integer = true;
+        let whole = whole..self.pos;
+        let mut fraction = None;
         if self.eat(b'.') {
+            let from = self.pos;
             self.digits()?;
-            integer = false;
+            fraction = Some(from..self.pos);
         }
-        if self.eat(b'e') || self.eat(b'E') {
+        let exponent = self.eat(b'e') || self.eat(b'E');
+        if exponent {
             if !self.eat(b'+') {
                 self.eat(b'-');
             }
             self.digits()?;
-            integer = false;
         }
-        let text = self.input.get(start..self.pos).unwrap_or_default();
-        let zero = negative && text == "-0";
-        if integer && integer_digits <= number::EXACT_DIGITS && !zero {
+        let part = |range| self.input.get::<Range<usize>>(range).unwrap_or_default();
+        let text = part(start..self.pos);
+        if !exponent && text != "-0" && number::is_plain(part(whole), fraction.map(part)) {
             return Ok(());
         }
         match number::form(text) {

@@ -160,6 +160,7 @@ impl Raw {
         .unwrap_or_else(|| Value::from_object(self))
     }
 
+    /// The template value of `part`, which is a slice of this text: its place in it is all that is kept.
     fn part(&self, part: &str) -> Value {
         let offset = part.as_ptr().addr() - self.text.as_ptr().addr();
         Self {

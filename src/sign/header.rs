@@ -4,6 +4,8 @@ use http::{HeaderName, HeaderValue};
 
 use crate::profile::{Profile, is_framing_header};
 
+/// A webhook has no more custom headers than this: they are stored and sent with each request.
+pub const HEADERS_MAX: usize = 50;
 /// One header, name and value together, is at most this long: receivers refuse longer lines.
 const HEADER_BYTES_MAX: usize = 8 * 1024;
 /// Names of connection management that no message may carry (RFC 9110, 7.6.1), besides the framing ones.

@@ -1,7 +1,21 @@
 //! Numbers as ECMAScript prints them (ECMA-262, 6.1.6.1.20), where that keeps their value.
 
-/// Integers of up to this many digits are below 2^53 and print as they are written.
-pub(super) const EXACT_DIGITS: usize = 15;
+/// Decimals of up to this many digits survive a double and print with the same digits (DBL_DIG).
+const EXACT_DIGITS: usize = 15;
+/// From here on ECMAScript writes an exponent: 0.000001, but 1e-7.
+const FRACTION_ZEROS_MAX: usize = 5;
+
+/// Whether the number with these digits and no exponent certainly has the shortest form already. Most
+/// numbers do, and are told apart here without being parsed.
+pub(super) fn is_plain(whole: &str, fraction: Option<&str>) -> bool {
+    let Some(fraction) = fraction else {
+        return whole.len() <= EXACT_DIGITS;
+    };
+    let zeros = fraction.len() - fraction.trim_start_matches('0').len();
+    whole.len() + fraction.len() <= EXACT_DIGITS
+        && !fraction.ends_with('0')
+        && (whole != "0" || zeros <= FRACTION_ZEROS_MAX)
+}
 
 /// What becomes of a number.
 #[derive(Debug, PartialEq, Eq)]
