@@ -134,26 +134,36 @@ impl Reader {
         }))
     }
 
-    /// The newest entry under exactly `key` in one segment whose filter is asked first, where it is held.
+    /// Where records under exactly `key` stand in the newest `segments_max` segments, newest first. The
+    /// segments' filters are asked first, where they are held, so a key that is nowhere costs no read.
     ///
     /// # Errors
     /// As [`Reader::range`].
-    pub fn find_filtered(&self, number: u32, key: &Key) -> Result<Option<Entry>, Error> {
-        let Some(segment) = self.segment(number) else {
-            return Ok(None);
-        };
-        if let Index::File {
-            filter: Some(filter),
-            ..
-        } = &*segment.index.read().unwrap_or_else(PoisonError::into_inner)
-            && !filter.may_hold(key)
+    pub fn find_filtered(&self, key: &Key, segments_max: usize) -> Result<Vec<Position>, Error> {
+        let may_hold = |segment: &Segment| match &*segment
+            .index
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
         {
-            return Ok(None);
+            Index::Memory(growing) => !growing.range(key, key, true, 1).is_empty(),
+            Index::File { filter, .. } => filter.as_ref().is_none_or(|filter| filter.may_hold(key)),
+        };
+        let numbers: Vec<u32> = self.table(|segments| {
+            let newest = segments.iter().rev().take(segments_max);
+            newest
+                .filter(|(_, segment)| may_hold(segment))
+                .map(|(number, _)| *number)
+                .collect()
+        });
+        let mut found = Vec::new();
+        for number in numbers {
+            let entries = self.range(number, key, key, Direction::Descending, usize::MAX)?;
+            found.extend(entries.iter().map(|entry| Position {
+                segment: number,
+                offset: entry.offset,
+            }));
         }
-        Ok(self
-            .range(number, key, key, Direction::Descending, 1)?
-            .into_iter()
-            .next())
+        Ok(found)
     }
 
     /// The segments, oldest first.

@@ -113,6 +113,12 @@ impl Journal {
         }
     }
 
+    /// Whether the segment being written has no record yet.
+    #[must_use]
+    pub fn is_empty_segment(&self) -> bool {
+        self.active.end() == SEGMENT_HEAD
+    }
+
     /// Bytes staged.
     #[must_use]
     pub fn staged_bytes(&self) -> usize {
