@@ -12,6 +12,7 @@ pub mod model;
 pub mod profile;
 pub mod receiver;
 pub mod render;
+pub mod retention;
 pub mod sender;
 pub mod sign;
 pub mod store;

@@ -1,6 +1,54 @@
-//! (to be written)
+//! The store: all of sled and bincode. Events, the queue, the registry, and history, durable.
+//!
+//! The journal holds what happened and is the truth; sled holds what is live, so that a start reads little.
+//! Everything is written by one committer ([`Writer`] asks it) and read by anyone ([`Reader`]).
+//!
+//! Invariants:
+//! - What is answered is on disk, synced. What is not synced is seen by nobody.
+//! - A delivery is pending if and only if exactly one queue key names it. Each transition is one record, checked
+//!   where nobody else writes; if the old key is gone it is stale and nothing is written.
+//! - sled plus the overlay in memory is always the journal up to a position. `apply`, a pure function, makes
+//!   the changes from a record, now and at recovery. sled's own batch moves `applied` with them, so a crash
+//!   leaves sled at an earlier position, and never in between.
+//! - An event's identity in here is the [`Position`](crate::model::Position) of its record.
+//! - Steady time never goes back over a restart: each record carries it, and so does `applied`.
+//! - Client ids are remembered for the newest 32 sealed segments and the one being written ([`IDS_SEGMENTS_MAX`]);
+//!   they are found by the segments' indexes and filters, and cost sled nothing.
+//! - A removed webhook stays as a tombstone until the committer has cancelled all its pending deliveries,
+//!   some at a time, across restarts.
+//! - Any failure of an append, a sync or an apply is final: nothing is acknowledged any more (`fatal`).
+
+mod apply;
+mod codec;
+mod committer;
+mod durable;
+mod error;
+mod group;
+mod history;
+mod inbox;
+mod keys;
+mod live;
+mod open;
+mod reader;
+mod record;
+mod writer;
+
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
+
+pub use codec::CodecError;
+pub use durable::{FilterError, durable_sled, sled_is_durable};
+pub use error::{Error, WriteError};
+pub use history::{Delivery, DeliverySummary, LastAttempt};
+pub use open::{Handle, Opened, Report, open};
+pub use reader::{Backlog, Page, QueueCursor, Reader, SegmentBacklog};
+pub use writer::{Accepted, CANCEL_MAX, FAN_OUT_MAX, Finish, NewEvent, Requeued, Writer, Written};
+
+/// For how many of the newest sealed segments client ids are remembered. With segments of 64 MiB that is 2 GiB
+/// of events, or a month where a segment is sealed each day; the filters take about 2 MB of memory.
+pub const IDS_SEGMENTS_MAX: usize = 32;
 
 /// What the store needs to know.
 #[derive(Clone, Debug)]

@@ -1,0 +1,363 @@
+//! The index of a segment: sorted (key, offset) entries, in memory while the segment is written, then a file.
+//!
+//! A file is blocks of 4 KiB, each with its own checksum, so that a look-up reads and checks a few blocks
+//! and nothing else. It can always be made again from the segment, so it is replaced whole or not at all.
+//!
+//! ```text
+//! header: magic 8, version 4, number 4, entries 4, filter bytes 4, crc32c of these 4, zeros to 4,096
+//! block:  146 entries of 28 bytes (key 24, offset 4), count 4, crc32c 4
+//! filter: its bits, crc32c 4
+//! ```
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::filter::Filter;
+use super::frame::be32;
+use super::{Error, io, sync_dir};
+
+/// Bytes of a key. Enough for a 16-byte subject and an 8-byte position.
+pub const KEY_BYTES: usize = 24;
+/// A key: its owner's bytes, sorted as bytes.
+pub type Key = [u8; KEY_BYTES];
+
+const MAGIC: &[u8; 8] = b"hwindex\n";
+const VERSION: u32 = 1;
+const BLOCK: usize = 4096;
+const ENTRY: usize = KEY_BYTES + 4;
+const ENTRIES_PER_BLOCK: usize = (BLOCK - 8) / ENTRY;
+
+/// A key under which a record is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IndexKey {
+    /// The key.
+    pub key: Key,
+    /// Whether the segment's filter covers it; then its first 16 bytes must be a hash.
+    pub filtered: bool,
+}
+
+/// One entry: the record at `offset` of the segment is found under `key`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Entry {
+    /// The key.
+    pub key: Key,
+    /// The frame's offset in the segment.
+    pub offset: u32,
+}
+
+/// The index of the segment that is being written.
+#[derive(Debug, Default)]
+pub(super) struct Growing {
+    pub(super) entries: BTreeSet<Entry>,
+    pub(super) filtered: Vec<Key>,
+}
+
+impl Growing {
+    pub(super) fn add(&mut self, keys: &[IndexKey], offset: u32) {
+        for IndexKey { key, filtered } in keys {
+            self.entries.insert(Entry { key: *key, offset });
+            if *filtered {
+                self.filtered.push(*key);
+            }
+        }
+    }
+
+    /// At most `limit` entries with keys from `low` to `high`, descending or ascending.
+    pub(super) fn range(
+        &self,
+        low: &Key,
+        high: &Key,
+        descending: bool,
+        limit: usize,
+    ) -> Vec<Entry> {
+        let range = self.entries.range(
+            Entry {
+                key: *low,
+                offset: 0,
+            }..=Entry {
+                key: *high,
+                offset: u32::MAX,
+            },
+        );
+        if descending {
+            range.rev().take(limit).copied().collect()
+        } else {
+            range.take(limit).copied().collect()
+        }
+    }
+}
+
+/// Writes a sealed segment's index: whole under its final name, synced, or not at all. Gives its filter.
+pub(super) fn write(growing: &Growing, number: u32, to: &Path) -> Result<Filter, Error> {
+    let filter = Filter::of(growing.filtered.iter(), growing.filtered.len());
+    let temporary = to.with_extension("tmp");
+    let file = File::create(&temporary).map_err(io("create", &temporary))?;
+    write_to(growing, number, &filter, &file).map_err(io("write", &temporary))?;
+    file.sync_all().map_err(io("sync", &temporary))?;
+    std::fs::rename(&temporary, to).map_err(io("rename to", to))?;
+    sync_dir(
+        to.parent()
+            .expect("an index file is inside the journal's directory"),
+    )?;
+    Ok(filter)
+}
+
+fn write_to(growing: &Growing, number: u32, filter: &Filter, file: &File) -> std::io::Result<()> {
+    let length = |n: usize| u32::try_from(n).map_err(std::io::Error::other);
+    let mut to = BufWriter::with_capacity(256 << 10, file);
+    let mut header = Vec::with_capacity(BLOCK);
+    header.extend_from_slice(MAGIC);
+    for field in [
+        VERSION,
+        number,
+        length(growing.entries.len())?,
+        length(filter.bytes().len())?,
+    ] {
+        header.extend_from_slice(&field.to_be_bytes());
+    }
+    header.extend_from_slice(&crc32c::crc32c(&header).to_be_bytes());
+    header.resize(BLOCK, 0);
+    to.write_all(&header)?;
+    let mut entries = growing.entries.iter().peekable();
+    while entries.peek().is_some() {
+        let mut block = Vec::with_capacity(BLOCK);
+        let mut count = 0_u32;
+        for entry in entries.by_ref().take(ENTRIES_PER_BLOCK) {
+            block.extend_from_slice(&entry.key);
+            block.extend_from_slice(&entry.offset.to_be_bytes());
+            count += 1;
+        }
+        block.resize(ENTRIES_PER_BLOCK * ENTRY, 0);
+        block.extend_from_slice(&count.to_be_bytes());
+        block.extend_from_slice(&crc32c::crc32c(&block).to_be_bytes());
+        to.write_all(&block)?;
+    }
+    to.write_all(filter.bytes())?;
+    to.write_all(&crc32c::crc32c(filter.bytes()).to_be_bytes())?;
+    to.flush()
+}
+
+/// What is known of an index file; its blocks are read when asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stored {
+    blocks: u32,
+    entries: u32,
+    filter_bytes: u32,
+}
+
+impl Stored {
+    /// Reads and checks the header of `file`. `None`: it is not a whole index of this version and segment.
+    pub(super) fn open(file: &File, number: u32) -> std::io::Result<Option<Self>> {
+        let mut header = [0; 28];
+        let length = file.metadata()?.len();
+        if length < BLOCK as u64 {
+            return Ok(None);
+        }
+        file.read_exact_at(&mut header, 0)?;
+        let (body, crc) = header.split_at(24);
+        if !body.starts_with(MAGIC)
+            || crc32c::crc32c(body) != be32(crc, 0)
+            || be32(body, 8) != VERSION
+            || be32(body, 12) != number
+        {
+            return Ok(None);
+        }
+        let (entries, filter_bytes) = (be32(body, 16), be32(body, 20));
+        let blocks = entries.div_ceil(ENTRIES_PER_BLOCK as u32);
+        let expected = (u64::from(blocks) + 1) * BLOCK as u64 + u64::from(filter_bytes) + 4;
+        Ok((length == expected).then_some(Self {
+            blocks,
+            entries,
+            filter_bytes,
+        }))
+    }
+
+    /// How many entries there are.
+    pub(super) const fn entries(self) -> u32 {
+        self.entries
+    }
+
+    /// Reads the filter; `None` if its bytes do not check.
+    pub(super) fn filter(self, file: &File) -> std::io::Result<Option<Filter>> {
+        let mut bits = vec![0; usize::try_from(self.filter_bytes).expect("32 bits fit") + 4];
+        file.read_exact_at(&mut bits, (u64::from(self.blocks) + 1) * BLOCK as u64)?;
+        let crc = be32(&bits, bits.len() - 4);
+        bits.truncate(bits.len() - 4);
+        Ok((crc32c::crc32c(&bits) == crc)
+            .then(|| Filter::from_bytes(bits))
+            .flatten())
+    }
+
+    /// As [`Growing::range`]. `None`: a block does not check, and the index must be made again.
+    pub(super) fn range(
+        self,
+        file: &File,
+        low: &Key,
+        high: &Key,
+        descending: bool,
+        limit: usize,
+    ) -> std::io::Result<Option<Vec<Entry>>> {
+        let mut found = Vec::new();
+        let Some(start) =
+            self.first_block_from(file, if descending { high } else { low }, descending)?
+        else {
+            return Ok(None);
+        };
+        let mut number = Some(start);
+        while let Some(at) = number.filter(|at| *at < self.blocks) {
+            let Some(mut block) = read_block(file, at)? else {
+                return Ok(None);
+            };
+            if descending {
+                block.reverse();
+            }
+            for entry in block {
+                let past = if descending {
+                    entry.key < *low
+                } else {
+                    entry.key > *high
+                };
+                if past || found.len() == limit {
+                    return Ok(Some(found));
+                }
+                if entry.key >= *low && entry.key <= *high {
+                    found.push(entry);
+                }
+            }
+            number = if descending {
+                at.checked_sub(1)
+            } else {
+                Some(at + 1)
+            };
+        }
+        Ok(Some(found))
+    }
+
+    /// The block where a walk over keys from `key` on begins: ascending the last block whose first key is
+    /// below `key`, descending the last whose first key is not above it.
+    fn first_block_from(
+        self,
+        file: &File,
+        key: &Key,
+        descending: bool,
+    ) -> std::io::Result<Option<u32>> {
+        let (mut from, mut to) = (0, self.blocks);
+        while from < to {
+            let middle = from + (to - from) / 2;
+            let Some(block) = read_block(file, middle)? else {
+                return Ok(None);
+            };
+            let Some(first) = block.first() else {
+                return Ok(None);
+            };
+            let before = if descending {
+                first.key <= *key
+            } else {
+                first.key < *key
+            };
+            if before {
+                from = middle + 1;
+            } else {
+                to = middle;
+            }
+        }
+        Ok(Some(from.saturating_sub(1)))
+    }
+}
+
+fn read_block(file: &File, number: u32) -> std::io::Result<Option<Vec<Entry>>> {
+    let mut block = [0; BLOCK];
+    file.read_exact_at(&mut block, (u64::from(number) + 1) * BLOCK as u64)?;
+    let (body, crc) = block.split_at(BLOCK - 4);
+    if crc32c::crc32c(body) != be32(crc, 0) {
+        return Ok(None);
+    }
+    let count = usize::try_from(be32(body, BLOCK - 8)).expect("32 bits fit");
+    let entries = body.chunks_exact(ENTRY).take(count).filter_map(|bytes| {
+        Some(Entry {
+            key: *bytes.first_chunk()?,
+            offset: be32(bytes, KEY_BYTES),
+        })
+    });
+    Ok(Some(entries.collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key(number: u16) -> Key {
+        let mut key = [0; KEY_BYTES];
+        key[3..5].copy_from_slice(&number.to_be_bytes());
+        key
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn a_stored_index_answers_as_the_one_in_memory(
+            numbers in prop::collection::vec((0..900u16, 0..5u32), 0..900),
+            ranges in prop::collection::vec((0..950u16, 0..950u16, any::<bool>(), 0..400usize), 20),
+        ) {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("1.idx");
+            let mut growing = Growing::default();
+            for (number, offset) in numbers {
+                growing.add(&[IndexKey { key: key(number), filtered: true }], offset);
+            }
+            let filter = write(&growing, 1, &path).unwrap();
+            let file = File::open(&path).unwrap();
+            prop_assert!(Stored::open(&file, 2).unwrap().is_none());
+            let stored = Stored::open(&file, 1).unwrap().unwrap();
+            prop_assert_eq!(stored.filter(&file).unwrap(), Some(filter));
+            prop_assert_eq!(stored.entries() as usize, growing.entries.len());
+            for (a, b, descending, limit) in ranges {
+                let (low, high) = (key(a.min(b)), key(a.max(b)));
+                prop_assert_eq!(
+                    stored.range(&file, &low, &high, descending, limit).unwrap(),
+                    Some(growing.range(&low, &high, descending, limit))
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_flipped_byte_is_noticed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("1.idx");
+        let mut growing = Growing::default();
+        for number in 0..400 {
+            growing.add(
+                &[IndexKey {
+                    key: key(number),
+                    filtered: false,
+                }],
+                1,
+            );
+        }
+        write(&growing, 1, &path).unwrap();
+        let good = std::fs::read(&path).unwrap();
+        for at in [3, BLOCK + 50, 2 * BLOCK + 9, good.len() - 2] {
+            let mut bad = good.clone();
+            bad[at] ^= 4;
+            std::fs::write(&path, &bad).unwrap();
+            let file = File::open(&path).unwrap();
+            let noticed = match Stored::open(&file, 1).unwrap() {
+                None => true,
+                Some(stored) => {
+                    stored.filter(&file).unwrap().is_none()
+                        || stored
+                            .range(&file, &key(0), &key(500), false, 999)
+                            .unwrap()
+                            .is_none()
+                }
+            };
+            assert!(noticed, "the flipped byte at {at} was not noticed");
+        }
+    }
+}

@@ -1,0 +1,471 @@
+//! Reading what is synced: a record at its position, the entries under a key, everything from a position on.
+//!
+//! Cheap to clone. Never writes, but for an index that is missing or damaged: that is made again.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use crate::metrics::Metrics;
+use crate::model::Position;
+
+use super::filter::Filter;
+use super::frame::{self, FRAME_HEAD, SEGMENT_HEAD, Step, Walk};
+use super::index::{self, Entry, Growing, Key, Stored};
+use super::segment::{self, Files, Index, Kind, Segment};
+use super::{Error, KeysOf, io, sync_dir};
+
+/// Which way a range of keys is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Lowest key first.
+    Ascending,
+    /// Highest key first.
+    Descending,
+}
+
+/// What is known of a segment from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentInfo {
+    /// Its number.
+    pub number: u32,
+    /// When it was made: wall clock, milliseconds since 1970.
+    pub created_ms: u64,
+    /// Its size, bytes, index not counted.
+    pub bytes: u64,
+}
+
+/// Reads the journal. All clones share what is known of it.
+#[derive(Clone)]
+pub struct Reader {
+    pub(super) shared: Arc<Shared>,
+}
+
+pub(super) struct Shared {
+    pub(super) directory: PathBuf,
+    pub(super) segments: RwLock<BTreeMap<u32, Arc<Segment>>>,
+    pub(super) files: Files,
+    pub(super) keys_of: KeysOf,
+    pub(super) set_aside: AtomicU64,
+    pub(super) filters_max: usize,
+    pub(super) metrics: Metrics,
+    /// Held while an index is made again, so that two readers do not do it at once.
+    pub(super) rebuilding: Mutex<()>,
+}
+
+impl Reader {
+    /// The payload of the record at `position`.
+    ///
+    /// # Errors
+    /// [`Error::Gone`] where the segment is deleted or the position beyond what is synced,
+    /// [`Error::Damaged`] where the bytes do not check, [`Error::Io`].
+    pub fn read(&self, position: Position) -> Result<Vec<u8>, Error> {
+        let segment = self
+            .segment(position.segment)
+            .ok_or(Error::Gone(position))?;
+        let left = segment.end().saturating_sub(position.offset) as usize;
+        if left <= FRAME_HEAD {
+            return Err(Error::Gone(position));
+        }
+        let file = self.file(position.segment, Kind::Log)?;
+        let path = segment::path(&self.shared.directory, position.segment, Kind::Log);
+        // Most records fit the first read; a longer one costs a second.
+        let mut bytes = vec![0; left.min(2048)];
+        file.read_exact_at(&mut bytes, u64::from(position.offset))
+            .map_err(io("read", &path))?;
+        let length = frame::announced(&bytes).ok_or(Error::Damaged(position))? + FRAME_HEAD;
+        if length > left {
+            return Err(Error::Damaged(position));
+        }
+        if length > bytes.len() {
+            bytes.resize(length, 0);
+            file.read_exact_at(&mut bytes, u64::from(position.offset))
+                .map_err(io("read", &path))?;
+        }
+        let checked = frame::payload(segment.header.salt, position.offset, &bytes).is_some();
+        if !checked {
+            return Err(Error::Damaged(position));
+        }
+        bytes.truncate(length);
+        bytes.drain(..FRAME_HEAD);
+        Ok(bytes)
+    }
+
+    /// At most `limit` entries of one segment with keys from `low` to `high`; none if it is deleted.
+    ///
+    /// # Errors
+    /// [`Error::Io`], also where a damaged index cannot be made again.
+    pub fn range(
+        &self,
+        number: u32,
+        low: &Key,
+        high: &Key,
+        direction: Direction,
+        limit: usize,
+    ) -> Result<Vec<Entry>, Error> {
+        let Some(segment) = self.segment(number) else {
+            return Ok(Vec::new());
+        };
+        let descending = direction == Direction::Descending;
+        for _ in 0..2 {
+            let stored = match &*segment.index.read().unwrap_or_else(PoisonError::into_inner) {
+                Index::Memory(growing) => return Ok(growing.range(low, high, descending, limit)),
+                Index::File { stored, .. } => *stored,
+            };
+            let file = match self.file(number, Kind::Index) {
+                Ok(file) => file,
+                Err(Error::Gone(_)) => return Ok(Vec::new()),
+                Err(error) => return Err(error),
+            };
+            let path = segment::path(&self.shared.directory, number, Kind::Index);
+            match stored
+                .range(&file, low, high, descending, limit)
+                .map_err(io("read", &path))?
+            {
+                Some(found) => return Ok(found),
+                None => self.rebuild(&segment, stored)?,
+            }
+        }
+        Err(Error::Damaged(Position {
+            segment: number,
+            offset: 0,
+        }))
+    }
+
+    /// Where records under exactly `key` stand in the newest `segments_max` segments, newest first. The
+    /// segments' filters are asked first, where they are held, so a key that is nowhere costs no read.
+    ///
+    /// # Errors
+    /// As [`Reader::range`].
+    pub fn find_filtered(&self, key: &Key, segments_max: usize) -> Result<Vec<Position>, Error> {
+        let may_hold = |segment: &Segment| match &*segment
+            .index
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+        {
+            Index::Memory(growing) => !growing.range(key, key, true, 1).is_empty(),
+            Index::File { filter, .. } => filter.as_ref().is_none_or(|filter| filter.may_hold(key)),
+        };
+        let numbers: Vec<u32> = self.table(|segments| {
+            let newest = segments.iter().rev().take(segments_max);
+            newest
+                .filter(|(_, segment)| may_hold(segment))
+                .map(|(number, _)| *number)
+                .collect()
+        });
+        let mut found = Vec::new();
+        for number in numbers {
+            let entries = self.range(number, key, key, Direction::Descending, usize::MAX)?;
+            found.extend(entries.iter().map(|entry| Position {
+                segment: number,
+                offset: entry.offset,
+            }));
+        }
+        Ok(found)
+    }
+
+    /// The segments, oldest first.
+    #[must_use]
+    pub fn segments(&self) -> Vec<SegmentInfo> {
+        self.table(|segments| {
+            segments
+                .values()
+                .map(|segment| SegmentInfo {
+                    number: segment.header.number,
+                    created_ms: segment.header.created_ms,
+                    bytes: u64::from(segment.end()),
+                })
+                .collect()
+        })
+    }
+
+    /// The numbers of the segments from `newest` down to `oldest`, both included, newest first.
+    #[must_use]
+    pub fn numbers(&self, oldest: u32, newest: u32) -> Vec<u32> {
+        if oldest > newest {
+            return Vec::new();
+        }
+        self.table(|segments| {
+            segments
+                .range(oldest..=newest)
+                .rev()
+                .map(|(number, _)| *number)
+                .collect()
+        })
+    }
+
+    /// The number of the oldest segment, and of the one being written.
+    #[must_use]
+    pub fn bounds(&self) -> (u32, u32) {
+        self.table(|segments| {
+            let first = segments.first_key_value().map_or(1, |(number, _)| *number);
+            (
+                first,
+                segments
+                    .last_key_value()
+                    .map_or(first, |(number, _)| *number),
+            )
+        })
+    }
+
+    /// Where the synced journal ends: the position that the next record will have, unless a segment is sealed.
+    #[must_use]
+    pub fn end(&self) -> Position {
+        self.table(|segments| {
+            segments.last_key_value().map_or(
+                Position {
+                    segment: 1,
+                    offset: SEGMENT_HEAD,
+                },
+                |(number, segment)| Position {
+                    segment: *number,
+                    offset: segment.end(),
+                },
+            )
+        })
+    }
+
+    /// The position of the first record of a segment, if it has any.
+    #[must_use]
+    pub fn start_of(&self, number: u32) -> Position {
+        Position {
+            segment: number,
+            offset: SEGMENT_HEAD,
+        }
+    }
+
+    /// Whether records can follow `position` here: the segment is there, and not shorter.
+    #[must_use]
+    pub fn covers(&self, position: Position) -> bool {
+        position.offset >= SEGMENT_HEAD
+            && self
+                .segment(position.segment)
+                .is_some_and(|segment| position.offset <= segment.end())
+    }
+
+    /// How many pieces of damage are kept in `set-aside/`.
+    #[must_use]
+    pub fn set_aside(&self) -> u64 {
+        self.shared.set_aside.load(Ordering::Relaxed)
+    }
+
+    /// Gives `to` every record from `from` on, in order. Damage is set aside and reading goes on after it;
+    /// the answer is how many pieces were met.
+    ///
+    /// # Errors
+    /// What `to` answers, and [`Error::Io`].
+    pub fn scan<E: From<Error>>(
+        &self,
+        from: Position,
+        mut to: impl FnMut(Position, &[u8]) -> Result<(), E>,
+    ) -> Result<u64, E> {
+        let (_, newest) = self.bounds();
+        let mut damage = 0;
+        for number in self.numbers(from.segment, newest).into_iter().rev() {
+            let start = if number == from.segment {
+                from.offset
+            } else {
+                SEGMENT_HEAD
+            };
+            damage += self.scan_segment(number, start, &mut to)?;
+        }
+        Ok(damage)
+    }
+
+    fn scan_segment<E: From<Error>>(
+        &self,
+        number: u32,
+        start: u32,
+        to: &mut impl FnMut(Position, &[u8]) -> Result<(), E>,
+    ) -> Result<u64, E> {
+        let Some(segment) = self.segment(number) else {
+            return Ok(0);
+        };
+        let file = self.file(number, Kind::Log)?;
+        let path = segment::path(&self.shared.directory, number, Kind::Log);
+        let mut walk = Walk::new(&file, segment.header.salt, start, segment.end());
+        let mut damage = 0;
+        loop {
+            match walk.step().map_err(io("read", &path))? {
+                Step::Frame { offset, payload } => to(
+                    Position {
+                        segment: number,
+                        offset,
+                    },
+                    payload,
+                )?,
+                Step::Bad { offset, bytes } => {
+                    damage += 1;
+                    self.shared.set_aside(
+                        Position {
+                            segment: number,
+                            offset,
+                        },
+                        &bytes,
+                    )?;
+                }
+                Step::End { rest: 0, .. } => return Ok(damage),
+                Step::End { offset, rest } => {
+                    let mut bytes = vec![0; rest as usize];
+                    file.read_exact_at(&mut bytes, u64::from(offset))
+                        .map_err(io("read", &path))?;
+                    self.shared.set_aside(
+                        Position {
+                            segment: number,
+                            offset,
+                        },
+                        &bytes,
+                    )?;
+                    return Ok(damage + 1);
+                }
+            }
+        }
+    }
+
+    /// Makes a segment's index from its records, in memory.
+    pub(super) fn index_of(&self, number: u32) -> Result<Growing, Error> {
+        let mut growing = Growing::default();
+        self.scan_segment(number, SEGMENT_HEAD, &mut |position, payload| {
+            growing.add(&(self.shared.keys_of)(payload, position), position.offset);
+            Ok::<(), Error>(())
+        })?;
+        Ok(growing)
+    }
+
+    /// Makes a damaged index file again.
+    fn rebuild(&self, segment: &Segment, damaged: Stored) -> Result<(), Error> {
+        let number = segment.header.number;
+        let _held = self
+            .shared
+            .rebuilding
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        tracing::error!(
+            segment = number,
+            entries = damaged.entries(),
+            "index damaged; making it again"
+        );
+        let growing = self.index_of(number)?;
+        self.shared.install(segment, &growing)
+    }
+
+    pub(super) fn segment(&self, number: u32) -> Option<Arc<Segment>> {
+        self.table(|segments| segments.get(&number).cloned())
+    }
+
+    fn table<T>(&self, read: impl FnOnce(&BTreeMap<u32, Arc<Segment>>) -> T) -> T {
+        read(
+            &self
+                .shared
+                .segments
+                .read()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
+    }
+
+    fn file(&self, number: u32, kind: Kind) -> Result<Arc<std::fs::File>, Error> {
+        match self.shared.files.open(&self.shared.directory, number, kind) {
+            Ok(file) => Ok(file),
+            // Retention may delete a segment between the look at the table and here.
+            Err(error)
+                if error.kind() == std::io::ErrorKind::NotFound
+                    && self.segment(number).is_none() =>
+            {
+                Err(Error::Gone(Position {
+                    segment: number,
+                    offset: 0,
+                }))
+            }
+            Err(error) => Err(io(
+                "open",
+                &segment::path(&self.shared.directory, number, kind),
+            )(error)),
+        }
+    }
+}
+
+impl Shared {
+    /// Writes a sealed segment's index, and lets readers use it.
+    pub(super) fn install(&self, segment: &Segment, growing: &Growing) -> Result<(), Error> {
+        let path = segment::path(&self.directory, segment.header.number, Kind::Index);
+        let filter = index::write(growing, segment.header.number, &path)?;
+        self.use_file(segment, filter)
+    }
+
+    /// Lets readers use an index file that was just written.
+    pub(super) fn use_file(&self, segment: &Segment, filter: Filter) -> Result<(), Error> {
+        let number = segment.header.number;
+        let path = segment::path(&self.directory, number, Kind::Index);
+        self.files.forget(number);
+        let file = self
+            .files
+            .open(&self.directory, number, Kind::Index)
+            .map_err(io("open", &path))?;
+        let stored = Stored::open(&file, number)
+            .map_err(io("read", &path))?
+            .ok_or(Error::Damaged(Position {
+                segment: number,
+                offset: 0,
+            }))?;
+        *segment
+            .index
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Index::File {
+            stored,
+            filter: Some(filter),
+        };
+        self.drop_old_filters();
+        Ok(())
+    }
+
+    /// Keeps the filters of the newest sealed segments only.
+    pub(super) fn drop_old_filters(&self) {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        for segment in segments.values().rev().skip(self.filters_max + 1) {
+            if let Index::File { filter, .. } = &mut *segment
+                .index
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+            {
+                *filter = None;
+            }
+        }
+    }
+
+    /// Keeps a copy of bytes that could not be read, once.
+    pub(super) fn set_aside(&self, position: Position, bytes: &[u8]) -> Result<(), Error> {
+        let directory = self.directory.join("set-aside");
+        let path = directory.join(format!(
+            "{:010}-{:010}.bad",
+            position.segment, position.offset
+        ));
+        if path.exists() {
+            return Ok(());
+        }
+        std::fs::create_dir_all(&directory).map_err(io("create", &directory))?;
+        std::fs::write(&path, bytes).map_err(io("write", &path))?;
+        std::fs::File::open(&path)
+            .and_then(|file| file.sync_all())
+            .map_err(io("sync", &path))?;
+        sync_dir(&directory)?;
+        self.set_aside.fetch_add(1, Ordering::Relaxed);
+        self.metrics.frames_set_aside.inc();
+        tracing::error!(
+            position = %position, bytes = bytes.len(), copy = %path.display(),
+            "journal damaged: unreadable bytes set aside"
+        );
+        Ok(())
+    }
+}
+
+/// How many files lie in `set-aside/`.
+pub(super) fn count_set_aside(directory: &Path) -> Result<u64, Error> {
+    let path = directory.join("set-aside");
+    match std::fs::read_dir(&path) {
+        Ok(files) => Ok(files.count() as u64),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(io("list", &path)(error)),
+    }
+}

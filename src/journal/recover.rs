@@ -1,0 +1,267 @@
+//! Opening a journal: what lies in its directory becomes the table of segments, or is set aside.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, RwLock};
+
+use crate::metrics::Metrics;
+use crate::model::Position;
+
+use super::frame::{Header, HeaderRead, SEGMENT_HEAD, Step, Walk};
+use super::index::{Growing, Stored};
+use super::reader::{Reader, Shared, count_set_aside};
+use super::segment::{self, Files, Index, Kind, Segment};
+use super::{Error, KeysOf, Options, io, sync_dir};
+
+/// What was found when the journal was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Bytes cut from the end of the last segment: a group that was being written, never acknowledged.
+    pub torn_bytes: u64,
+    /// Pieces of damage met in the last segment, and segments whose header could not be read.
+    pub damaged: u64,
+    /// Indexes that were missing or damaged, and were made again.
+    pub indexes_made: u64,
+}
+
+/// Opens the journal's directory; gives what readers share and the last segment's file.
+pub(super) fn open(
+    options: &Options,
+    keys_of: KeysOf,
+    metrics: Metrics,
+    now_ms: u64,
+) -> Result<(Shared, File, Recovery), Error> {
+    let directory = &options.path;
+    std::fs::create_dir_all(directory).map_err(io("create", directory))?;
+    if let Some(parent) = directory
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+    {
+        sync_dir(parent)?;
+    }
+    let shared = Shared {
+        directory: directory.clone(),
+        segments: RwLock::new(BTreeMap::new()),
+        files: Files::default(),
+        keys_of,
+        set_aside: AtomicU64::new(count_set_aside(directory)?),
+        filters_max: options.filters_max,
+        metrics,
+        rebuilding: Mutex::new(()),
+    };
+    let mut recovery = Recovery::default();
+    let (headers, next_number) = headers(&shared, &mut recovery)?;
+    let last = headers.last().map(|(header, _)| header.number);
+    let reader = Reader {
+        shared: Arc::new(shared),
+    };
+    for (header, length) in headers {
+        let segment = Segment::new(header, length, Index::Memory(Growing::default()));
+        add(&reader, segment);
+    }
+    let file = match last {
+        Some(number) => reopen(&reader, number, &mut recovery)?,
+        None => {
+            let (header, file) = segment::create(directory, next_number, now_ms)?;
+            add(
+                &reader,
+                Segment::new(header, SEGMENT_HEAD, Index::Memory(Growing::default())),
+            );
+            file
+        }
+    };
+    let (oldest, newest) = reader.bounds();
+    for (age, number) in reader.numbers(oldest, newest - 1).into_iter().enumerate() {
+        load_index(&reader, number, age < options.filters_max, &mut recovery)?;
+    }
+    let shared = Arc::into_inner(reader.shared).expect("no reader was given out yet");
+    Ok((shared, file, recovery))
+}
+
+fn add(reader: &Reader, segment: Segment) {
+    reader
+        .shared
+        .segments
+        .write()
+        .expect("nobody else has it yet")
+        .insert(segment.header.number, Arc::new(segment));
+}
+
+/// The readable segments' headers and lengths, oldest first, and a number that was never used.
+fn headers(shared: &Shared, recovery: &mut Recovery) -> Result<(Vec<(Header, u32)>, u32), Error> {
+    let directory = &shared.directory;
+    let (mut logs, mut indexes) = (Vec::new(), Vec::new());
+    for entry in std::fs::read_dir(directory).map_err(io("list", directory))? {
+        let entry = entry.map_err(io("list", directory))?;
+        let name = entry.file_name();
+        match name.to_str().and_then(segment::parse_name) {
+            Some((number, Kind::Log)) => logs.push(number),
+            Some((number, Kind::Index)) => indexes.push(number),
+            None if name.to_str().is_some_and(|name| name.ends_with(".tmp")) => {
+                std::fs::remove_file(entry.path()).map_err(io("delete", &entry.path()))?;
+            }
+            None => {}
+        }
+    }
+    logs.sort_unstable();
+    for number in indexes
+        .iter()
+        .filter(|number| logs.binary_search(number).is_err())
+    {
+        let path = segment::path(directory, *number, Kind::Index);
+        std::fs::remove_file(&path).map_err(io("delete", &path))?;
+    }
+    let next_number = logs.last().map_or(1, |last| last + 1);
+    let mut headers = Vec::new();
+    for number in &logs {
+        if let Some(header) = header(shared, *number, Some(number) == logs.last(), recovery)? {
+            headers.push(header);
+        }
+    }
+    Ok((headers, next_number))
+}
+
+fn header(
+    shared: &Shared,
+    number: u32,
+    last: bool,
+    recovery: &mut Recovery,
+) -> Result<Option<(Header, u32)>, Error> {
+    let path = segment::path(&shared.directory, number, Kind::Log);
+    let file = File::open(&path).map_err(io("open", &path))?;
+    let length = file.metadata().map_err(io("read", &path))?.len();
+    let mut bytes = vec![0; usize::try_from(length.min(u64::from(SEGMENT_HEAD))).expect("small")];
+    file.read_exact_at(&mut bytes, 0)
+        .map_err(io("read", &path))?;
+    match Header::decode(&bytes) {
+        HeaderRead::Good(header) if header.number == number => {
+            Ok(Some((header, u32::try_from(length).unwrap_or(u32::MAX))))
+        }
+        HeaderRead::Newer(version) => Err(Error::NewerVersion { path, version }),
+        // A crash while the next segment was being made: its header was not synced, so it holds nothing.
+        HeaderRead::Bad if last && length <= u64::from(SEGMENT_HEAD) => {
+            std::fs::remove_file(&path).map_err(io("delete", &path))?;
+            Ok(None)
+        }
+        HeaderRead::Bad | HeaderRead::Good(_) => {
+            recovery.damaged += 1;
+            let bytes = std::fs::read(&path).map_err(io("read", &path))?;
+            shared.set_aside(
+                Position {
+                    segment: number,
+                    offset: 0,
+                },
+                &bytes,
+            )?;
+            std::fs::remove_file(&path).map_err(io("delete", &path))?;
+            sync_dir(&shared.directory)?;
+            Ok(None)
+        }
+    }
+}
+
+/// Reads the last segment through: cuts its torn tail, sets damage aside, and makes its index in memory.
+fn reopen(reader: &Reader, number: u32, recovery: &mut Recovery) -> Result<File, Error> {
+    let path = segment::path(&reader.shared.directory, number, Kind::Log);
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&path)
+        .map_err(io("open", &path))?;
+    let segment = reader.segment(number).expect("added before");
+    let end = segment.end().max(SEGMENT_HEAD);
+    let mut walk = Walk::new(&file, segment.header.salt, SEGMENT_HEAD, end);
+    let mut growing = Growing::default();
+    let end = loop {
+        match walk.step().map_err(io("read", &path))? {
+            Step::Frame { offset, payload } => {
+                let position = Position {
+                    segment: number,
+                    offset,
+                };
+                growing.add(&(reader.shared.keys_of)(payload, position), offset);
+            }
+            // A tear has nothing good after it. Good frames after bad bytes can also be an unsynced group
+            // whose pages were written out of order; keeping those is right too, they are only early.
+            Step::Bad { offset, bytes } => {
+                recovery.damaged += 1;
+                reader.shared.set_aside(
+                    Position {
+                        segment: number,
+                        offset,
+                    },
+                    &bytes,
+                )?;
+            }
+            Step::End { offset, rest } => {
+                recovery.torn_bytes = u64::from(rest);
+                break offset;
+            }
+        }
+    };
+    if recovery.torn_bytes > 0 {
+        tracing::warn!(
+            segment = number,
+            offset = end,
+            bytes = recovery.torn_bytes,
+            "torn tail cut"
+        );
+    }
+    file.set_len(u64::from(end)).map_err(io("cut", &path))?;
+    // Also what was whole but perhaps not synced before the crash is synced before anything builds on it.
+    file.sync_all().map_err(io("sync", &path))?;
+    segment.set_end(end);
+    *segment.index.write().expect("nobody else has it yet") = Index::Memory(growing);
+    Ok(file)
+}
+
+fn load_index(
+    reader: &Reader,
+    number: u32,
+    with_filter: bool,
+    recovery: &mut Recovery,
+) -> Result<(), Error> {
+    let segment = reader.segment(number).expect("listed before");
+    match read_index(&reader.shared.directory, number, with_filter) {
+        Ok(Some(index)) => *segment.index.write().expect("nobody else has it yet") = index,
+        Ok(None) => {
+            tracing::warn!(
+                segment = number,
+                "index missing or damaged; making it again"
+            );
+            recovery.indexes_made += 1;
+            let growing = reader.index_of(number)?;
+            reader.shared.install(&segment, &growing)?;
+        }
+        Err(error) => {
+            return Err(io(
+                "read",
+                &segment::path(&reader.shared.directory, number, Kind::Index),
+            )(error));
+        }
+    }
+    Ok(())
+}
+
+fn read_index(directory: &Path, number: u32, with_filter: bool) -> std::io::Result<Option<Index>> {
+    let file = match File::open(segment::path(directory, number, Kind::Index)) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    let Some(stored) = Stored::open(&file, number)? else {
+        return Ok(None);
+    };
+    if !with_filter {
+        return Ok(Some(Index::File {
+            stored,
+            filter: None,
+        }));
+    }
+    Ok(stored.filter(&file)?.map(|filter| Index::File {
+        stored,
+        filter: Some(filter),
+    }))
+}

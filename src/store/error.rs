@@ -1,0 +1,94 @@
+//! What can go wrong in the store, sorted by who is at fault.
+
+use std::path::PathBuf;
+
+use crate::journal;
+
+use super::codec::CodecError;
+
+/// Opening or reading failed. The text names the file and the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The operator: another process has the data directory.
+    #[error(
+        "{path} is in use by another hookwheel process; stop that one, or set another storage.path"
+    )]
+    Locked {
+        /// The data directory.
+        path: PathBuf,
+    },
+    /// The operator: the data directory cannot be used.
+    #[error("cannot use the data directory {path}: {source}; {remedy}")]
+    Directory {
+        /// The data directory.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// The operator: written by a newer version.
+    #[error(
+        "{path} says `{found}`, which this version of hookwheel cannot read; install the version that wrote it"
+    )]
+    Format {
+        /// The format file.
+        path: PathBuf,
+        /// What it holds.
+        found: String,
+    },
+    /// The disk or the journal; [`journal::Error::Gone`] where retention has deleted what was asked for.
+    #[error(transparent)]
+    Journal(#[from] journal::Error),
+    /// A record or row does not decode.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    /// The disk or sled.
+    #[error("sled: {0}")]
+    Sled(#[from] sled::Error),
+    /// sled holds what was never written; it is made again from the journal at the next start.
+    #[error("sled holds a {0} that makes no sense")]
+    Broken(&'static str),
+    /// The disk: a call failed.
+    #[error("{action} {path}: {source}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file or directory.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+}
+
+/// Why a write was not made, or is not known to have been made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// The caller: more than one record can hold.
+    #[error("{0}")]
+    TooLarge(String),
+    /// Too much waits for the disk; try again later.
+    #[error("the commit queue is full")]
+    Busy,
+    /// Free disk space is below the reserve: no new events, while deliveries go on.
+    #[error("free disk space is below the reserve")]
+    DiskReserve,
+    /// The store has been stopped.
+    #[error("the store is stopped")]
+    Stopped,
+    /// Writing failed, and nothing is written any more; whether this write is on disk is not known.
+    #[error("the store has failed: {0}")]
+    Failed(String),
+}
+
+/// Makes the mapper from a system's error to [`Error::Io`].
+pub(super) fn io(
+    action: &'static str,
+    path: &std::path::Path,
+) -> impl FnOnce(std::io::Error) -> Error {
+    move |source| Error::Io {
+        action,
+        path: path.to_owned(),
+        source,
+    }
+}

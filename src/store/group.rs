@@ -1,0 +1,527 @@
+//! A group: what waits is checked against the live state and what the group itself changes, becomes records,
+//! and is answered together once it is synced.
+//!
+//! Invariant: nothing outside sees a group before [`Group::commit`] has synced it, neither readers nor callers.
+//! A group that is dropped instead answers nobody; its callers learn that the committer ended.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use crate::journal::{self, Journal, Key};
+use crate::metrics::Metrics;
+use crate::model::{
+    Attempt, DeliveryState, EndReason, Event, Next, Position, QueueEntry, Webhook, WebhookId,
+};
+
+use super::apply::{Change, QueueKey, QueueValue, apply};
+use super::inbox::{Answer, Op, send};
+use super::live::Live;
+use super::record::{Cancellation, End, Moment, Record, Row};
+use super::writer::{Accepted, NewEvent, Requeued, Written};
+use super::{CodecError, Error, IDS_SEGMENTS_MAX, WriteError, codec, history};
+
+/// What a group stands on.
+pub(super) struct Ground<'a> {
+    pub(super) journal: &'a mut Journal,
+    pub(super) reader: &'a journal::Reader,
+    pub(super) live: &'a Live,
+    pub(super) buffer: &'a mut Vec<u8>,
+    pub(super) metrics: &'a Metrics,
+}
+
+/// A group that is being gathered.
+pub(super) struct Group<'a> {
+    ground: Ground<'a>,
+    now: Moment,
+    changes: Vec<Change>,
+    queue: HashMap<QueueKey, Option<QueueValue>>,
+    rows: BTreeMap<WebhookId, Option<Row>>,
+    ids: HashMap<Key, (Position, Arc<Event>, usize)>,
+    requeued: HashMap<(WebhookId, Position), QueueEntry>,
+    replies: Vec<Reply>,
+    tally: Tally,
+}
+
+/// An answer that waits for the sync.
+enum Reply {
+    Accept(Answer<Accepted>, Result<Accepted, WriteError>),
+    Write(Answer<Written>, Result<Written, WriteError>),
+    Requeue(Answer<Requeued>, Result<Requeued, WriteError>),
+    Count(Answer<u32>, Result<u32, WriteError>),
+}
+
+/// What is counted once it is synced.
+#[derive(Default)]
+struct Tally {
+    events: u64,
+    deliveries: u64,
+    ended: HashMap<&'static str, u64>,
+    stale: u64,
+}
+
+/// What a committed group leaves to do.
+pub(super) struct Committed {
+    /// Webhooks that were removed, and one that needs no purge any more.
+    pub(super) removed: Vec<WebhookId>,
+    pub(super) forgotten: Vec<WebhookId>,
+}
+
+impl<'a> Group<'a> {
+    pub(super) fn new(ground: Ground<'a>, now: Moment) -> Self {
+        Self {
+            ground,
+            now,
+            changes: Vec::new(),
+            queue: HashMap::new(),
+            rows: BTreeMap::new(),
+            ids: HashMap::new(),
+            requeued: HashMap::new(),
+            replies: Vec::new(),
+            tally: Tally::default(),
+        }
+    }
+
+    pub(super) fn staged_bytes(&self) -> usize {
+        self.ground.journal.staged_bytes()
+    }
+
+    /// Checks one op and stages its record, if its conditions hold. `DeleteThrough` is not a group's business.
+    pub(super) fn take(&mut self, op: Op) -> Result<(), Error> {
+        let reply = match op {
+            Op::Accept {
+                new,
+                id_key,
+                answer,
+            } => Reply::Accept(answer, self.accept(new, id_key)?),
+            Op::Finish {
+                webhook,
+                entry,
+                attempt,
+                next,
+                answer,
+            } => Reply::Write(answer, self.finish(webhook, &entry, *attempt, next)?),
+            Op::Requeue {
+                webhook,
+                event,
+                answer,
+            } => Reply::Requeue(answer, self.requeue(webhook, event)?),
+            Op::Put {
+                webhook,
+                expected,
+                answer,
+            } => Reply::Write(answer, self.put(*webhook, expected)?),
+            Op::Remove {
+                webhook,
+                expected,
+                answer,
+            } => Reply::Write(answer, self.remove(webhook, expected)?),
+            Op::Cancel {
+                webhook,
+                entries,
+                reason,
+                answer,
+            } => Reply::Count(answer, self.cancel(webhook, &entries, reason)?),
+            Op::DeleteThrough { answer, .. } => Reply::Count(answer, Ok(0)),
+        };
+        self.replies.push(reply);
+        Ok(())
+    }
+
+    fn accept(
+        &mut self,
+        new: NewEvent,
+        id_key: Key,
+    ) -> Result<Result<Accepted, WriteError>, Error> {
+        if new.client_id
+            && let Some(answer) = self.known(&new, &id_key)?
+        {
+            return Ok(Ok(answer));
+        }
+        let NewEvent {
+            event,
+            mut webhooks,
+            client_id,
+            ..
+        } = new;
+        webhooks.retain(|webhook| self.row(*webhook).is_some_and(|row| !row.removed));
+        let due = self.now.steady;
+        let record = Record::Accepted {
+            event: Arc::clone(&event),
+            webhooks: webhooks.clone(),
+            due,
+            client_id,
+        };
+        let position = match self.stage(&record)? {
+            Ok(position) => position,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        self.ids.insert(id_key, (position, event, webhooks.len()));
+        self.tally.events += 1;
+        self.tally.deliveries += webhooks.len() as u64;
+        Ok(Ok(Accepted::New {
+            event: position,
+            due,
+            webhooks,
+        }))
+    }
+
+    /// What to answer if an event with this id was accepted before, in this group or a recent segment.
+    fn known(&self, new: &NewEvent, id_key: &Key) -> Result<Option<Accepted>, Error> {
+        let same_id =
+            |event: &Event| event.account == new.event.account && event.id == new.event.id;
+        let answer = |stored: &Event, event: Position, deliveries: usize| {
+            if stored.same_content(&new.event, new.with_time) {
+                let deliveries = u32::try_from(deliveries).expect("a fan-out is bounded");
+                Accepted::Duplicate { event, deliveries }
+            } else {
+                Accepted::Conflict
+            }
+        };
+        if let Some((position, event, deliveries)) = self.ids.get(id_key)
+            && same_id(event)
+        {
+            return Ok(Some(answer(event, *position, *deliveries)));
+        }
+        for position in self
+            .ground
+            .reader
+            .find_filtered(id_key, IDS_SEGMENTS_MAX + 1)?
+        {
+            match history::event_at(self.ground.reader, position) {
+                Ok((event, webhooks)) if same_id(&event) => {
+                    return Ok(Some(answer(&event, position, webhooks.len())));
+                }
+                Ok(_) => {}
+                Err(Error::Journal(journal::Error::Damaged(_) | journal::Error::Gone(_))) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    fn finish(
+        &mut self,
+        webhook: WebhookId,
+        entry: &QueueEntry,
+        mut attempt: Attempt,
+        next: Next,
+    ) -> Result<Result<Written, WriteError>, Error> {
+        let key = QueueKey {
+            webhook,
+            due: entry.due,
+            event: entry.event,
+        };
+        let Some(value) = self.pending(&key)? else {
+            self.tally.stale += 1;
+            return Ok(Ok(Written::Stale));
+        };
+        attempt.number = value.attempts.saturating_add(1);
+        let (event, due, at) = (entry.event, entry.due, self.now);
+        let end = match next {
+            Next::Delivered => End::Delivered,
+            Next::Failed(reason) => End::Failed(reason),
+            Next::RetryAt(next_due) => {
+                let run_attempts = value.run_attempts.saturating_add(1);
+                let record = Record::Attempted {
+                    webhook,
+                    event,
+                    due,
+                    attempt,
+                    run_attempts,
+                    next_due,
+                    at,
+                };
+                return Ok(self.stage(&record)?.map(|_| Written::Done));
+            }
+        };
+        let staged = self.stage(&Record::Ended {
+            webhook,
+            event,
+            due,
+            attempt,
+            end,
+            at,
+        })?;
+        if staged.is_ok() {
+            let state = match end {
+                End::Delivered => "delivered",
+                End::Failed(reason) => reason.as_str(),
+            };
+            *self.tally.ended.entry(state).or_default() += 1;
+        }
+        Ok(staged.map(|_| Written::Done))
+    }
+
+    /// The committer takes requests to send again before all else of a group, so the journal tells the
+    /// delivery's present state; a second request for the same one gets the first one's answer.
+    fn requeue(
+        &mut self,
+        webhook: WebhookId,
+        event: Position,
+    ) -> Result<Result<Requeued, WriteError>, Error> {
+        if let Some(entry) = self.requeued.get(&(webhook, event)) {
+            return Ok(Ok(Requeued::Now { entry: *entry }));
+        }
+        let kept = self.ground.reader.read(event).is_ok();
+        if !kept || self.row(webhook).is_none_or(|row| row.removed) {
+            return Ok(Ok(Requeued::NotFound));
+        }
+        let trace = history::trace(self.ground.reader, webhook, event)?;
+        let Some(standing) = history::standing(self.ground.reader, event, &trace)? else {
+            return Ok(Ok(Requeued::NotFound));
+        };
+        let (mut attempts, mut run_attempts, mut from) = (standing.attempts, 0, None);
+        if let DeliveryState::Pending { due } = standing.state {
+            let Some(value) = self.pending(&QueueKey {
+                webhook,
+                due,
+                event,
+            })?
+            else {
+                // A record was damaged: the journal says pending, but the queue, which knew that record, does
+                // not. Where it stands cannot be known, so no second key is risked.
+                return Ok(Ok(Requeued::NotFound));
+            };
+            (attempts, run_attempts, from) = (value.attempts, value.run_attempts, Some(due));
+        }
+        let (due, at) = (self.now.steady, self.now);
+        let record = Record::Requeued {
+            webhook,
+            event,
+            from,
+            due,
+            attempts,
+            run_attempts,
+            at,
+        };
+        let staged = self.stage(&record)?;
+        let entry = QueueEntry {
+            due,
+            event,
+            attempts,
+            run_attempts,
+            manual: true,
+        };
+        self.requeued.insert((webhook, event), entry);
+        Ok(staged.map(|_| Requeued::Now { entry }))
+    }
+
+    fn put(
+        &mut self,
+        webhook: Webhook,
+        expected: Option<u64>,
+    ) -> Result<Result<Written, WriteError>, Error> {
+        let current = self
+            .row(webhook.id)
+            .map(|row| (row.webhook.version, row.removed));
+        let fits = match (current, expected) {
+            (None, None) => true,
+            (Some((version, false)), Some(expected)) => version == expected,
+            _ => false,
+        };
+        if !fits {
+            return Ok(Ok(Written::Stale));
+        }
+        let record = Record::WebhookPut {
+            webhook,
+            at: self.now,
+        };
+        Ok(self.stage(&record)?.map(|_| Written::Done))
+    }
+
+    fn remove(
+        &mut self,
+        webhook: WebhookId,
+        expected: u64,
+    ) -> Result<Result<Written, WriteError>, Error> {
+        let fits = |row: Row| !row.removed && row.webhook.version == expected;
+        if !self.row(webhook).is_some_and(fits) {
+            return Ok(Ok(Written::Stale));
+        }
+        let record = Record::WebhookRemoved {
+            webhook,
+            at: self.now,
+        };
+        Ok(self.stage(&record)?.map(|_| Written::Done))
+    }
+
+    fn cancel(
+        &mut self,
+        webhook: WebhookId,
+        entries: &[QueueEntry],
+        reason: EndReason,
+    ) -> Result<Result<u32, WriteError>, Error> {
+        let (mut pending, mut seen) = (Vec::with_capacity(entries.len()), BTreeSet::new());
+        for entry in entries {
+            let key = QueueKey {
+                webhook,
+                due: entry.due,
+                event: entry.event,
+            };
+            if let Some(value) = self.pending(&key)?
+                && seen.insert(key)
+            {
+                let (due, event) = (entry.due, entry.event);
+                pending.push(Cancellation {
+                    due,
+                    event,
+                    attempts: value.attempts,
+                });
+            }
+        }
+        let count = u32::try_from(pending.len()).expect("bounded by CANCEL_MAX");
+        if count == 0 {
+            return Ok(Ok(0));
+        }
+        let at = self.now;
+        let staged = self.stage(&Record::Cancelled {
+            webhook,
+            entries: pending,
+            reason,
+            at,
+        })?;
+        if staged.is_ok() {
+            *self.tally.ended.entry(reason.as_str()).or_default() += u64::from(count);
+        }
+        Ok(staged.map(|_| count))
+    }
+
+    /// Cancels the next few pending deliveries of a removed webhook, or forgets it when there are none.
+    pub(super) fn purge(&mut self, webhook: WebhookId, limit: usize) -> Result<(), Error> {
+        let entries = self.ground.live.first(webhook, limit)?;
+        // What this very group adds or moves is met by the next one: forget only what was empty before it.
+        let untouched = !self.queue.keys().any(|key| key.webhook == webhook);
+        let staged = if !entries.is_empty() {
+            self.cancel(webhook, &entries, EndReason::WebhookRemoved)?
+                .map(|_| ())
+        } else if untouched {
+            self.stage(&Record::WebhookForgotten {
+                webhook,
+                at: self.now,
+            })?
+            .map(|_| ())
+        } else {
+            Ok(())
+        };
+        staged.map_err(|_| Error::Broken("purge"))
+    }
+
+    /// Writes the registry as it is, in records of at most `rows_max` rows. It restates what is, so it
+    /// changes nothing now; recovery applies it when the records before it are gone.
+    pub(super) fn snapshot(&mut self, rows_max: usize) -> Result<(), Error> {
+        let rows: Vec<Row> = self
+            .ground
+            .live
+            .rows(|rows| rows.values().cloned().collect());
+        for rows in rows.chunks(rows_max) {
+            let record = Record::Snapshot {
+                rows: rows.to_vec(),
+                at: self.now,
+            };
+            codec::encode_record(&record, self.ground.buffer)?;
+            self.ground.journal.stage(self.ground.buffer, Vec::new())?;
+        }
+        Ok(())
+    }
+
+    /// Stages a record and remembers its changes. The inner error is the caller's: too large to be written.
+    fn stage(&mut self, record: &Record) -> Result<Result<Position, WriteError>, Error> {
+        match codec::encode_record(record, self.ground.buffer) {
+            Err(CodecError::Invalid(error)) if matches!(*error, bincode::ErrorKind::SizeLimit) => {
+                return Ok(Err(WriteError::TooLarge(
+                    "more than one journal record can hold".to_owned(),
+                )));
+            }
+            encoded => encoded?,
+        }
+        let keys = record.keys(self.ground.journal.next());
+        let position = match self.ground.journal.stage(self.ground.buffer, keys) {
+            Err(error @ journal::Error::TooLong(_)) => {
+                return Ok(Err(WriteError::TooLarge(error.to_string())));
+            }
+            staged => staged?,
+        };
+        for change in apply(record, position) {
+            match &change {
+                Change::Queue(key, value) => {
+                    self.queue.insert(*key, *value);
+                }
+                Change::Row(row) => {
+                    self.rows.insert(row.webhook.id, Some(row.clone()));
+                }
+                Change::Tombstone(webhook) => {
+                    let row = self.row(*webhook).map(|row| Row {
+                        removed: true,
+                        ..row
+                    });
+                    self.rows.insert(*webhook, row);
+                }
+                Change::Forget(webhook) => {
+                    self.rows.insert(*webhook, None);
+                }
+                Change::Pending { .. } => {}
+            }
+            self.changes.push(change);
+        }
+        Ok(Ok(position))
+    }
+
+    fn pending(&self, key: &QueueKey) -> Result<Option<QueueValue>, Error> {
+        match self.queue.get(key) {
+            Some(value) => Ok(*value),
+            None => self.ground.live.pending(key),
+        }
+    }
+
+    fn row(&self, webhook: WebhookId) -> Option<Row> {
+        match self.rows.get(&webhook) {
+            Some(row) => row.clone(),
+            None => self.ground.live.rows(|rows| rows.get(&webhook).cloned()),
+        }
+    }
+
+    /// Syncs, applies, answers.
+    pub(super) fn commit(self) -> Result<Committed, Error> {
+        self.ground.journal.commit()?;
+        let mut committed = Committed {
+            removed: Vec::new(),
+            forgotten: Vec::new(),
+        };
+        for change in &self.changes {
+            match change {
+                Change::Tombstone(webhook) => committed.removed.push(*webhook),
+                Change::Forget(webhook) => committed.forgotten.push(*webhook),
+                Change::Queue(..) | Change::Pending { .. } | Change::Row(_) => {}
+            }
+        }
+        self.ground.live.merge(
+            self.changes,
+            Some(self.ground.journal.next()),
+            self.now.steady,
+        );
+        self.tally.count(self.ground.metrics);
+        for reply in self.replies {
+            match reply {
+                Reply::Accept(to, answer) => send(to, answer),
+                Reply::Write(to, answer) => send(to, answer),
+                Reply::Requeue(to, answer) => send(to, answer),
+                Reply::Count(to, answer) => send(to, answer),
+            }
+        }
+        Ok(committed)
+    }
+}
+
+impl Tally {
+    fn count(&self, metrics: &Metrics) {
+        metrics.events_accepted.inc_by(self.events);
+        metrics.deliveries_created.inc_by(self.deliveries);
+        metrics.stale_transitions.inc_by(self.stale);
+        for (state, count) in &self.ended {
+            metrics
+                .deliveries_ended
+                .get_or_create(&[("state", *state)])
+                .inc_by(*count);
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! The commit queue: bounded, many writers, one committer that takes all that waits at once.
+//!
+//! A lock and a condition variable rather than a channel, because the committer takes a whole group in one
+//! step, and waits with a time limit that depends on what the group holds.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::journal::Key;
+use crate::model::{Attempt, EndReason, Next, Position, QueueEntry, Webhook, WebhookId};
+
+use super::WriteError;
+use super::writer::{Accepted, NewEvent, Requeued, Written};
+
+/// A group of outcomes alone waits this long for company: nobody waits for its answer but a lane.
+const LINGER: Duration = Duration::from_millis(2);
+/// This many outcomes are company enough.
+const LINGER_UNTIL: usize = 64;
+
+/// Where an answer goes.
+pub(super) type Answer<T> = oneshot::Sender<Result<T, WriteError>>;
+
+/// One thing that is asked of the committer.
+pub(super) enum Op {
+    Accept {
+        new: NewEvent,
+        id_key: Key,
+        answer: Answer<Accepted>,
+    },
+    Finish {
+        webhook: WebhookId,
+        entry: QueueEntry,
+        attempt: Box<Attempt>,
+        next: Next,
+        answer: Answer<Written>,
+    },
+    Requeue {
+        webhook: WebhookId,
+        event: Position,
+        answer: Answer<Requeued>,
+    },
+    Put {
+        webhook: Box<Webhook>,
+        expected: Option<u64>,
+        answer: Answer<Written>,
+    },
+    Remove {
+        webhook: WebhookId,
+        expected: u64,
+        answer: Answer<Written>,
+    },
+    Cancel {
+        webhook: WebhookId,
+        entries: Vec<QueueEntry>,
+        reason: EndReason,
+        answer: Answer<u32>,
+    },
+    DeleteThrough {
+        segment: u32,
+        answer: Answer<u32>,
+    },
+}
+
+impl Op {
+    /// Answers that the store has failed or stopped.
+    pub(super) fn refuse(self, error: WriteError) {
+        match self {
+            Self::Accept { answer, .. } => send(answer, Err(error)),
+            Self::Finish { answer, .. }
+            | Self::Put { answer, .. }
+            | Self::Remove { answer, .. } => {
+                send(answer, Err(error));
+            }
+            Self::Requeue { answer, .. } => send(answer, Err(error)),
+            Self::Cancel { answer, .. } | Self::DeleteThrough { answer, .. } => {
+                send(answer, Err(error))
+            }
+        }
+    }
+
+    const fn is_intake(&self) -> bool {
+        matches!(self, Self::Accept { .. })
+    }
+}
+
+/// Sends an answer. Nobody may wait for it any more: a client that hung up; what was written stays.
+pub(super) fn send<T>(to: Answer<T>, answer: Result<T, WriteError>) {
+    if to.send(answer).is_err() {
+        tracing::debug!("nobody waits for this answer any more");
+    }
+}
+
+/// What the committer found when it looked.
+pub(super) enum Gathered {
+    /// What waited, in order.
+    Ops(Vec<Op>),
+    /// Nothing came in the given time.
+    Idle,
+    /// Closed, and nothing waits any more.
+    Closed,
+}
+
+/// The queue.
+pub(super) struct Inbox {
+    state: Mutex<State>,
+    arrived: Condvar,
+    room: Semaphore,
+}
+
+#[derive(Default)]
+struct State {
+    ops: VecDeque<Op>,
+    intake: usize,
+    /// How many ops, or one intake op, the committer sleeps for; 0 when it does not sleep.
+    sleeps_for: usize,
+    closed: Option<WriteError>,
+}
+
+impl State {
+    fn ready(&self, count: usize) -> bool {
+        self.ops.len() >= count || self.intake > 0 || self.closed.is_some()
+    }
+}
+
+impl Inbox {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self {
+            state: Mutex::new(State::default()),
+            arrived: Condvar::new(),
+            room: Semaphore::new(capacity.clamp(1, Semaphore::MAX_PERMITS)),
+        }
+    }
+
+    /// Adds an op if there is room.
+    pub(super) fn try_push(&self, op: Op) -> Result<(), WriteError> {
+        match self.room.try_acquire() {
+            Ok(permit) => permit.forget(),
+            Err(tokio::sync::TryAcquireError::NoPermits) => return Err(WriteError::Busy),
+            Err(tokio::sync::TryAcquireError::Closed) => return Err(self.closed_as()),
+        }
+        self.add(op)
+    }
+
+    /// Adds an op, waiting for room.
+    pub(super) async fn push(&self, op: Op) -> Result<(), WriteError> {
+        match self.room.acquire().await {
+            Ok(permit) => permit.forget(),
+            Err(_) => return Err(self.closed_as()),
+        }
+        self.add(op)
+    }
+
+    fn add(&self, op: Op) -> Result<(), WriteError> {
+        let mut state = self.lock();
+        if let Some(error) = &state.closed {
+            return Err(error.clone());
+        }
+        state.intake += usize::from(op.is_intake());
+        state.ops.push_back(op);
+        if state.sleeps_for > 0 && state.ready(state.sleeps_for) {
+            // Once is enough: it wakes, and takes everything that has come by then.
+            state.sleeps_for = 0;
+            self.arrived.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Takes at most `limit` ops, waiting `patience` for the first.
+    pub(super) fn gather(&self, limit: usize, patience: Duration) -> Gathered {
+        let mut state = self.lock();
+        if !state.ready(1) {
+            state = self.sleep(state, 1, patience);
+        }
+        if !state.ops.is_empty() && !state.ready(LINGER_UNTIL) {
+            state = self.sleep(state, LINGER_UNTIL, LINGER);
+        }
+        if state.ops.is_empty() {
+            return if state.closed.is_some() {
+                Gathered::Closed
+            } else {
+                Gathered::Idle
+            };
+        }
+        let count = state.ops.len().min(limit);
+        let ops: Vec<Op> = state.ops.drain(..count).collect();
+        state.intake -= ops.iter().filter(|op| op.is_intake()).count();
+        drop(state);
+        self.room.add_permits(ops.len());
+        Gathered::Ops(ops)
+    }
+
+    fn sleep<'a>(
+        &self,
+        mut state: MutexGuard<'a, State>,
+        count: usize,
+        patience: Duration,
+    ) -> MutexGuard<'a, State> {
+        state.sleeps_for = count;
+        let waited = self
+            .arrived
+            .wait_timeout_while(state, patience, |state| !state.ready(count));
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.sleeps_for = 0;
+        state
+    }
+
+    /// Takes no more ops. What waits is still done, unless the reason is a failure: then it is refused.
+    pub(super) fn close(&self, reason: WriteError) {
+        let failed = matches!(reason, WriteError::Failed(_));
+        let mut state = self.lock();
+        if state.closed.is_none() || failed {
+            state.closed = Some(reason.clone());
+        }
+        self.room.close();
+        self.arrived.notify_one();
+        let refused = if failed {
+            std::mem::take(&mut state.ops)
+        } else {
+            VecDeque::new()
+        };
+        if failed {
+            state.intake = 0;
+        }
+        drop(state);
+        for op in refused {
+            op.refuse(reason.clone());
+        }
+    }
+
+    fn closed_as(&self) -> WriteError {
+        self.lock().closed.clone().unwrap_or(WriteError::Stopped)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,168 @@
+//! sled's keys and values as bytes: a tag byte and big-endian fields. No other file builds one.
+//!
+//! ```text
+//! q  webhook 16  due 8  event 8      → attempts, 4; attempts of the run, 4; manual, 1. Empty: all zero
+//! w  webhook 16  part 2              → the row's bytes, cut into parts
+//! c  segment 4                       → pending deliveries of the segment's events, 8
+//! m                                  → applied position 8, highest steady time seen 8
+//! ```
+
+use crate::model::{Position, SteadyMillis, WebhookId};
+
+use super::apply::{QueueKey, QueueValue};
+
+/// The meta row's key.
+pub(super) const META: &[u8] = b"m";
+/// The prefix of all pending counts.
+pub(super) const COUNTS: &[u8] = b"c";
+/// The prefix of the registry.
+pub(super) const ROWS: &[u8] = b"w";
+/// The prefix of the queue.
+pub(super) const QUEUE: &[u8] = b"q";
+
+/// A row is cut into values of this size: larger ones become files that sled neither syncs nor collects.
+const PART_BYTES: usize = 3800;
+
+pub(super) const QUEUE_KEY_BYTES: usize = 33;
+
+pub(super) fn queue_key(key: &QueueKey) -> [u8; QUEUE_KEY_BYTES] {
+    let mut bytes = [0; QUEUE_KEY_BYTES];
+    let (tag, rest) = bytes.split_at_mut(1);
+    tag.copy_from_slice(QUEUE);
+    let (webhook, rest) = rest.split_at_mut(16);
+    webhook.copy_from_slice(&key.webhook.0.to_be_bytes());
+    let (due, event) = rest.split_at_mut(8);
+    due.copy_from_slice(&key.due.0.to_be_bytes());
+    event.copy_from_slice(&key.event.to_u64().to_be_bytes());
+    bytes
+}
+
+pub(super) fn parse_queue_key(bytes: &[u8]) -> Option<QueueKey> {
+    let (webhook, rest) = bytes.strip_prefix(QUEUE)?.split_first_chunk()?;
+    let (due, event) = rest.split_first_chunk()?;
+    Some(QueueKey {
+        webhook: WebhookId(u128::from_be_bytes(*webhook)),
+        due: SteadyMillis(u64::from_be_bytes(*due)),
+        event: Position::from_u64(u64::from_be_bytes(event.try_into().ok()?)),
+    })
+}
+
+pub(super) fn queue_value(value: &QueueValue) -> Vec<u8> {
+    if *value == QueueValue::default() {
+        return Vec::new();
+    }
+    let mut bytes = Vec::with_capacity(9);
+    bytes.extend_from_slice(&value.attempts.to_be_bytes());
+    bytes.extend_from_slice(&value.run_attempts.to_be_bytes());
+    bytes.push(u8::from(value.manual));
+    bytes
+}
+
+pub(super) fn parse_queue_value(bytes: &[u8]) -> Option<QueueValue> {
+    if bytes.is_empty() {
+        return Some(QueueValue::default());
+    }
+    let (attempts, rest) = bytes.split_first_chunk()?;
+    let (run_attempts, manual) = rest.split_first_chunk()?;
+    Some(QueueValue {
+        attempts: u32::from_be_bytes(*attempts),
+        run_attempts: u32::from_be_bytes(*run_attempts),
+        manual: match manual {
+            [0] => false,
+            [1] => true,
+            _ => return None,
+        },
+    })
+}
+
+/// The prefix of one webhook's row.
+pub(super) fn row_prefix(webhook: WebhookId) -> Vec<u8> {
+    let mut key = ROWS.to_vec();
+    key.extend_from_slice(&webhook.0.to_be_bytes());
+    key
+}
+
+/// The keys and values that hold a row's bytes.
+pub(super) fn row_parts(webhook: WebhookId, row: &[u8]) -> impl Iterator<Item = (Vec<u8>, &[u8])> {
+    row.chunks(PART_BYTES)
+        .zip(0_u16..)
+        .map(move |(part, number)| {
+            let mut key = row_prefix(webhook);
+            key.extend_from_slice(&number.to_be_bytes());
+            (key, part)
+        })
+}
+
+pub(super) fn count_key(segment: u32) -> [u8; 5] {
+    let mut key = [0; 5];
+    let (tag, rest) = key.split_at_mut(1);
+    tag.copy_from_slice(COUNTS);
+    rest.copy_from_slice(&segment.to_be_bytes());
+    key
+}
+
+pub(super) fn parse_count(key: &[u8], value: &[u8]) -> Option<(u32, i64)> {
+    let segment = u32::from_be_bytes(key.strip_prefix(COUNTS)?.try_into().ok()?);
+    Some((segment, i64::from_be_bytes(value.try_into().ok()?)))
+}
+
+pub(super) fn meta_value(applied: Position, steady: SteadyMillis) -> [u8; 16] {
+    ((u128::from(applied.to_u64()) << 64) | u128::from(steady.0)).to_be_bytes()
+}
+
+pub(super) fn parse_meta(value: &[u8]) -> Option<(Position, SteadyMillis)> {
+    let (applied, steady) = value.split_first_chunk()?;
+    Some((
+        Position::from_u64(u64::from_be_bytes(*applied)),
+        SteadyMillis(u64::from_be_bytes(steady.try_into().ok()?)),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key() -> impl Strategy<Value = QueueKey> {
+        (any::<u128>(), any::<u64>(), any::<u64>()).prop_map(|(webhook, due, event)| QueueKey {
+            webhook: WebhookId(webhook),
+            due: SteadyMillis(due),
+            event: Position::from_u64(event),
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn queue_keys_read_back_and_sort_as_their_bytes(a in key(), b in key()) {
+            prop_assert_eq!(parse_queue_key(&queue_key(&a)), Some(a));
+            prop_assert_eq!(a.cmp(&b), queue_key(&a).cmp(&queue_key(&b)));
+        }
+
+        #[test]
+        fn values_read_back(attempts: u32, run_attempts: u32, manual: bool, at: u64, steady: u64, count: i64) {
+            let value = QueueValue { attempts, run_attempts, manual };
+            prop_assert_eq!(parse_queue_value(&queue_value(&value)), Some(value));
+            let (at, steady) = (Position::from_u64(at), SteadyMillis(steady));
+            prop_assert_eq!(parse_meta(&meta_value(at, steady)), Some((at, steady)));
+            prop_assert_eq!(parse_count(&count_key(attempts), &count.to_be_bytes()), Some((attempts, count)));
+        }
+    }
+
+    #[test]
+    fn a_large_row_is_cut_into_values_that_sled_keeps_inline() {
+        let row = vec![7; 10_000];
+        let parts: Vec<_> = row_parts(WebhookId(9), &row).collect();
+        assert_eq!(parts.len(), 3);
+        assert!(parts.is_sorted() && parts.iter().all(|(_, part)| part.len() <= 4000));
+        assert_eq!(
+            parts
+                .iter()
+                .flat_map(|(_, part)| part.to_vec())
+                .collect::<Vec<_>>(),
+            row
+        );
+        assert_eq!(parse_queue_key(b"q"), None);
+        assert_eq!(parse_queue_value(&[1, 2]), None);
+    }
+}

@@ -1,0 +1,379 @@
+//! The live state: what is pending, the registry, and how far the journal is applied.
+//!
+//! sled needs only to be a consistent prefix of the journal. So changes go to an overlay in memory first, and
+//! from time to time the whole overlay goes to sled as one batch, which also moves `applied`. A delivery that
+//! is accepted and ended between two flushes never touches sled.
+//!
+//! Invariants:
+//! - Overlay and sled together are the journal up to `applied` (of the overlay). The overlay wins.
+//! - Only the committer, and recovery before it starts, change anything. Readers may come at any time: a flush
+//!   gives sled the batch first and clears the overlay after, so what they merge is the same at every instant.
+//! - A queue key that sled does not hold leaves nothing behind when it goes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::{Bound, ControlFlow};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::model::{Position, QueueEntry, SteadyMillis, WebhookId};
+
+use super::Error;
+use super::apply::{Change, QueueKey, QueueValue};
+use super::codec;
+use super::keys;
+use super::record::Row;
+
+/// Overlay and sled as one.
+pub(super) struct Live {
+    db: sled::Db,
+    overlay: RwLock<Overlay>,
+}
+
+#[derive(Debug, Default)]
+struct Overlay {
+    queue: BTreeMap<QueueKey, Slot>,
+    rows: BTreeMap<WebhookId, Row>,
+    dirty_rows: BTreeSet<WebhookId>,
+    counts: BTreeMap<u32, i64>,
+    dirty_counts: BTreeSet<u32>,
+    applied: Option<Position>,
+    steady: SteadyMillis,
+    /// Whether anything, `applied` included, is newer than in sled.
+    dirty: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    /// `None`: gone, while sled still holds it.
+    value: Option<QueueValue>,
+    in_sled: bool,
+}
+
+impl Live {
+    /// Reads what is not in the queue: the registry, the counts, `applied`.
+    pub(super) fn load(db: sled::Db) -> Result<Self, Error> {
+        let mut overlay = Overlay::default();
+        if let Some(meta) = db.get(keys::META)? {
+            let (applied, steady) = keys::parse_meta(&meta).ok_or(Error::Broken("meta row"))?;
+            (overlay.applied, overlay.steady) = (Some(applied), steady);
+        }
+        for count in db.scan_prefix(keys::COUNTS) {
+            let (key, value) = count?;
+            let (segment, count) =
+                keys::parse_count(&key, &value).ok_or(Error::Broken("pending count"))?;
+            overlay.counts.insert(segment, count);
+        }
+        let mut parts: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+        for part in db.scan_prefix(keys::ROWS) {
+            let (key, value) = part?;
+            let webhook = key.get(..17).ok_or(Error::Broken("registry key"))?;
+            parts
+                .entry(webhook.to_vec())
+                .or_default()
+                .extend_from_slice(&value);
+        }
+        for bytes in parts.values() {
+            let row = codec::decode_row(bytes)?;
+            overlay.rows.insert(row.webhook.id, row);
+        }
+        Ok(Self {
+            db,
+            overlay: RwLock::new(overlay),
+        })
+    }
+
+    /// Makes changes, and moves `applied` to the position after the record they come from. Without a position
+    /// sled is being made again and not yet whole: until there is one, what is flushed is not taken for it.
+    pub(super) fn merge(
+        &self,
+        changes: Vec<Change>,
+        applied: Option<Position>,
+        steady: SteadyMillis,
+    ) {
+        let mut overlay = self.write();
+        for change in changes {
+            overlay.change(change);
+        }
+        overlay.applied = applied.or(overlay.applied);
+        overlay.steady = overlay.steady.max(steady);
+        overlay.dirty = true;
+    }
+
+    /// Gives the overlay to sled as one batch. sled holds it in memory until it writes it.
+    pub(super) fn flush(&self) -> Result<(), Error> {
+        let (batch, changes) = {
+            let overlay = self.read();
+            if !overlay.dirty {
+                return Ok(());
+            }
+            self.batch(&overlay)?
+        };
+        self.db.apply_batch(batch)?;
+        let mut overlay = self.write();
+        overlay.queue.clear();
+        overlay.dirty_rows.clear();
+        overlay.dirty_counts.clear();
+        overlay.counts.retain(|_, count| *count != 0);
+        overlay.dirty = false;
+        drop(overlay);
+        // sled collects its garbage some steps at a time, as threads enter it, and a batch enters once. Without
+        // this, a batch of thousands leaves about 3 kB for each key in memory, for ever (measured).
+        for _ in 0..changes {
+            self.db.get(keys::META)?;
+        }
+        Ok(())
+    }
+
+    fn batch(&self, overlay: &Overlay) -> Result<(sled::Batch, usize), Error> {
+        let mut batch = sled::Batch::default();
+        let mut changes = 1;
+        for (key, slot) in &overlay.queue {
+            match slot.value {
+                Some(value) => batch.insert(&keys::queue_key(key)[..], keys::queue_value(&value)),
+                None => batch.remove(&keys::queue_key(key)[..]),
+            }
+            changes += 1;
+        }
+        for webhook in &overlay.dirty_rows {
+            for part in self.db.scan_prefix(keys::row_prefix(*webhook)).keys() {
+                batch.remove(part?);
+                changes += 1;
+            }
+            if let Some(row) = overlay.rows.get(webhook) {
+                let bytes = codec::encode_row(row)?;
+                for (key, part) in keys::row_parts(*webhook, &bytes) {
+                    batch.insert(key, part);
+                    changes += 1;
+                }
+            }
+        }
+        for segment in &overlay.dirty_counts {
+            match overlay.counts.get(segment).copied().unwrap_or_default() {
+                0 => batch.remove(&keys::count_key(*segment)[..]),
+                count => batch.insert(&keys::count_key(*segment)[..], &count.to_be_bytes()[..]),
+            }
+        }
+        if let Some(applied) = overlay.applied {
+            batch.insert(keys::META, &keys::meta_value(applied, overlay.steady)[..]);
+        }
+        Ok((batch, changes))
+    }
+
+    /// Writes what sled holds in memory to its file.
+    pub(super) fn sync(&self) -> Result<(), Error> {
+        self.db.flush()?;
+        Ok(())
+    }
+
+    /// The pending delivery under `key`.
+    pub(super) fn pending(&self, key: &QueueKey) -> Result<Option<QueueValue>, Error> {
+        if let Some(slot) = self.read().queue.get(key) {
+            return Ok(slot.value);
+        }
+        match self.db.get(keys::queue_key(key))? {
+            Some(bytes) => keys::parse_queue_value(&bytes)
+                .map(Some)
+                .ok_or(Error::Broken("queue value")),
+            None => Ok(None),
+        }
+    }
+
+    /// Shows pending deliveries with keys from `low` to `high`, in order, until `see` breaks.
+    pub(super) fn walk(
+        &self,
+        low: QueueKey,
+        high: QueueKey,
+        mut see: impl FnMut(QueueKey, QueueValue) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        let overlay = self.read();
+        let mut newer = overlay
+            .queue
+            .range((Bound::Included(low), Bound::Included(high)))
+            .peekable();
+        let stored = self
+            .db
+            .range(keys::queue_key(&low)..=keys::queue_key(&high));
+        let mut stored = stored.map(parse_stored).peekable();
+        loop {
+            let next_stored = match stored.peek() {
+                Some(Ok((key, _))) => Some(*key),
+                Some(Err(_)) => match stored.next() {
+                    Some(Err(error)) => return Err(error),
+                    _ => None,
+                },
+                None => None,
+            };
+            let next_newer = newer.peek().map(|(key, _)| **key);
+            let (key, value) = match (next_newer, next_stored) {
+                (None, None) => return Ok(()),
+                (Some(newer_key), stored_key) if stored_key.is_none_or(|key| newer_key <= key) => {
+                    if stored_key == Some(newer_key) {
+                        stored.next();
+                    }
+                    (newer_key, newer.next().and_then(|(_, slot)| slot.value))
+                }
+                (_, Some(key)) => (
+                    key,
+                    stored.next().and_then(Result::ok).map(|(_, value)| value),
+                ),
+                (Some(_), None) => return Err(Error::Broken("order of the queue")),
+            };
+            if let Some(value) = value
+                && see(key, value).is_break()
+            {
+                return Ok(());
+            }
+        }
+    }
+
+    /// At most `limit` pending deliveries of a webhook from its first on.
+    pub(super) fn first(&self, webhook: WebhookId, limit: usize) -> Result<Vec<QueueEntry>, Error> {
+        let (low, high) = bounds_of(webhook);
+        let mut entries = Vec::new();
+        self.walk(low, high, |key, value| {
+            if entries.len() == limit {
+                return ControlFlow::Break(());
+            }
+            entries.push(key.entry(value));
+            ControlFlow::Continue(())
+        })?;
+        Ok(entries)
+    }
+
+    /// Counts what is pending by looking at all of it: after damage, when differences cannot be trusted.
+    /// Gives the webhooks that have pending deliveries and no row.
+    pub(super) fn recount(&self) -> Result<Vec<WebhookId>, Error> {
+        let mut counts: BTreeMap<u32, i64> = BTreeMap::new();
+        let mut webhooks = BTreeSet::new();
+        let (low, high) = (bounds_of(WebhookId(0)).0, bounds_of(WebhookId(u128::MAX)).1);
+        self.walk(low, high, |key, _| {
+            *counts.entry(key.event.segment).or_default() += 1;
+            webhooks.insert(key.webhook);
+            ControlFlow::Continue(())
+        })?;
+        let mut overlay = self.write();
+        let old = std::mem::replace(&mut overlay.counts, counts);
+        let all: Vec<u32> = old.keys().chain(overlay.counts.keys()).copied().collect();
+        overlay.dirty_counts.extend(all);
+        overlay.dirty = true;
+        webhooks.retain(|webhook| !overlay.rows.contains_key(webhook));
+        Ok(webhooks.into_iter().collect())
+    }
+
+    /// Up to where the journal is applied (`None`: never), and the highest steady time recorded.
+    pub(super) fn applied(&self) -> (Option<Position>, SteadyMillis) {
+        let overlay = self.read();
+        (overlay.applied, overlay.steady)
+    }
+
+    /// Keys in the overlay, and whether there is anything to flush.
+    pub(super) fn unflushed(&self) -> (usize, bool) {
+        let overlay = self.read();
+        (
+            overlay.queue.len() + overlay.dirty_rows.len(),
+            overlay.dirty,
+        )
+    }
+
+    /// Whether sled has never been written to.
+    pub(super) fn is_empty(&self) -> bool {
+        self.db.is_empty()
+    }
+
+    /// How many pending deliveries are of events in a segment.
+    pub(super) fn pending_in(&self, segment: u32) -> i64 {
+        self.read()
+            .counts
+            .get(&segment)
+            .copied()
+            .unwrap_or_default()
+    }
+
+    /// Looks at the registry, tombstones included.
+    pub(super) fn rows<T>(&self, look: impl FnOnce(&BTreeMap<WebhookId, Row>) -> T) -> T {
+        look(&self.read().rows)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Overlay> {
+        self.overlay.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Overlay> {
+        self.overlay.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The first and the last key that a webhook's queue can have.
+pub(super) const fn bounds_of(webhook: WebhookId) -> (QueueKey, QueueKey) {
+    (
+        QueueKey {
+            webhook,
+            due: SteadyMillis(0),
+            event: Position::from_u64(0),
+        },
+        QueueKey {
+            webhook,
+            due: SteadyMillis(u64::MAX),
+            event: Position::from_u64(u64::MAX),
+        },
+    )
+}
+
+fn parse_stored(
+    item: sled::Result<(sled::IVec, sled::IVec)>,
+) -> Result<(QueueKey, QueueValue), Error> {
+    let (key, value) = item?;
+    keys::parse_queue_key(&key)
+        .zip(keys::parse_queue_value(&value))
+        .ok_or(Error::Broken("queue row"))
+}
+
+impl Overlay {
+    fn change(&mut self, change: Change) {
+        match change {
+            Change::Queue(key, Some(value)) => {
+                // Without a slot the key is new to sled too: a queue key comes once (each event's position is
+                // new, and a moved delivery's old key is removed by the same record).
+                let in_sled = self.queue.get(&key).is_some_and(|slot| slot.in_sled);
+                self.queue.insert(
+                    key,
+                    Slot {
+                        value: Some(value),
+                        in_sled,
+                    },
+                );
+            }
+            Change::Queue(key, None) => {
+                let in_sled = self.queue.get(&key).is_none_or(|slot| slot.in_sled);
+                if in_sled {
+                    self.queue.insert(
+                        key,
+                        Slot {
+                            value: None,
+                            in_sled,
+                        },
+                    );
+                } else {
+                    self.queue.remove(&key);
+                }
+            }
+            Change::Pending { segment, delta } => {
+                *self.counts.entry(segment).or_default() += delta;
+                self.dirty_counts.insert(segment);
+            }
+            Change::Row(row) => {
+                self.dirty_rows.insert(row.webhook.id);
+                self.rows.insert(row.webhook.id, row);
+            }
+            Change::Tombstone(webhook) => {
+                if let Some(row) = self.rows.get_mut(&webhook) {
+                    row.removed = true;
+                    self.dirty_rows.insert(webhook);
+                }
+            }
+            Change::Forget(webhook) => {
+                self.rows.remove(&webhook);
+                self.dirty_rows.insert(webhook);
+            }
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! The way to read: sync calls, for threads that may block.
+//!
+//! What is read is what is synced. A reader never changes anything.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use crate::journal;
+use crate::model::{
+    AccountName, DeliveryState, Event, EventId, Position, QueueEntry, SteadyMillis, Webhook,
+    WebhookId,
+};
+
+use super::Error;
+use super::apply::QueueKey;
+use super::history::{self, Delivery, DeliverySummary};
+use super::live::{Live, bounds_of};
+use super::record::{account_key, delivery_key, event_id_key};
+
+/// A page of a webhook's queue.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Pending deliveries that are due, in the queue's order. An attempt under way does not hide its entry.
+    pub entries: Vec<QueueEntry>,
+    /// When the first delivery that is not in this page is due.
+    pub next_due: Option<SteadyMillis>,
+}
+
+/// What the journal amounts to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Its size, bytes, indexes not counted.
+    pub journal_bytes: u64,
+    /// Its segments: oldest first, with the deliveries that are pending of each one's events.
+    pub segments: Vec<SegmentBacklog>,
+    /// Pieces of damage that lie in `set-aside/`.
+    pub set_aside: u64,
+}
+
+/// One segment and what is pending of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentBacklog {
+    /// The segment.
+    pub segment: journal::SegmentInfo,
+    /// Deliveries pending of its events.
+    pub pending: u64,
+}
+
+/// A place in the whole queue, to go on from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueCursor(QueueKey);
+
+/// Reads the store. Cheap to clone.
+#[derive(Clone)]
+pub struct Reader {
+    pub(super) live: Arc<Live>,
+    pub(super) journal: journal::Reader,
+}
+
+impl Reader {
+    /// The registered webhooks, by id.
+    #[must_use]
+    pub fn webhooks(&self) -> Vec<Webhook> {
+        self.live.rows(|rows| {
+            rows.values()
+                .filter(|row| !row.removed)
+                .map(|row| row.webhook.clone())
+                .collect()
+        })
+    }
+
+    /// One registered webhook.
+    #[must_use]
+    pub fn webhook(&self, id: WebhookId) -> Option<Webhook> {
+        self.live.rows(|rows| {
+            rows.get(&id)
+                .filter(|row| !row.removed)
+                .map(|row| row.webhook.clone())
+        })
+    }
+
+    /// At most `limit` deliveries of a webhook that are due at `until`, from its queue's beginning.
+    ///
+    /// # Errors
+    /// [`Error::Sled`], [`Error::Broken`].
+    pub fn page(
+        &self,
+        webhook: WebhookId,
+        until: SteadyMillis,
+        limit: usize,
+    ) -> Result<Page, Error> {
+        let (low, high) = bounds_of(webhook);
+        let mut page = Page::default();
+        self.live.walk(low, high, |key, value| {
+            if key.due > until || page.entries.len() == limit {
+                page.next_due = Some(key.due);
+                return ControlFlow::Break(());
+            }
+            page.entries.push(key.entry(value));
+            ControlFlow::Continue(())
+        })?;
+        Ok(page)
+    }
+
+    /// When a webhook's first pending delivery is due.
+    ///
+    /// # Errors
+    /// As [`Reader::page`].
+    pub fn first_due(&self, webhook: WebhookId) -> Result<Option<SteadyMillis>, Error> {
+        Ok(self.live.first(webhook, 1)?.first().map(|entry| entry.due))
+    }
+
+    /// How many deliveries of a webhook are pending, counted up to `limit`.
+    ///
+    /// # Errors
+    /// As [`Reader::page`].
+    pub fn pending_count(&self, webhook: WebhookId, limit: usize) -> Result<usize, Error> {
+        let (low, high) = bounds_of(webhook);
+        let mut count = 0;
+        self.live.walk(low, high, |_, _| {
+            count += 1;
+            if count >= limit {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        })?;
+        Ok(count.min(limit))
+    }
+
+    /// Looks at `look_at` pending deliveries of all webhooks from `from` on; gives those whose event is in
+    /// `segment` or an older one, and where to go on, if there is more.
+    ///
+    /// # Errors
+    /// As [`Reader::page`].
+    pub fn pending_through(
+        &self,
+        segment: u32,
+        from: Option<QueueCursor>,
+        look_at: usize,
+    ) -> Result<(Vec<(WebhookId, QueueEntry)>, Option<QueueCursor>), Error> {
+        let low = from.map_or(bounds_of(WebhookId(0)).0, |cursor| cursor.0);
+        let high = bounds_of(WebhookId(u128::MAX)).1;
+        let (mut found, mut next, mut seen) = (Vec::new(), None, 0);
+        self.live.walk(low, high, |key, value| {
+            if seen == look_at {
+                next = Some(QueueCursor(key));
+                return ControlFlow::Break(());
+            }
+            seen += 1;
+            if key.event.segment <= segment {
+                found.push((key.webhook, key.entry(value)));
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok((found, next))
+    }
+
+    /// The event accepted at `position`.
+    ///
+    /// # Errors
+    /// [`Error::Journal`]: [`journal::Error::Gone`] after retention has deleted it,
+    /// [`journal::Error::Damaged`] where it cannot be read.
+    pub fn event_at(&self, position: Position) -> Result<Event, Error> {
+        Ok(history::event_at(&self.journal, position)?.0)
+    }
+
+    /// The newest event of an account with this id.
+    ///
+    /// # Errors
+    /// [`Error::Journal`].
+    pub fn find_event(
+        &self,
+        account: &AccountName,
+        id: &EventId,
+    ) -> Result<Option<(Position, Event)>, Error> {
+        for position in self
+            .journal
+            .find_filtered(&event_id_key(account, id), usize::MAX)?
+        {
+            match self.event_at(position) {
+                Ok(event) if event.account == *account && event.id == *id => {
+                    return Ok(Some((position, event)));
+                }
+                Ok(_)
+                | Err(Error::Journal(journal::Error::Gone(_) | journal::Error::Damaged(_))) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    /// At most `limit` events of an account, newest first, that were accepted before `before`.
+    ///
+    /// # Errors
+    /// [`Error::Journal`].
+    pub fn events(
+        &self,
+        account: &AccountName,
+        before: Option<Position>,
+        limit: usize,
+    ) -> Result<Vec<(Position, Event)>, Error> {
+        let positions = history::listing(
+            &self.journal,
+            |event| account_key(account, event),
+            before,
+            limit,
+        )?;
+        let mut events = Vec::with_capacity(positions.len());
+        for position in positions {
+            match self.event_at(position) {
+                Ok(event) => events.push((position, event)),
+                Err(Error::Journal(journal::Error::Gone(_) | journal::Error::Damaged(_))) => {
+                    tracing::warn!(event = %position, "event cannot be read; left out of the list");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(events)
+    }
+
+    /// At most `limit` deliveries of a webhook, newest event first, of events accepted before `before`.
+    ///
+    /// # Errors
+    /// [`Error::Journal`].
+    pub fn deliveries(
+        &self,
+        webhook: WebhookId,
+        before: Option<Position>,
+        limit: usize,
+    ) -> Result<Vec<DeliverySummary>, Error> {
+        history::deliveries(&self.journal, webhook, before, limit)
+    }
+
+    /// One delivery with its attempts.
+    ///
+    /// # Errors
+    /// [`Error::Journal`].
+    pub fn delivery(&self, webhook: WebhookId, event: Position) -> Result<Option<Delivery>, Error> {
+        history::delivery(&self.journal, webhook, event)
+    }
+
+    /// Where each delivery of an event stands, and how many attempts it has seen.
+    ///
+    /// # Errors
+    /// [`Error::Journal`].
+    pub fn deliveries_of(
+        &self,
+        event: Position,
+    ) -> Result<Vec<(WebhookId, DeliveryState, u32)>, Error> {
+        let (_, webhooks) = history::event_at(&self.journal, event)?;
+        let mut states = Vec::with_capacity(webhooks.len());
+        for webhook in webhooks {
+            let trace = history::trace(&self.journal, webhook, event)?;
+            if let Some(standing) = history::standing(&self.journal, event, &trace)? {
+                states.push((webhook, standing.state, standing.attempts));
+            }
+        }
+        Ok(states)
+    }
+
+    /// Whether an event was ever to be delivered to a webhook, whatever became of it.
+    ///
+    /// # Errors
+    /// [`Error::Journal`].
+    pub fn has_delivery(&self, webhook: WebhookId, event: Position) -> Result<bool, Error> {
+        let key = delivery_key(webhook, event);
+        let entries =
+            self.journal
+                .range(event.segment, &key, &key, journal::Direction::Ascending, 1)?;
+        Ok(!entries.is_empty())
+    }
+
+    /// What the journal amounts to. Cheap: nothing is read from disk.
+    #[must_use]
+    pub fn backlog(&self) -> Backlog {
+        let segments: Vec<SegmentBacklog> = self
+            .journal
+            .segments()
+            .into_iter()
+            .map(|segment| {
+                let pending = self.live.pending_in(segment.number);
+                SegmentBacklog {
+                    segment,
+                    pending: u64::try_from(pending).unwrap_or(0),
+                }
+            })
+            .collect();
+        Backlog {
+            journal_bytes: segments.iter().map(|one| one.segment.bytes).sum(),
+            segments,
+            set_aside: self.journal.set_aside(),
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! The records of the journal: one for each transition, and the keys under which history finds them.
+//!
+//! A variant is never changed once released; what must change becomes a new variant at the end. The golden
+//! files in `tests/data/records/` hold every variant to that.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::journal::{IndexKey, Key};
+use crate::model::{
+    AccountName, Attempt, EndReason, Event, EventId, Position, SteadyMillis, UnixMillis, Webhook,
+    WebhookId,
+};
+
+/// When a record was made, on both clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Moment {
+    pub(super) steady: SteadyMillis,
+    pub(super) wall: UnixMillis,
+}
+
+/// How a delivery ended after an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum End {
+    Delivered,
+    Failed(EndReason),
+}
+
+/// A registered webhook, or the tombstone of one whose pending deliveries are being cancelled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Row {
+    pub(super) webhook: Webhook,
+    pub(super) removed: bool,
+}
+
+/// A delivery that was cancelled: which queue key, and how many attempts it had seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Cancellation {
+    pub(super) due: SteadyMillis,
+    pub(super) event: Position,
+    pub(super) attempts: u32,
+}
+
+/// One transition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Record {
+    /// An event arrived; each webhook's delivery is pending, due at once. The record's position is the
+    /// event's identity.
+    Accepted {
+        event: Arc<Event>,
+        webhooks: Vec<WebhookId>,
+        due: SteadyMillis,
+        client_id: bool,
+    },
+    /// An attempt failed and another will follow: the queue key moves from `due` to `next_due`.
+    Attempted {
+        webhook: WebhookId,
+        event: Position,
+        due: SteadyMillis,
+        attempt: Attempt,
+        run_attempts: u32,
+        next_due: SteadyMillis,
+        at: Moment,
+    },
+    /// An attempt was the last one: the queue key goes.
+    Ended {
+        webhook: WebhookId,
+        event: Position,
+        due: SteadyMillis,
+        attempt: Attempt,
+        end: End,
+        at: Moment,
+    },
+    /// Somebody asked for another attempt now: the queue key moves, or, `from` being `None`, comes again.
+    Requeued {
+        webhook: WebhookId,
+        event: Position,
+        from: Option<SteadyMillis>,
+        due: SteadyMillis,
+        attempts: u32,
+        run_attempts: u32,
+        at: Moment,
+    },
+    /// A webhook was registered or changed.
+    WebhookPut { webhook: Webhook, at: Moment },
+    /// A webhook was removed; its pending deliveries are cancelled from now on.
+    WebhookRemoved { webhook: WebhookId, at: Moment },
+    /// Nothing of a removed webhook is pending any more.
+    WebhookForgotten { webhook: WebhookId, at: Moment },
+    /// Deliveries ended without an attempt: the queue keys go.
+    Cancelled {
+        webhook: WebhookId,
+        entries: Vec<Cancellation>,
+        reason: EndReason,
+        at: Moment,
+    },
+    /// The registry as it is, written when a segment begins, so that older ones can be deleted.
+    Snapshot { rows: Vec<Row>, at: Moment },
+}
+
+impl Record {
+    /// The steady time at which the record was made.
+    pub(super) fn steady(&self) -> SteadyMillis {
+        match self {
+            Self::Accepted { due, .. } => *due,
+            Self::Attempted { at, .. }
+            | Self::Ended { at, .. }
+            | Self::Requeued { at, .. }
+            | Self::WebhookPut { at, .. }
+            | Self::WebhookRemoved { at, .. }
+            | Self::WebhookForgotten { at, .. }
+            | Self::Cancelled { at, .. }
+            | Self::Snapshot { at, .. } => at.steady,
+        }
+    }
+
+    /// Under which keys history finds this record, which stands at `position`.
+    pub(super) fn keys(&self, position: Position) -> Vec<IndexKey> {
+        let delivery = |webhook: &WebhookId, event: Position| plain(delivery_key(*webhook, event));
+        match self {
+            Self::Accepted {
+                event, webhooks, ..
+            } => {
+                let mut keys = Vec::with_capacity(2 + webhooks.len());
+                keys.push(IndexKey {
+                    key: event_id_key(&event.account, &event.id),
+                    filtered: true,
+                });
+                keys.push(plain(account_key(&event.account, position)));
+                keys.extend(webhooks.iter().map(|webhook| delivery(webhook, position)));
+                keys
+            }
+            Self::Attempted { webhook, event, .. }
+            | Self::Ended { webhook, event, .. }
+            | Self::Requeued { webhook, event, .. } => vec![delivery(webhook, *event)],
+            Self::Cancelled {
+                webhook, entries, ..
+            } => entries
+                .iter()
+                .map(|entry| delivery(webhook, entry.event))
+                .collect(),
+            Self::WebhookPut { .. }
+            | Self::WebhookRemoved { .. }
+            | Self::WebhookForgotten { .. }
+            | Self::Snapshot { .. } => Vec::new(),
+        }
+    }
+}
+
+const fn plain(key: Key) -> IndexKey {
+    IndexKey {
+        key,
+        filtered: false,
+    }
+}
+
+/// The key of all records of one delivery: the webhook, then the event's position.
+pub(super) fn delivery_key(webhook: WebhookId, event: Position) -> Key {
+    subject_key(webhook.0.to_be_bytes(), event.to_u64())
+}
+
+/// The key of an event in its account's listing.
+pub(super) fn account_key(account: &AccountName, event: Position) -> Key {
+    subject_key(hash128(&[account.as_str()]), event.to_u64())
+}
+
+/// The key of an event by its id. Clients choose ids, so the hash is a cryptographic one, and whoever
+/// finds an event under this key compares account and id.
+pub(super) fn event_id_key(account: &AccountName, id: &EventId) -> Key {
+    subject_key(hash128(&[account.as_str(), id.as_str()]), 0)
+}
+
+fn subject_key(subject: [u8; 16], rest: u64) -> Key {
+    let mut key = [0; 24];
+    let (head, tail) = key.split_at_mut(16);
+    head.copy_from_slice(&subject);
+    tail.copy_from_slice(&rest.to_be_bytes());
+    key
+}
+
+/// The first half of SHA-256 over the parts, each ended by a zero byte, which none of them can contain.
+fn hash128(parts: &[&str]) -> [u8; 16] {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part.as_bytes());
+        hash.update([0]);
+    }
+    *hash.finalize().first_chunk().expect("SHA-256 has 32 bytes")
+}
+
+/// The event's position in a delivery's or an account's key.
+pub(super) fn position_of(key: &Key) -> Position {
+    Position::from_u64(key.last_chunk().map_or(0, |tail| u64::from_be_bytes(*tail)))
+}

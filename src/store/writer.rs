@@ -1,0 +1,252 @@
+//! The way to write: async calls that the committer answers when what they ask for is on disk.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::oneshot;
+
+use crate::model::{
+    Attempt, EndReason, Event, Next, Position, QueueEntry, SteadyMillis, Webhook, WebhookId,
+};
+
+use super::WriteError;
+use super::inbox::{Answer, Inbox, Op};
+use super::record::event_id_key;
+
+/// Deliveries of one event, at most. More would make one record, and one commit, too large: 10,000 ids
+/// are 160 kB, and as many queue and index keys.
+pub const FAN_OUT_MAX: usize = 10_000;
+/// Deliveries cancelled by one record, at most: a page of work between which others get their turn.
+pub const CANCEL_MAX: usize = 256;
+
+/// An event to be stored.
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    /// The event.
+    pub event: Arc<Event>,
+    /// Whether the client chose the id: then it is checked against earlier ones.
+    pub client_id: bool,
+    /// Whether the client gave `created_at`, so that it counts as content.
+    pub with_time: bool,
+    /// Who is to get it; those that no longer exist are left out.
+    pub webhooks: Vec<WebhookId>,
+}
+
+/// The answer to a new event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// It is stored, and its deliveries are pending.
+    New {
+        /// Its position.
+        event: Position,
+        /// When its deliveries are due: now.
+        due: SteadyMillis,
+        /// Who gets it.
+        webhooks: Vec<WebhookId>,
+    },
+    /// It was stored before; nothing was written.
+    Duplicate {
+        /// The first one's position.
+        event: Position,
+        /// How many deliveries it had.
+        deliveries: u32,
+    },
+    /// Another event has this id; nothing was written.
+    Conflict,
+}
+
+/// An attempt that has ended, and what follows.
+#[derive(Clone, Debug)]
+pub struct Finish {
+    /// The webhook it was for.
+    pub webhook: WebhookId,
+    /// The pending delivery as it was read.
+    pub entry: QueueEntry,
+    /// The attempt. Its number is set by the store.
+    pub attempt: Attempt,
+    /// What follows.
+    pub next: Next,
+}
+
+/// The answer to a conditional write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// It is on disk.
+    Done,
+    /// What it was made from has changed meanwhile; nothing was written.
+    Stale,
+}
+
+/// The answer to a request to send again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Requeued {
+    /// It is due now.
+    Now {
+        /// The pending delivery.
+        entry: QueueEntry,
+    },
+    /// There is no such delivery, its webhook has been removed, or its event deleted.
+    NotFound,
+}
+
+/// Writes to the store. Cheap to clone.
+#[derive(Clone)]
+pub struct Writer {
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) disk_low: Arc<AtomicBool>,
+}
+
+impl Writer {
+    /// Stores an event and its deliveries.
+    ///
+    /// # Errors
+    /// [`WriteError::Busy`] at once when the commit queue is full; [`WriteError::DiskReserve`];
+    /// [`WriteError::TooLarge`] over [`FAN_OUT_MAX`]; [`WriteError::Stopped`], [`WriteError::Failed`].
+    pub async fn accept(&self, mut new: NewEvent) -> Result<Accepted, WriteError> {
+        if self.disk_low.load(Ordering::Relaxed) {
+            return Err(WriteError::DiskReserve);
+        }
+        new.webhooks.sort_unstable();
+        new.webhooks.dedup();
+        if new.webhooks.len() > FAN_OUT_MAX {
+            let fan_out = new.webhooks.len();
+            return Err(WriteError::TooLarge(format!(
+                "one event can have {FAN_OUT_MAX} deliveries, not {fan_out}"
+            )));
+        }
+        let id_key = event_id_key(&new.event.account, &new.event.id);
+        let (answer, answered) = oneshot::channel();
+        self.inbox.try_push(Op::Accept {
+            new,
+            id_key,
+            answer,
+        })?;
+        reply(answered).await
+    }
+
+    /// Records an attempt and what follows. [`Written::Stale`] where the delivery is no longer pending under
+    /// the entry's due time.
+    ///
+    /// # Errors
+    /// [`WriteError::Stopped`], [`WriteError::Failed`].
+    pub async fn finish(&self, finish: Finish) -> Result<Written, WriteError> {
+        let Finish {
+            webhook,
+            entry,
+            attempt,
+            next,
+        } = finish;
+        self.ask(|answer| Op::Finish {
+            webhook,
+            entry,
+            attempt: Box::new(attempt),
+            next,
+            answer,
+        })
+        .await
+    }
+
+    /// Makes a delivery due now: a pending one earlier, an ended one again, with a new run of the schedule.
+    ///
+    /// # Errors
+    /// [`WriteError::Stopped`], [`WriteError::Failed`].
+    pub async fn requeue(
+        &self,
+        webhook: WebhookId,
+        event: Position,
+    ) -> Result<Requeued, WriteError> {
+        self.ask(|answer| Op::Requeue {
+            webhook,
+            event,
+            answer,
+        })
+        .await
+    }
+
+    /// Registers a webhook (`expected_version`: `None`) or changes it (its version before the change).
+    ///
+    /// # Errors
+    /// [`WriteError::Stopped`], [`WriteError::Failed`].
+    pub async fn put_webhook(
+        &self,
+        webhook: Webhook,
+        expected_version: Option<u64>,
+    ) -> Result<Written, WriteError> {
+        let webhook = Box::new(webhook);
+        self.ask(|answer| Op::Put {
+            webhook,
+            expected: expected_version,
+            answer,
+        })
+        .await
+    }
+
+    /// Removes a webhook. Its pending deliveries are cancelled by and by, across restarts.
+    ///
+    /// # Errors
+    /// [`WriteError::Stopped`], [`WriteError::Failed`].
+    pub async fn remove_webhook(
+        &self,
+        webhook: WebhookId,
+        expected_version: u64,
+    ) -> Result<Written, WriteError> {
+        self.ask(|answer| Op::Remove {
+            webhook,
+            expected: expected_version,
+            answer,
+        })
+        .await
+    }
+
+    /// Ends pending deliveries without an attempt, at most [`CANCEL_MAX`] of one webhook. Those no longer
+    /// pending are left out; gives how many were ended.
+    ///
+    /// # Errors
+    /// [`WriteError::TooLarge`], [`WriteError::Stopped`], [`WriteError::Failed`].
+    pub async fn cancel(
+        &self,
+        webhook: WebhookId,
+        entries: Vec<QueueEntry>,
+        reason: EndReason,
+    ) -> Result<u32, WriteError> {
+        if entries.len() > CANCEL_MAX {
+            return Err(WriteError::TooLarge(format!(
+                "{CANCEL_MAX} deliveries are cancelled at once, not more"
+            )));
+        }
+        self.ask(|answer| Op::Cancel {
+            webhook,
+            entries,
+            reason,
+            answer,
+        })
+        .await
+    }
+
+    /// Deletes the journal's segments up to `segment`, oldest first, as far as nothing pending points into
+    /// them and recovery does not need them. Gives how many were deleted.
+    ///
+    /// # Errors
+    /// [`WriteError::Stopped`], [`WriteError::Failed`].
+    pub async fn delete_through(&self, segment: u32) -> Result<u32, WriteError> {
+        self.ask(|answer| Op::DeleteThrough { segment, answer })
+            .await
+    }
+
+    /// Whether free disk space is below the reserve, so that [`Writer::accept`] is refused.
+    #[must_use]
+    pub fn disk_low(&self) -> bool {
+        self.disk_low.load(Ordering::Relaxed)
+    }
+
+    async fn ask<T>(&self, op: impl FnOnce(Answer<T>) -> Op) -> Result<T, WriteError> {
+        let (answer, answered) = oneshot::channel();
+        self.inbox.push(op(answer)).await?;
+        reply(answered).await
+    }
+}
+
+async fn reply<T>(answered: oneshot::Receiver<Result<T, WriteError>>) -> Result<T, WriteError> {
+    let died = |_| WriteError::Failed("the committer ended without an answer".to_owned());
+    answered.await.map_err(died)?
+}
