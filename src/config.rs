@@ -65,7 +65,7 @@ pub struct ServerOptions {
     pub listen: SocketAddr,
     /// Bytes of a request's body, at most; more is answered with 413.
     pub body_bytes_max: usize,
-    /// Connections that are open at once; the next ones wait to be accepted.
+    /// Connections that are open at once; further clients are answered 503.
     pub connections_max: usize,
     /// How long a client may take for a request's header.
     pub header_timeout: Duration,
@@ -98,6 +98,17 @@ impl Config {
             Some((name, value.to_string_lossy().into_owned()))
         });
         Self::parse(text, &name, base, environment)
+    }
+
+    /// Whether what differs from `running` is more than a running daemon takes over: anything but
+    /// accounts, keys, profiles and the log's level.
+    #[must_use]
+    pub fn needs_restart(&self, running: &Self) -> bool {
+        self.server != running.server
+            || self.storage != running.storage
+            || self.delivery != running.delivery
+            || self.sender != running.sender
+            || self.log.format != running.log.format
     }
 
     /// Checks a config's text. `file` is its name in messages, `base` the directory from which

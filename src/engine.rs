@@ -1,11 +1,45 @@
-//! (to be written)
+//! The engine: registry, intake, scheduler, attempts. What the daemon does, without HTTP in front of it.
+//!
+//! [`Engine::start`] reads the webhooks, opens a lane for each and starts the scheduler; from then on the
+//! engine is a cheap handle. All state that must survive is in the store: the engine only decides.
+//!
+//! Stopping: [`Engine::stop`] grants no new attempts, gives those under way a grace period, and drops the
+//! rest without a record, so that the next start makes them again.
 
+mod attempt;
+mod hints;
+mod intake;
+mod registry;
+mod run;
 pub mod schedule;
+mod webhooks;
 
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::metrics::Metrics;
+use crate::model::{AccountName, Clock, EventId, SteadyMillis, WebhookId};
+use crate::profile::Profiles;
+use crate::sender::Sender;
+use crate::store::{self, Reader, WriteError, Writer};
+
+use hints::{BodyBudget, Hint, Missed};
+use registry::Registry;
+use schedule::{Core, Limits};
+
+pub use attempt::prepared_body;
+pub use intake::{Draft, Posted};
+pub use registry::{Contract, Live};
+pub use webhooks::{ChangeError, Tested};
+
 /// What the engine needs to know.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Attempts under way at once, over all webhooks.
     pub in_flight_max: usize,
@@ -13,4 +47,286 @@ pub struct Options {
     pub in_flight_per_webhook_max: usize,
     /// How long attempts may go on after a stop was asked for.
     pub stop_grace: Duration,
+}
+
+/// Hints that may wait for the scheduler. It takes hundreds at a time, so more would only be memory.
+const HINTS_MAX: usize = 8 * 1024;
+/// Deliveries that a lane keeps in memory.
+const WINDOW_MAX: usize = 256;
+/// A lane pages when fewer than this are left in its window.
+const PAGE_LOW: usize = 64;
+/// Page reads under way at once: each takes a blocking thread for some microseconds, or a disk read.
+pub(crate) const PAGES_MAX: usize = 16;
+/// Events kept in memory for deliveries that wait for their turn; their bytes have a bound of their own.
+const PAYLOADS_MAX: usize = 16 * 1024;
+
+/// The parts that the engine works with.
+pub struct Parts {
+    /// Where everything is written.
+    pub writer: Writer,
+    /// Where everything is read.
+    pub reader: Reader,
+    /// Tells when the store has failed, and how.
+    pub fatal: watch::Receiver<Option<String>>,
+    /// What sends.
+    pub sender: Sender,
+    /// The time.
+    pub clock: Clock,
+    /// The counters.
+    pub metrics: Metrics,
+}
+
+/// The engine. Shared as an `Arc`.
+pub struct Engine {
+    registry: Registry,
+    writer: Writer,
+    reader: Reader,
+    sender: Sender,
+    clock: Clock,
+    metrics: Metrics,
+    hints: mpsc::Sender<Hint>,
+    missed: Missed,
+    budget: BodyBudget,
+    heartbeat: Heartbeat,
+    tracker: TaskTracker,
+    attempts: TaskTracker,
+    stopping: CancellationToken,
+    store_fatal: watch::Receiver<Option<String>>,
+}
+
+/// Why the engine cannot start or take a change.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// A profile is unknown or does not compile.
+    #[error("profile `{name}`: {reason}")]
+    Profile {
+        /// The profile's name.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A webhook's account is not in the config.
+    #[error("the account `{0}` is not configured")]
+    Account(AccountName),
+    /// A stored webhook does not fit its profile any more.
+    #[error("webhook {id}: {reason}")]
+    Webhook {
+        /// Which webhook.
+        id: WebhookId,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The store could not be read.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+/// Why an event is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum IntakeError {
+    /// The account is not configured (any more).
+    #[error("the account `{0}` is not configured")]
+    Account(AccountName),
+    /// The profile does not know the type.
+    #[error("{0}")]
+    EventType(String),
+    /// A member is not JSON that can be sent on.
+    #[error("{pointer}: {reason}")]
+    Json {
+        /// JSON pointer of the member.
+        pointer: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The id was posted before with other content.
+    #[error("an event with the id `{0}` and other content was posted before; use a new id")]
+    Conflict(EventId),
+    /// The store cannot take it now.
+    #[error(transparent)]
+    Store(WriteError),
+}
+
+/// When the scheduler last went round: what readiness and the watchdog look at.
+#[derive(Debug, Default)]
+struct Heartbeat(AtomicU64);
+
+impl Heartbeat {
+    fn beat(&self, now: SteadyMillis) {
+        self.0.store(now.0, Ordering::Relaxed);
+    }
+
+    fn age_ms(&self, now: SteadyMillis) -> u64 {
+        now.since(SteadyMillis(self.0.load(Ordering::Relaxed)))
+    }
+}
+
+/// A running scheduler: await it after [`Engine::stop`].
+#[derive(Debug)]
+pub struct Running {
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Engine {
+    /// Compiles the contracts, loads the webhooks, opens their lanes and starts the scheduler.
+    ///
+    /// # Errors
+    /// Where a profile does not compile or the store cannot be read. A webhook whose account is no longer
+    /// configured is left alone, held, and logged.
+    pub fn start(
+        parts: Parts,
+        options: &Options,
+        accounts: &[(AccountName, String)],
+        profiles: &Profiles,
+    ) -> Result<(Arc<Self>, Running), EngineError> {
+        let registry = Registry::new(registry::contracts(accounts, profiles)?);
+        let (hints, hints_in) = mpsc::channel(HINTS_MAX);
+        let clock = parts.clock;
+        let engine = Arc::new(Self {
+            registry,
+            writer: parts.writer,
+            reader: parts.reader,
+            sender: parts.sender,
+            metrics: parts.metrics,
+            hints,
+            missed: Missed::default(),
+            budget: BodyBudget::default(),
+            heartbeat: Heartbeat::default(),
+            tracker: TaskTracker::new(),
+            attempts: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+            store_fatal: parts.fatal,
+            clock,
+        });
+        let now = engine.clock.steady();
+        engine.heartbeat.beat(now);
+        let limits = Limits {
+            in_flight_max: options.in_flight_max,
+            lane_in_flight_max: options.in_flight_per_webhook_max,
+            window_max: WINDOW_MAX,
+            page_low: PAGE_LOW,
+            pages_max: PAGES_MAX,
+            payloads_max: PAYLOADS_MAX,
+        };
+        let mut core = Core::new(limits, now);
+        engine.open_lanes(&mut core)?;
+        let in_flight_max = options.in_flight_max;
+        let scheduler = run::Scheduler::new(Arc::clone(&engine), core, hints_in, in_flight_max);
+        let (stop, grace) = (engine.stopping.clone(), options.stop_grace);
+        let task = engine.tracker.spawn(scheduler.run(stop, grace));
+        Ok((engine, Running { task }))
+    }
+
+    fn open_lanes(&self, core: &mut Core<Option<hints::Carried>>) -> Result<(), EngineError> {
+        for webhook in self.reader.webhooks() {
+            let id = webhook.id;
+            let next_due = self.reader.first_due(id)?;
+            let active = webhook.active;
+            match self.registry.put(webhook) {
+                Ok(_) => core.open_lane(id, active, next_due),
+                Err(error) => {
+                    tracing::warn!(webhook_id = %id, %error,
+                        "the webhook is held: its deliveries wait until the config fits it again");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Replaces the accounts and their profiles, as a reload does. Webhooks that no longer fit are held.
+    ///
+    /// # Errors
+    /// Where a profile does not compile; nothing is changed then.
+    pub async fn set_accounts(
+        &self,
+        accounts: &[(AccountName, String)],
+        profiles: &Profiles,
+    ) -> Result<(), EngineError> {
+        let contracts: HashMap<_, _> = registry::contracts(accounts, profiles)?;
+        for (webhook, error) in self.registry.set_contracts(contracts) {
+            tracing::warn!(webhook_id = %webhook, %error, "the webhook is held");
+            self.tell(Hint::Closed { webhook }).await;
+        }
+        for webhook in self.reader.webhooks() {
+            let (id, active) = (webhook.id, webhook.active);
+            if self.registry.find(id).is_none() && self.registry.put(webhook).is_ok() {
+                let next_due = self.reader.first_due(id)?;
+                self.tell(Hint::Lane {
+                    webhook: id,
+                    active,
+                    next_due,
+                })
+                .await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a message that must not be lost. The scheduler never waits for anybody, so this ends soon.
+    async fn tell(&self, hint: Hint) {
+        if self.hints.send(hint).await.is_err() {
+            tracing::debug!("the scheduler has stopped");
+        }
+    }
+
+    /// The contract of an account, for what the API shows and checks.
+    #[must_use]
+    pub fn contract(&self, account: &AccountName) -> Option<Arc<Contract>> {
+        self.registry.contract(account)
+    }
+
+    /// The webhooks of an account, oldest first.
+    #[must_use]
+    pub fn webhooks(&self, account: &AccountName) -> Arc<Vec<Arc<Live>>> {
+        self.registry.of_account(account)
+    }
+
+    /// A webhook of this account; another account's is not found.
+    #[must_use]
+    pub fn webhook(&self, account: &AccountName, id: WebhookId) -> Option<Arc<Live>> {
+        self.registry
+            .find(id)
+            .filter(|live| live.webhook.account == *account)
+    }
+
+    /// Whether a webhook exists and is active.
+    #[must_use]
+    pub fn is_active(&self, id: WebhookId) -> bool {
+        self.registry
+            .find(id)
+            .is_some_and(|live| live.webhook.active)
+    }
+
+    /// Why the store takes nothing more, if that is so.
+    #[must_use]
+    pub fn store_fault(&self) -> Option<String> {
+        self.store_fatal.borrow().clone()
+    }
+
+    /// Where history is read.
+    #[must_use]
+    pub const fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// The time.
+    #[must_use]
+    pub const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Milliseconds since the scheduler last went round; it does so at least every second.
+    #[must_use]
+    pub fn scheduler_age_ms(&self) -> u64 {
+        self.heartbeat.age_ms(self.clock.steady())
+    }
+
+    /// Stops: no new attempts from now on; waits for those under way up to the grace period.
+    pub async fn stop(&self, running: Running) {
+        self.stopping.cancel();
+        if let Err(error) = running.task.await {
+            tracing::error!(%error, "the scheduler did not end well");
+        }
+        self.attempts.close();
+        self.tracker.close();
+    }
 }

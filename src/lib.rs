@@ -4,7 +4,11 @@
 //! registered webhook that wants it, and retries on a timer wheel until it arrives or the schedule ends.
 //! `ARCHITECTURE.md` describes the floors, the invariants and the data's way.
 
+pub mod api;
+pub mod cli;
 pub mod config;
+pub mod daemon;
+pub mod demo;
 pub mod engine;
 pub mod journal;
 pub mod metrics;

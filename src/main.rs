@@ -1,2 +1,75 @@
-//! stub
-fn main() {}
+//! The binary: reads the command line and hands over.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use hookwheel::cli::{self, Cli, Command, ConfigPath, KeyCommand};
+use hookwheel::config::Config;
+use hookwheel::{daemon, demo, store, telemetry};
+
+#[expect(clippy::print_stderr, reason = "the last word of a process that fails")]
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let code = if error.use_stderr() {
+                cli::EXIT_USAGE
+            } else {
+                0
+            };
+            return match error.print() {
+                Ok(()) => ExitCode::from(code),
+                Err(_) => ExitCode::FAILURE,
+            };
+        }
+    };
+    match run(cli.command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("hookwheel: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Serve(ConfigPath { config: path }) => {
+            let config = match Config::load(&path) {
+                Ok(config) => config,
+                Err(errors) => return Ok(refuse(&errors)),
+            };
+            let log = telemetry::init(&config.log)?;
+            // Before any other thread is there: a filter holds for the threads that come after it.
+            if let Err(error) = store::durable_sled() {
+                tracing::warn!(%error, "the store syncs sled's files itself");
+            }
+            runtime()?.block_on(daemon::serve::serve(config, &path, &log))
+        }
+        Command::Check(ConfigPath { config }) => Ok(cli::check(&config)),
+        Command::Key(KeyCommand::New { name, out }) => cli::new_key(&name, out.as_deref()),
+        Command::Demo(options) => {
+            // Without the filter the store does the same by other means, and the demo has no log to say so.
+            if store::durable_sled().is_err() {
+                tracing::debug!("no seccomp filter");
+            }
+            runtime()?.block_on(demo::run(&options))
+        }
+    }
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "the report on a config is for whoever started the command"
+)]
+fn refuse(errors: &hookwheel::config::ConfigErrors) -> ExitCode {
+    eprintln!("{errors}");
+    ExitCode::from(cli::EXIT_USAGE)
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("hookwheel")
+        .build()
+}

@@ -48,7 +48,7 @@ use resolve::Names;
 const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// What the sender needs to know.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Which addresses may be dialled.
     pub policy: AddressPolicy,

@@ -51,7 +51,7 @@ pub use writer::{Accepted, CANCEL_MAX, FAN_OUT_MAX, Finish, NewEvent, Requeued, 
 pub const IDS_SEGMENTS_MAX: usize = 32;
 
 /// What the store needs to know.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// The data directory.
     pub path: PathBuf,

@@ -17,7 +17,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::Host;
 
 /// Which addresses may be dialled: everything public, and the private ranges that the operator allows.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AddressPolicy {
     allow: Vec<IpNet>,
     deny: Vec<IpNet>,

@@ -3,8 +3,17 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::print_stderr,
+    unreachable_pub,
     reason = "clippy.toml frees tests of these, but not the helper functions beside them"
 )]
 
+mod api;
+mod commands;
 mod config;
+mod delivery;
+mod kill;
+mod refusals;
+mod support;
 mod tidy;
+mod web;

@@ -1,0 +1,114 @@
+//! The HTTP API: JSON in and out, keys and scopes, and the one map from errors to status codes.
+//!
+//! Nothing is decided here that the engine decides: a handler reads and checks its input, calls one thing
+//! below, and says what came of it. The accept loop is our own (`server`), because every connection, head
+//! and body must have a bound and a deadline.
+
+mod access;
+mod deliveries;
+mod error;
+mod events;
+mod fields;
+mod health;
+mod input;
+mod page;
+mod server;
+mod webhooks;
+
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::{get, post};
+
+use crate::engine::Engine;
+use crate::metrics::Metrics;
+use crate::model::AddressPolicy;
+
+pub use access::Access;
+pub use server::serve;
+
+/// What the API needs to know.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// A request body over this is refused, bytes.
+    pub body_bytes_max: usize,
+    /// Connections open at once; beyond that a client is answered 503.
+    pub connections_max: usize,
+    /// A request's head must arrive within this time; also how long an idle connection is kept.
+    pub header_timeout: Duration,
+    /// A request's body must arrive within this time.
+    pub body_timeout: Duration,
+}
+
+/// What every handler can reach.
+pub struct Api {
+    engine: Arc<Engine>,
+    metrics: Metrics,
+    policy: AddressPolicy,
+    options: Options,
+    access: RwLock<Arc<Access>>,
+}
+
+impl Api {
+    /// An API over an engine.
+    #[must_use]
+    pub fn new(
+        engine: Arc<Engine>,
+        metrics: Metrics,
+        policy: AddressPolicy,
+        options: Options,
+        access: Access,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            engine,
+            metrics,
+            policy,
+            options,
+            access: RwLock::new(Arc::new(access)),
+        })
+    }
+
+    /// Replaces the keys, as a reload does. Requests under way keep the ones they came with.
+    pub fn set_access(&self, access: Access) {
+        *self.access.write().expect("no holder of this lock panics") = Arc::new(access);
+    }
+
+    fn access(&self) -> Arc<Access> {
+        Arc::clone(&self.access.read().expect("no holder of this lock panics"))
+    }
+
+    /// The routes.
+    pub fn router(self: &Arc<Self>) -> Router {
+        let webhook = get(webhooks::show)
+            .patch(webhooks::change)
+            .delete(webhooks::remove);
+        Router::new()
+            .route(
+                "/api/v1/webhooks",
+                get(webhooks::list).post(webhooks::create),
+            )
+            .route("/api/v1/webhooks/{id}", webhook)
+            .route("/api/v1/webhooks/{id}/test", post(webhooks::test))
+            .route("/api/v1/webhooks/{id}/deliveries", get(deliveries::list))
+            .route(
+                "/api/v1/webhooks/{id}/deliveries/{event}",
+                get(deliveries::show),
+            )
+            .route(
+                "/api/v1/webhooks/{id}/deliveries/{event}/retry",
+                post(deliveries::retry),
+            )
+            .route("/api/v1/events", get(events::list).post(events::create))
+            .route("/api/v1/events/batch", post(events::create_batch))
+            .route("/api/v1/events/{id}", get(events::show))
+            .route("/api/v1/profiles", get(health::profiles))
+            .route("/api/v1/event-types", get(health::event_types))
+            .route("/healthz", get(health::healthz))
+            .route("/readyz", get(health::readyz))
+            .route("/metrics", get(health::metrics))
+            .fallback(error::not_found)
+            .method_not_allowed_fallback(error::method_not_allowed)
+            .with_state(Arc::clone(self))
+    }
+}

@@ -1,0 +1,204 @@
+//! Problems (RFC 9457) and the one map from this crate's errors to HTTP.
+//!
+//! A problem has a stable `code` for programs, a `detail` for the person who meets it, saying what to do,
+//! and `errors` with a JSON pointer (RFC 6901) for each field at fault.
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::header::{ALLOW, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use serde::Serialize;
+
+use crate::engine::{ChangeError, EngineError, IntakeError};
+use crate::store::{self, WriteError};
+
+/// One field at fault.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct FieldError {
+    /// RFC 6901 pointer to the field.
+    pub(super) pointer: String,
+    /// A stable code where programs may want one, else `invalid`.
+    pub(super) code: &'static str,
+    /// What is wrong and what to write instead.
+    pub(super) detail: String,
+}
+
+/// An error answer.
+#[derive(Clone, Debug)]
+pub(super) struct Problem {
+    pub(super) status: StatusCode,
+    pub(super) code: &'static str,
+    detail: String,
+    errors: Vec<FieldError>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'static str,
+    status: u16,
+    code: &'static str,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [FieldError],
+}
+
+impl Problem {
+    pub(super) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            status,
+            code,
+            detail: detail.into(),
+            errors: Vec::new(),
+            headers: Vec::new(),
+        }
+    }
+
+    /// 400 with the fields at fault. A single fault lends the problem its code.
+    pub(super) fn fields(errors: Vec<FieldError>) -> Self {
+        let code = match errors.as_slice() {
+            [only] if only.code != "invalid" => only.code,
+            _ => "fields_invalid",
+        };
+        let detail = match errors.as_slice() {
+            [only] => format!("{}: {}", only.pointer, only.detail),
+            many => format!("{} fields are wrong; see `errors`", many.len()),
+        };
+        Self {
+            errors,
+            ..Self::new(StatusCode::BAD_REQUEST, code, detail)
+        }
+    }
+
+    pub(super) fn not_found(what: &str) -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            format!("there is no such {what}"),
+        )
+    }
+
+    pub(super) fn unauthorized() -> Self {
+        let detail = "give a valid key in the header `X-API-Key: …` or `Authorization: Bearer …`";
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
+            .with(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+    }
+
+    /// The server's own fault. The cause goes to the log, not to the client.
+    pub(super) fn internal(cause: &dyn std::fmt::Display) -> Self {
+        tracing::error!(%cause, "a request failed by our own fault");
+        let detail = "something went wrong here; the log says what";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+    }
+
+    pub(super) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// The problem as a JSON value, for an answer that holds several.
+    pub(super) fn to_json(&self) -> String {
+        let shown = Shown {
+            kind: format!("urn:hookwheel:problem:{}", self.code),
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            code: self.code,
+            detail: &self.detail,
+            errors: &self.errors,
+        };
+        serde_json::to_string(&shown).expect("a struct of text and numbers serialises")
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::from(self.to_json()));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        headers.extend(self.headers);
+        response
+    }
+}
+
+impl From<WriteError> for Problem {
+    fn from(error: WriteError) -> Self {
+        let detail = error.to_string();
+        match error {
+            WriteError::Busy => Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail)
+                .with(RETRY_AFTER, HeaderValue::from_static("1")),
+            WriteError::Stopped => Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", detail)
+                .with(RETRY_AFTER, HeaderValue::from_static("5")),
+            WriteError::DiskReserve => {
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", detail)
+                    .with(RETRY_AFTER, HeaderValue::from_static("60"))
+            }
+            WriteError::TooLarge(_) => {
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
+            }
+            WriteError::Failed(_) => Self::internal(&detail),
+        }
+    }
+}
+
+impl From<store::Error> for Problem {
+    fn from(error: store::Error) -> Self {
+        Self::internal(&error)
+    }
+}
+
+impl From<IntakeError> for Problem {
+    fn from(error: IntakeError) -> Self {
+        let detail = error.to_string();
+        match error {
+            IntakeError::Account(_) => Self::unauthorized(),
+            IntakeError::EventType(_) => Self::fields(vec![FieldError {
+                pointer: "/type".to_owned(),
+                code: "event_type_unknown",
+                detail,
+            }]),
+            IntakeError::Json { pointer, reason } => Self::fields(vec![FieldError {
+                pointer: pointer.to_owned(),
+                code: "json_invalid",
+                detail: reason,
+            }]),
+            IntakeError::Conflict(_) => Self::new(StatusCode::CONFLICT, "id_conflict", detail),
+            IntakeError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ChangeError> for Problem {
+    fn from(error: ChangeError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ChangeError::Stale => Self::new(StatusCode::CONFLICT, "changed_in_between", detail),
+            ChangeError::NotFound(what) => Self::not_found(what),
+            ChangeError::InFlight => Self::new(StatusCode::CONFLICT, "in_flight", detail),
+            ChangeError::Engine(EngineError::Account(_)) => Self::unauthorized(),
+            ChangeError::Engine(error) => Self::internal(&error),
+            ChangeError::Store(error) => error.into(),
+        }
+    }
+}
+
+/// The answer to an unknown path.
+pub(super) async fn not_found() -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "not_found",
+        "there is nothing at this path",
+    )
+}
+
+/// The answer to a known path with another method.
+pub(super) async fn method_not_allowed() -> Problem {
+    let detail = "this path exists, but not with this method; see the header `Allow`";
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+        .with(ALLOW, HeaderValue::from_static("GET, POST, PATCH, DELETE"))
+}

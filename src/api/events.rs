@@ -1,0 +1,287 @@
+//! Events over HTTP: intake, one or a batch, and reading them back.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use crate::engine::{Draft, Posted};
+use crate::model::{AccountName, Event, EventId, Position, Scope, UnixMicros, WebhookId};
+
+use super::Api;
+use super::access::Caller;
+use super::deliveries::{self, blocking};
+use super::error::Problem;
+use super::fields::Fields;
+use super::input::Text;
+use super::page::{Asked, json_answer, page, read_cursor, row_limit, show_cursor, text_answer};
+use super::webhooks::SCOPE_MAX;
+
+/// Events in one batch: one answer names them all, and the body limit holds for all together.
+const BATCH_MAX: usize = 1_000;
+
+/// `POST /api/v1/events`: 202 once the event and its deliveries are synced to disk.
+pub(super) async fn create(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    text: Text,
+) -> Result<Response, Problem> {
+    caller.require(Scope::Send)?;
+    let posted = post(&api, caller.account(), text.as_str()).await?;
+    Ok(text_answer(StatusCode::ACCEPTED, posted_json(&posted)))
+}
+
+/// `POST /api/v1/events/batch`: each event of the array stands for itself. 202 if all were taken, else 207
+/// with each one's own result, in order.
+pub(super) async fn create_batch(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    text: Text,
+) -> Result<Response, Problem> {
+    caller.require(Scope::Send)?;
+    let events: Vec<&RawValue> = serde_json::from_str(text.as_str()).map_err(|error| {
+        let detail = format!("the body is not a JSON array of events: {error}");
+        Problem::new(StatusCode::BAD_REQUEST, "json_invalid", detail)
+    })?;
+    if events.is_empty() || events.len() > BATCH_MAX {
+        let detail = format!(
+            "a batch has 1 to {BATCH_MAX} events, this one has {}",
+            events.len()
+        );
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "batch_size", detail));
+    }
+    let posts = events
+        .iter()
+        .map(|event| post(&api, caller.account(), event.get()));
+    let results = futures_join(posts).await;
+    let all_taken = results.iter().all(Result::is_ok);
+    let rows: Vec<String> = results
+        .iter()
+        .map(|result| match result {
+            Ok(posted) => posted_json(posted),
+            Err(problem) => format!("{{\"error\":{}}}", problem.to_json()),
+        })
+        .collect();
+    let status = if all_taken {
+        StatusCode::ACCEPTED
+    } else {
+        StatusCode::MULTI_STATUS
+    };
+    Ok(text_answer(
+        status,
+        format!("{{\"data\":[{}]}}", rows.join(",")),
+    ))
+}
+
+/// Runs all to their end at once, so that a batch shares its syncs; results in the given order.
+async fn futures_join<T>(work: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    let mut pending: Vec<_> = work.map(|one| (Box::pin(one), None)).collect();
+    std::future::poll_fn(|context| {
+        let mut all_done = true;
+        for (one, result) in &mut pending {
+            if result.is_none() {
+                match one.as_mut().poll(context) {
+                    std::task::Poll::Ready(value) => *result = Some(value),
+                    std::task::Poll::Pending => all_done = false,
+                }
+            }
+        }
+        if all_done {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
+    })
+    .await;
+    pending
+        .into_iter()
+        .filter_map(|(_, result)| result)
+        .collect()
+}
+
+fn posted_json(posted: &Posted) -> String {
+    // An id is of a checked alphabet and needs no escapes.
+    match &posted.warning {
+        None => format!(
+            "{{\"id\":\"{}\",\"deliveries\":{}}}",
+            posted.id, posted.deliveries
+        ),
+        Some(warning) => json!({
+            "id": posted.id.as_str(), "deliveries": posted.deliveries, "warning": warning,
+        })
+        .to_string(),
+    }
+}
+
+async fn post(api: &Api, account: &AccountName, text: &str) -> Result<Posted, Problem> {
+    let contract = api
+        .engine
+        .contract(account)
+        .ok_or_else(Problem::unauthorized)?;
+    let draft = read_draft(text, &contract.profile.scope_field)?;
+    let posted = api.engine.post(account, draft).await;
+    posted.map_err(|error| {
+        let problem = Problem::from(error);
+        api.metrics
+            .events_refused
+            .get_or_create(&[("reason", problem.code)])
+            .inc();
+        problem
+    })
+}
+
+fn read_draft(text: &str, scope_field: &str) -> Result<Draft, Problem> {
+    let mut fields = Fields::parse(text)?;
+    let mut draft = Draft::default();
+    if let Some(event_type) = fields.required("type", "the event's type as a string") {
+        draft.event_type = event_type;
+    }
+    match fields.raw("data") {
+        Some(data) => draft.data = data.to_owned(),
+        None => fields.refuse_as(
+            "missing",
+            "data",
+            "is missing: give the event's data, any JSON",
+        ),
+    }
+    match fields
+        .nullable::<String>("id", "a string")
+        .flatten()
+        .map(|id| EventId::new(&id))
+    {
+        Some(Ok(id)) => draft.id = Some(id),
+        Some(Err(error)) => fields.refuse_as("id_invalid", "id", error.to_string()),
+        None => {}
+    }
+    let at = fields
+        .nullable::<String>("created_at", "an RFC 3339 time")
+        .flatten();
+    match at.map(|at| UnixMicros::parse(&at)) {
+        Some(Ok(at)) => draft.created_at = Some(at),
+        Some(Err(error)) => fields.refuse("created_at", error.to_string()),
+        None => {}
+    }
+    match fields.raw("metadata") {
+        None | Some("null") => {}
+        Some(object) if object.starts_with('{') => draft.metadata = Some(object.to_owned()),
+        Some(_) => fields.refuse("metadata", "must be an object"),
+    }
+    match fields
+        .nullable::<String>(scope_field, "a string or null")
+        .flatten()
+    {
+        Some(scope) if scope.len() > SCOPE_MAX => {
+            fields.refuse(scope_field, format!("is over {SCOPE_MAX} bytes"));
+        }
+        scope => draft.scope = scope,
+    }
+    fields.finish(&format!(
+        "type, data, id, created_at, metadata, {scope_field}"
+    ))?;
+    Ok(draft)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListQuery {
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
+/// `GET /api/v1/events`: newest first.
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Asked(query): Asked<ListQuery>,
+) -> Result<Response, Problem> {
+    caller.require(Scope::Read)?;
+    let limit = row_limit(query.limit)?;
+    let before = read_cursor(query.cursor.as_deref())?;
+    let (reader, account) = (api.engine.reader().clone(), caller.account().clone());
+    let mut events = blocking(move || reader.events(&account, before, limit + 1)).await?;
+    let more = events.len() > limit;
+    events.truncate(limit);
+    let next = events
+        .last()
+        .filter(|_| more)
+        .map(|(position, _)| show_cursor(*position));
+    let rows: Vec<Value> = events
+        .iter()
+        .map(|(_, event)| show_event(event, &api))
+        .collect();
+    Ok(page(rows, next))
+}
+
+/// `GET /api/v1/events/{id}`: the event and where each of its deliveries stands.
+pub(super) async fn show(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    caller.require(Scope::Read)?;
+    let (position, event) = find(&api, caller.account(), &id).await?;
+    let reader = api.engine.reader().clone();
+    let deliveries = blocking(move || reader.deliveries_of(position)).await?;
+    let rows: Vec<Value> = deliveries
+        .iter()
+        .map(|(webhook, state, attempts)| show_delivery(&api, *webhook, state, *attempts))
+        .collect();
+    let mut shown = show_event(&event, &api);
+    if let Some(object) = shown.as_object_mut() {
+        object.insert("deliveries".to_owned(), Value::Array(rows));
+    }
+    Ok(json_answer(StatusCode::OK, &shown))
+}
+
+fn show_delivery(
+    api: &Api,
+    webhook: WebhookId,
+    state: &crate::model::DeliveryState,
+    attempts: u32,
+) -> Value {
+    let active = api.engine.is_active(webhook);
+    let mut shown = deliveries::show_state(state, active, api.engine.clock());
+    shown.insert("webhook_id".to_owned(), json!(webhook.to_string()));
+    shown.insert("attempts".to_owned(), json!(attempts));
+    Value::Object(shown)
+}
+
+/// The event of a path, if it is the caller's.
+pub(super) async fn find(
+    api: &Api,
+    account: &AccountName,
+    id: &str,
+) -> Result<(Position, Event), Problem> {
+    let id = EventId::new(id).map_err(|_| Problem::not_found("event"))?;
+    let (reader, account) = (api.engine.reader().clone(), account.clone());
+    blocking(move || reader.find_event(&account, &id))
+        .await?
+        .ok_or_else(|| Problem::not_found("event"))
+}
+
+fn show_event(event: &Event, api: &Api) -> Value {
+    let raw = |text: &str| match serde_json::from_str::<Value>(text) {
+        Ok(value) => value,
+        // Lone surrogates and great numbers are beyond a tree: then the text itself is shown.
+        Err(_) => Value::String(text.to_owned()),
+    };
+    let mut shown = json!({
+        "id": event.id.as_str(),
+        "type": event.event_type,
+        "created_at": event.created_at.rfc3339(6),
+        "received_at": event.received_at.to_string(),
+        "data": raw(&event.data),
+        "metadata": event.metadata.as_deref().map(raw),
+        "warning": event.warning,
+    });
+    if let (Some(contract), Some(object)) =
+        (api.engine.contract(&event.account), shown.as_object_mut())
+    {
+        object.insert(contract.profile.scope_field.clone(), json!(event.scope));
+    }
+    shown
+}

@@ -1,0 +1,86 @@
+//! Liveness, readiness, metrics, and what can be used.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
+use serde_json::json;
+
+use crate::model::Scope;
+
+use super::Api;
+use super::access::Caller;
+use super::error::Problem;
+use super::page::json_answer;
+use super::webhooks::contract;
+
+/// The scheduler goes round at least every second; five missed rounds are a stall.
+const STALL_MS: u64 = 5_000;
+
+/// `GET /healthz`: the process answers.
+pub(super) async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// `GET /readyz`: work is progressing. 503 says what is not.
+pub(super) async fn readyz(State(api): State<Arc<Api>>) -> Response {
+    let age = api.engine.scheduler_age_ms();
+    let mut faults = Vec::new();
+    if age > STALL_MS {
+        faults.push(format!("the scheduler has not gone round for {age} ms"));
+    }
+    if let Some(fault) = api.engine.store_fault() {
+        faults.push(fault);
+    }
+    if faults.is_empty() {
+        "ready\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, faults.join("\n") + "\n").into_response()
+    }
+}
+
+/// `GET /metrics`: OpenMetrics text.
+pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Response {
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let mut response = api.metrics.render().into_response();
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+/// `GET /api/v1/profiles`: the caller's profile, as far as a receiver sees it.
+pub(super) async fn profiles(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+) -> Result<Response, Problem> {
+    caller.require(Scope::Read)?;
+    let contract = contract(&api, &caller)?;
+    let profile = &contract.profile;
+    let headers: Vec<&str> = profile
+        .signatures
+        .iter()
+        .map(|rule| rule.header.as_str())
+        .collect();
+    let shown = json!({ "data": [{
+        "name": profile.name,
+        "signature_headers": headers,
+        "attempts": profile.retry.attempts_max(),
+        "timeout_ms": profile.timeout_ms,
+        "event_types": profile.subscribable().collect::<Vec<_>>(),
+    }]});
+    Ok(json_answer(StatusCode::OK, &shown))
+}
+
+/// `GET /api/v1/event-types`: what the caller's profile knows; an empty list means any type.
+pub(super) async fn event_types(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+) -> Result<Response, Problem> {
+    caller.require(Scope::Read)?;
+    let contract = contract(&api, &caller)?;
+    let shown = json!({ "data": contract.profile.subscribable().collect::<Vec<_>>() });
+    Ok(json_answer(StatusCode::OK, &shown))
+}

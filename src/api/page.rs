@@ -1,0 +1,100 @@
+//! Lists: how a page is asked for, and how it is answered.
+//!
+//! A page has `limit` rows at most and a cursor for the next one, which is taken back unchanged.
+
+use axum::extract::{FromRequestParts, Query};
+use axum::response::{IntoResponse, Response};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::request::Parts;
+use http::{HeaderValue, StatusCode};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::model::Position;
+
+use super::error::Problem;
+
+/// Rows of a list where the caller names no limit, and at most.
+const ROWS_DEFAULT: usize = 50;
+const ROWS_MAX: usize = 200;
+
+/// The query of a request, read into a `T`.
+#[derive(Debug)]
+pub(super) struct Asked<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match Query::from_request_parts(parts, state).await {
+            Ok(Query(query)) => Ok(Self(query)),
+            Err(error) => Err(refused("query_invalid", error.body_text())),
+        }
+    }
+}
+
+/// 400 for a wrong query.
+pub(super) fn refused(code: &'static str, detail: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, code, detail)
+}
+
+/// The number of rows asked for.
+///
+/// # Errors
+/// 400 outside 1 to 200.
+pub(super) fn row_limit(limit: Option<usize>) -> Result<usize, Problem> {
+    match limit.unwrap_or(ROWS_DEFAULT) {
+        rows @ 1..=ROWS_MAX => Ok(rows),
+        _ => Err(refused(
+            "limit_invalid",
+            format!("limit is a number from 1 to {ROWS_MAX}"),
+        )),
+    }
+}
+
+/// 400 for a cursor that is none of ours.
+pub(super) fn bad_cursor() -> Problem {
+    refused(
+        "cursor_invalid",
+        "take the cursor from `next_cursor` of the page before, unchanged",
+    )
+}
+
+/// Reads a cursor that is a place in the journal.
+///
+/// # Errors
+/// 400 where it is none.
+pub(super) fn read_cursor(cursor: Option<&str>) -> Result<Option<Position>, Problem> {
+    let Some(text) = cursor else { return Ok(None) };
+    match u64::from_str_radix(text, 16) {
+        Ok(value) if text.len() == 16 => Ok(Some(Position::from_u64(value))),
+        _ => Err(bad_cursor()),
+    }
+}
+
+/// A place in the journal as a cursor.
+pub(super) fn show_cursor(position: Position) -> String {
+    format!("{:016x}", position.to_u64())
+}
+
+/// A page of a list.
+pub(super) fn page(rows: Vec<Value>, next_cursor: Option<String>) -> Response {
+    json_answer(
+        StatusCode::OK,
+        &json!({ "data": rows, "next_cursor": next_cursor }),
+    )
+}
+
+/// JSON that must not be kept by caches: it may hold a secret or somebody's data.
+pub(super) fn json_answer(status: StatusCode, body: &Value) -> Response {
+    text_answer(status, body.to_string())
+}
+
+/// As [`json_answer`], from JSON text.
+pub(super) fn text_answer(status: StatusCode, body: String) -> Response {
+    let mut response = (status, body).into_response();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,238 @@
+//! Webhooks over HTTP: register, list, read, change, remove, test.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use http::header::LOCATION;
+use http::{HeaderValue, StatusCode};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::engine::{Contract, Live};
+use crate::model::{AccountName, Outcome, Scope, Secret, Webhook, WebhookId};
+
+use super::Api;
+use super::access::Caller;
+use super::error::Problem;
+use super::fields::Fields;
+use super::input::Text;
+use super::page::{Asked, bad_cursor, json_answer, page, row_limit};
+
+mod draft;
+
+pub(super) use draft::SCOPE_MAX;
+
+/// Webhooks of one account: the fan-out of one event is bounded by it, and the live table is in memory.
+const WEBHOOKS_MAX: usize = 10_000;
+/// The webhook of a path, if it is the caller's.
+pub(super) fn find(api: &Api, account: &AccountName, id: &str) -> Result<Arc<Live>, Problem> {
+    id.parse::<WebhookId>()
+        .ok()
+        .and_then(|id| api.engine.webhook(account, id))
+        .ok_or_else(|| Problem::not_found("webhook"))
+}
+
+pub(super) fn contract(api: &Api, caller: &Caller) -> Result<Arc<Contract>, Problem> {
+    api.engine
+        .contract(caller.account())
+        .ok_or_else(Problem::unauthorized)
+}
+
+/// `POST /api/v1/webhooks`
+pub(super) async fn create(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    text: Text,
+) -> Result<Response, Problem> {
+    caller.require(Scope::Admin)?;
+    let contract = contract(&api, &caller)?;
+    if api.engine.webhooks(caller.account()).len() >= WEBHOOKS_MAX {
+        let detail = format!("an account has at most {WEBHOOKS_MAX} webhooks; remove some first");
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            "too_many_webhooks",
+            detail,
+        ));
+    }
+    let mut fields = Fields::parse(text.as_str())?;
+    let now = api.engine.clock().wall();
+    let (account, profile) = (caller.account(), &contract.profile);
+    let webhook = draft::create(&mut fields, account, now, profile, &api.policy);
+    fields.finish(&draft::known(&contract.profile))?;
+    let webhook =
+        webhook.ok_or_else(|| Problem::internal(&"a field was refused without a word"))?;
+    let live = api.engine.create_webhook(webhook).await?;
+    tracing::info!(webhook_id = %live.webhook.id, account = %caller.account(), "webhook registered");
+    let mut shown = show_webhook(&live.webhook, &contract);
+    if let Some(secret) = &live.webhook.secret {
+        shown.insert("secret".to_owned(), json!(secret.expose()));
+    }
+    let mut response = json_answer(StatusCode::CREATED, &Value::Object(shown));
+    let location = format!("/api/v1/webhooks/{}", live.webhook.id);
+    if let Ok(location) = HeaderValue::try_from(location) {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    Ok(response)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListQuery {
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
+/// `GET /api/v1/webhooks`: oldest first; the cursor is the last id shown.
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Asked(query): Asked<ListQuery>,
+) -> Result<Response, Problem> {
+    caller.require(Scope::Read)?;
+    let limit = row_limit(query.limit)?;
+    let after = match &query.cursor {
+        Some(cursor) => Some(cursor.parse::<WebhookId>().map_err(|_| bad_cursor())?),
+        None => None,
+    };
+    let contract = contract(&api, &caller)?;
+    let all = api.engine.webhooks(caller.account());
+    let from = after.map_or(0, |after| {
+        all.partition_point(|live| live.webhook.id <= after)
+    });
+    let rest = all.get(from..).unwrap_or_default();
+    let rows: Vec<Value> = rest
+        .iter()
+        .take(limit)
+        .map(|live| Value::Object(show_webhook(&live.webhook, &contract)))
+        .collect();
+    let next = rest
+        .get(limit.saturating_sub(1))
+        .filter(|_| rest.len() > limit)
+        .map(|live| live.webhook.id.to_string());
+    Ok(page(rows, next))
+}
+
+/// `GET /api/v1/webhooks/{id}`
+pub(super) async fn show(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    caller.require(Scope::Read)?;
+    let live = find(&api, caller.account(), &id)?;
+    let shown = show_webhook(&live.webhook, &live.contract);
+    Ok(json_answer(StatusCode::OK, &Value::Object(shown)))
+}
+
+/// `PATCH /api/v1/webhooks/{id}`: the fields given replace those stored.
+pub(super) async fn change(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    text: Text,
+) -> Result<Response, Problem> {
+    caller.require(Scope::Admin)?;
+    let live = find(&api, caller.account(), &id)?;
+    let mut fields = Fields::parse(text.as_str())?;
+    let mut webhook = live.webhook.clone();
+    draft::apply(
+        &mut fields,
+        &mut webhook,
+        &live.contract.profile,
+        &api.policy,
+    );
+    if fields.raw("secret").is_some() {
+        fields.refuse(
+            "secret",
+            "cannot be changed here; register a new webhook for a new secret",
+        );
+    }
+    fields.finish(&draft::known(&live.contract.profile))?;
+    webhook.updated_at = api.engine.clock().wall();
+    let live = api.engine.change_webhook(webhook).await?;
+    tracing::info!(webhook_id = %live.webhook.id, account = %caller.account(), "webhook changed");
+    let shown = show_webhook(&live.webhook, &live.contract);
+    Ok(json_answer(StatusCode::OK, &Value::Object(shown)))
+}
+
+/// `DELETE /api/v1/webhooks/{id}`: what waits for it is cancelled.
+pub(super) async fn remove(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    caller.require(Scope::Admin)?;
+    let live = find(&api, caller.account(), &id)?;
+    let (id, version) = (live.webhook.id, live.webhook.version);
+    api.engine.remove_webhook(id, version).await?;
+    tracing::info!(webhook_id = %id, account = %caller.account(), "webhook removed");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /api/v1/webhooks/{id}/test`: sends the profile's example now and says what came of it.
+pub(super) async fn test(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    caller.require(Scope::Admin)?;
+    let live = find(&api, caller.account(), &id)?;
+    let tested = api.engine.test(&live).await;
+    let attempt = super::deliveries::show_attempt(&tested.attempt);
+    let shown = json!({
+        "delivered": tested.delivered,
+        "status": status_of(&tested.attempt.outcome),
+        "response_time_ms": f64::from(tested.attempt.phases.total_us) / 1000.0,
+        "event_id": tested.event.as_str(),
+        "attempt": attempt,
+        "request_body": tested.body,
+    });
+    Ok(json_answer(StatusCode::OK, &shown))
+}
+
+pub(super) fn status_of(outcome: &Outcome) -> Option<u16> {
+    match outcome {
+        Outcome::Status(code) => Some(*code),
+        Outcome::Fault { .. } => None,
+    }
+}
+
+/// A webhook as answers show it: no secret, and of its headers only the names.
+fn show_webhook(webhook: &Webhook, contract: &Contract) -> Map<String, Value> {
+    let mut shown = Map::new();
+    let mut put = |name: &str, value: Value| {
+        shown.insert(name.to_owned(), value);
+    };
+    put("id", json!(webhook.id.to_string()));
+    put("url", json!(webhook.url.as_str()));
+    put("events", json!(webhook.events));
+    put(&contract.profile.scope_field, json!(webhook.scope));
+    put("active", json!(webhook.active));
+    put("name", json!(webhook.name));
+    put("description", json!(webhook.description));
+    let headers = webhook
+        .headers
+        .iter()
+        .map(|header| (header.name.clone(), Value::Null));
+    put("headers", Value::Object(headers.collect()));
+    let timeout = contract.profile.timeout_ms(webhook);
+    put("timeout", json!(draft::duration_text(u64::from(timeout))));
+    let retry = contract.profile.policy(webhook).retry;
+    let delays: Vec<String> = retry
+        .delays_ms()
+        .iter()
+        .map(|ms| draft::duration_text(*ms))
+        .collect();
+    put(
+        "retry",
+        json!({ "delays": delays, "jitter": format!("{}%", retry.jitter_percent()) }),
+    );
+    put(
+        "signed",
+        json!(webhook.secret.as_ref().map(Secret::expose).is_some()),
+    );
+    put("created_at", json!(webhook.created_at.to_string()));
+    put("updated_at", json!(webhook.updated_at.to_string()));
+    shown
+}

@@ -1,0 +1,170 @@
+//! The command line: what can be asked for, and the small commands that need no daemon.
+
+pub mod client;
+
+use std::fmt::Write as _;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use sha2::{Digest, Sha256};
+
+use crate::config::Config;
+
+/// Exit code for a command line or a config that is wrong (`EX_USAGE` of sysexits.h).
+pub const EXIT_USAGE: u8 = 64;
+
+/// A webhook delivery daemon in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "hookwheel", version, about, after_help = AFTER_HELP)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  hookwheel demo                                  see it work, nothing to set up
+  hookwheel key new                               make an API key and the lines for the config
+  hookwheel check --config /etc/hookwheel/config.toml
+  hookwheel serve --config /etc/hookwheel/config.toml
+
+Exit codes: 0 done; 1 failed; 64 the command line or the config is wrong.";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon. SIGTERM stops it gracefully, SIGHUP reads accounts, keys and profiles again.
+    Serve(ConfigPath),
+    /// Check a config and report every error in it, with line, column and fix.
+    Check(ConfigPath),
+    /// Make API keys.
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Run the real daemon with a local HTTPS receiver: events, a failure and its retry, six contracts.
+    Demo(DemoOptions),
+}
+
+/// Where the config is.
+#[derive(Debug, Args)]
+pub struct ConfigPath {
+    /// The config file.
+    #[arg(
+        long,
+        short,
+        value_name = "FILE",
+        env = "HOOKWHEEL_CONFIG",
+        default_value = "/etc/hookwheel/config.toml"
+    )]
+    pub config: PathBuf,
+}
+
+/// What can be done with keys.
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Print a new key and the config lines that let it in. The key is shown this once only.
+    New {
+        /// The key's name in the config.
+        #[arg(long, default_value = "backend")]
+        name: String,
+        /// Write the key to this new file, readable by its owner only; then only the config lines are printed.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+}
+
+/// How the demo runs.
+#[derive(Debug, Args)]
+pub struct DemoOptions {
+    /// End after the story; exit code 0 only if every delivery arrived and verified.
+    #[arg(long)]
+    pub exit: bool,
+}
+
+/// `check`: reports on standard output what is wrong, or that nothing is.
+#[must_use]
+#[expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is what the command is for"
+)]
+pub fn check(path: &Path) -> ExitCode {
+    match Config::load(path) {
+        Ok(config) => {
+            println!(
+                "{}: the config is good: {} account(s)",
+                path.display(),
+                config.accounts.len()
+            );
+            ExitCode::SUCCESS
+        }
+        Err(errors) => {
+            eprintln!("{errors}");
+            ExitCode::from(EXIT_USAGE)
+        }
+    }
+}
+
+/// `key new`: makes a fresh key and prints what to write into the config.
+///
+/// # Errors
+/// Where the system gives no random bytes, or the file is there already or cannot be written.
+#[expect(clippy::print_stdout, reason = "this is what the command is for")]
+pub fn new_key(name: &str, out: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let key = random_key()?;
+    match out {
+        Some(path) => write_key(path, &key)?,
+        None => {
+            println!("# the key, shown this once only:\n# {key}");
+            println!("# and what lets it in, for the account in the config:\n");
+        }
+    }
+    println!(
+        "[[accounts.keys]]\nname = {name:?}\nhash = \"{}\"",
+        key_hash(&key)
+    );
+    println!("scopes = [\"admin\", \"send\", \"read\"]");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn write_key(path: &Path, key: &str) -> anyhow::Result<()> {
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create_new(true).mode(0o600).open(path);
+    file.and_then(|mut file| file.write_all(key.as_bytes()))
+        .with_context(|| {
+            format!(
+                "the key cannot be written to the new file {}",
+                path.display()
+            )
+        })
+}
+
+/// A new API key: `hwk_` and 32 random bytes in hexadecimal.
+///
+/// # Errors
+/// Where the system gives no random bytes.
+pub fn random_key() -> anyhow::Result<String> {
+    let mut bytes = [0_u8; 32];
+    getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("no random bytes: {error}"))?;
+    Ok(format!("hwk_{}", hex(&bytes)))
+}
+
+/// A key's hash as the config holds it: `sha256:` and 64 lower-case hexadecimal digits.
+#[must_use]
+pub fn key_hash(key: &str) -> String {
+    format!("sha256:{}", hex(&Sha256::digest(key.as_bytes())))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            write!(text, "{byte:02x}").expect("writing to a String does not fail");
+            text
+        })
+}

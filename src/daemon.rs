@@ -1,0 +1,241 @@
+//! The daemon's life: build, ready, reload, drain, join.
+//!
+//! [`Daemon::start`] opens the store, starts the engine and binds the listener; when it returns, the
+//! daemon can take events. [`Daemon::run`] serves until it is told to stop or the store fails. A store
+//! that fails ends the process: a failed sync is never tried again in place.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::api::{self, Access, Api};
+use crate::config::Config;
+use crate::engine::{self, Engine, EngineError};
+use crate::metrics::Metrics;
+use crate::model::{AccountName, Clock};
+use crate::retention;
+use crate::sender::{Sender, SenderError};
+use crate::store;
+use crate::store::{Opened, Reader, Writer};
+
+pub mod serve;
+
+/// How often retention looks: it deletes whole segments, so there is no hurry.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// Why the daemon could not start or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The store did not open; the cause names the file and the remedy.
+    #[error(transparent)]
+    Open(#[from] store::Error),
+    /// Opening the store panicked.
+    #[error("opening the store panicked; the log says where")]
+    Panic,
+    /// The engine did not start.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The sender did not start.
+    #[error("the sender: {0}")]
+    Sender(#[from] SenderError),
+    /// The listener could not be bound.
+    #[error(
+        "cannot listen on {address}: {source}; change [server] listen, or end what uses the port"
+    )]
+    Listen {
+        /// The configured address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The store failed while running.
+    #[error(
+        "the store failed: {0}; what was acknowledged is on disk, start again once the cause is gone"
+    )]
+    Store(String),
+}
+
+/// A started daemon.
+pub struct Daemon {
+    address: SocketAddr,
+    listener: TcpListener,
+    engine: Arc<Engine>,
+    running: engine::Running,
+    api: Arc<Api>,
+    options: api::Options,
+    sender: Sender,
+    store: Opened,
+    retention: retention::Limits,
+    grace: Duration,
+}
+
+/// A handle on a running daemon, for reloads and the watchdog.
+#[derive(Clone)]
+pub struct Handle {
+    engine: Arc<Engine>,
+    api: Arc<Api>,
+}
+
+impl Daemon {
+    /// Opens, starts and binds everything.
+    ///
+    /// # Errors
+    /// [`DaemonError`] says which part and what to do.
+    pub async fn start(config: Config) -> Result<Self, DaemonError> {
+        let metrics = Metrics::new();
+        let address = config.server.listen;
+        let listen = |source| DaemonError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        let (storage, counters) = (config.storage.clone(), metrics.clone());
+        let opened = tokio::task::spawn_blocking(move || store::open(storage, counters));
+        let store = opened.await.map_err(|_| DaemonError::Panic)??;
+        let sender = Sender::new(config.sender.clone(), store.clock.clone(), metrics.clone())?;
+        let parts = engine::Parts {
+            writer: store.writer.clone(),
+            reader: store.reader.clone(),
+            fatal: store.fatal.clone(),
+            sender: sender.clone(),
+            clock: store.clock.clone(),
+            metrics: metrics.clone(),
+        };
+        let names = accounts(&config);
+        let (engine, running) = Engine::start(parts, &config.delivery, &names, &config.profiles)?;
+        let options = api::Options {
+            body_bytes_max: config.server.body_bytes_max,
+            connections_max: config.server.connections_max,
+            header_timeout: config.server.header_timeout,
+            body_timeout: config.server.body_timeout,
+        };
+        let policy = config.sender.policy.clone();
+        let access = Access::new(&config.accounts);
+        Ok(Self {
+            api: Api::new(
+                Arc::clone(&engine),
+                metrics,
+                policy,
+                options.clone(),
+                access,
+            ),
+            grace: config.delivery.stop_grace,
+            retention: retention::Limits {
+                age_ms: config.storage.retention_age_ms,
+                bytes: config.storage.retention_bytes,
+            },
+            address,
+            listener,
+            engine,
+            running,
+            options,
+            sender,
+            store,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A handle for reloads and the watchdog.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        Handle {
+            engine: Arc::clone(&self.engine),
+            api: Arc::clone(&self.api),
+        }
+    }
+
+    /// Serves until `stop`, then drains: no new connections and no new attempts, those under way get the
+    /// grace period, what ended is synced.
+    ///
+    /// # Errors
+    /// [`DaemonError::Store`] where the store failed.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), DaemonError> {
+        let tasks = TaskTracker::new();
+        let sweeping = tasks.spawn(sweep(
+            self.store.reader,
+            self.store.writer,
+            self.retention,
+            self.store.clock,
+        ));
+        let router = self.api.router();
+        let serving = api::serve(
+            self.listener,
+            router,
+            self.options,
+            stop.clone(),
+            self.grace,
+        );
+        let engine = Arc::clone(&self.engine);
+        let draining = async move {
+            stop.cancelled().await;
+            engine.stop(self.running).await;
+        };
+        let mut fatal = self.store.fatal;
+        let failed = async move {
+            match fatal.wait_for(Option::is_some).await {
+                Ok(fault) => fault.clone().unwrap_or_default(),
+                Err(_) => "the committer ended without a word".to_owned(),
+            }
+        };
+        let fault = tokio::select! {
+            ((), ()) = async { tokio::join!(serving, draining) } => None,
+            fault = failed => Some(fault),
+        };
+        sweeping.abort();
+        self.sender.close().await;
+        let handle = self.store.handle;
+        let stopped = tokio::task::spawn_blocking(move || handle.stop()).await;
+        match (fault, stopped) {
+            (Some(fault), _) => Err(DaemonError::Store(fault)),
+            (None, Ok(Ok(()))) => Ok(()),
+            (None, Ok(Err(error))) => Err(DaemonError::Store(error.to_string())),
+            (None, Err(panic)) => Err(DaemonError::Store(panic.to_string())),
+        }
+    }
+}
+
+/// Deletes what history has outlived its limits, every minute.
+async fn sweep(reader: Reader, writer: Writer, limits: retention::Limits, clock: Clock) {
+    let mut ticks = tokio::time::interval(SWEEP_EVERY);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = retention::sweep(&reader, &writer, limits, clock.wall()).await {
+            tracing::error!(%error, "retention could not sweep; it tries again in a minute");
+        }
+    }
+}
+
+impl Handle {
+    /// Takes over accounts, keys and profiles of a new config. What else changed needs a restart.
+    ///
+    /// # Errors
+    /// Where a profile does not compile; nothing is changed then.
+    pub async fn reload(&self, config: &Config) -> Result<(), EngineError> {
+        let names = accounts(config);
+        self.engine.set_accounts(&names, &config.profiles).await?;
+        self.api.set_access(Access::new(&config.accounts));
+        Ok(())
+    }
+
+    /// Whether work is progressing, not only a port open.
+    #[must_use]
+    pub fn is_progressing(&self) -> bool {
+        // The scheduler goes round at least every second.
+        self.engine.scheduler_age_ms() < 5_000 && self.engine.store_fault().is_none()
+    }
+}
+
+fn accounts(config: &Config) -> Vec<(AccountName, String)> {
+    config
+        .accounts
+        .iter()
+        .map(|account| (account.name.clone(), account.profile.clone()))
+        .collect()
+}

@@ -1,0 +1,102 @@
+//! `hookwheel serve`: the daemon under its signals and under systemd.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::systemd;
+use crate::telemetry::Log;
+
+use super::{Daemon, Handle};
+
+/// Runs the daemon until SIGTERM or SIGINT. SIGHUP reads the config again.
+///
+/// # Errors
+/// Where it could not start, or had to end.
+pub async fn serve(config: Config, path: &Path, log: &Log) -> anyhow::Result<ExitCode> {
+    let (mut terminate, mut interrupt, mut hangup) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::hangup())?,
+    );
+    let first = config.clone();
+    let daemon = Daemon::start(config).await?;
+    tracing::info!(address = %daemon.address(), version = env!("CARGO_PKG_VERSION"), "ready");
+    systemd::ready(&format!("serving on {}", daemon.address()));
+    let (handle, stop) = (daemon.handle(), CancellationToken::new());
+    let tasks = TaskTracker::new();
+    tasks.spawn(watchdog(handle.clone(), stop.clone()));
+    let run = daemon.run(stop.clone());
+    let mut run = std::pin::pin!(run);
+    loop {
+        tokio::select! {
+            ended = run.as_mut() => {
+                stop.cancel();
+                ended?;
+                tracing::info!("stopped");
+                return Ok(ExitCode::SUCCESS);
+            }
+            _ = terminate.recv() => begin_stop(&stop),
+            _ = interrupt.recv() => begin_stop(&stop),
+            _ = hangup.recv() => reload(&handle, path, &first, log).await,
+        }
+    }
+}
+
+fn begin_stop(stop: &CancellationToken) {
+    tracing::info!("stopping: no new attempts, those under way may end");
+    systemd::stopping("finishing what is under way");
+    stop.cancel();
+}
+
+async fn reload(handle: &Handle, path: &Path, running: &Config, log: &Log) {
+    systemd::reloading();
+    match Config::load(path) {
+        Ok(config) => {
+            if let Err(error) = log.change(&config.log.level) {
+                tracing::error!(%error, "the log level was not changed");
+            }
+            take_over(handle, &config, running).await;
+        }
+        Err(errors) => {
+            tracing::error!(%errors, "the config has errors; the old one stays in force")
+        }
+    }
+    systemd::ready("serving");
+}
+
+async fn take_over(handle: &Handle, config: &Config, running: &Config) {
+    match handle.reload(config).await {
+        Ok(()) if !config.needs_restart(running) => {
+            tracing::info!("accounts, keys and profiles were read again");
+        }
+        Ok(()) => tracing::warn!(
+            "accounts, keys and profiles were read again; other changes need a restart"
+        ),
+        Err(error) => tracing::error!(%error, "the config was not taken over"),
+    }
+}
+
+/// Feeds systemd's watchdog for as long as work is progressing.
+async fn watchdog(handle: Handle, stop: CancellationToken) {
+    let Some(period) = systemd::watchdog_period() else {
+        return;
+    };
+    let mut ticks = tokio::time::interval(period.max(Duration::from_millis(50)));
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        if handle.is_progressing() {
+            systemd::alive();
+        } else {
+            tracing::error!("work is not progressing; the watchdog is not fed");
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! One attempt: render, sign, send, decide, record. The async shell around pure parts.
+//!
+//! An attempt that is cut off (its task dropped at the end of the grace period) has written nothing, so
+//! the delivery's queue key is still there and the next start sends it again.
+
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+
+use crate::model::{Attempt, Event, FaultKind, Next, Outcome, Phases, QueueEntry, after};
+use crate::sender::{Request, Sent};
+use crate::sign::SignContext;
+use crate::store::{Finish, Written};
+
+use super::Engine;
+use super::registry::Live;
+use super::schedule::{Report, Verdict};
+
+/// A request made from an event for one webhook, and what of it the log keeps.
+pub(crate) struct Prepared {
+    /// Every header that goes out, besides those of the connection.
+    pub(crate) headers: HeaderMap,
+    /// The body.
+    pub(crate) body: Bytes,
+    /// The headers made for this attempt alone.
+    pub(crate) signed: Vec<(String, String)>,
+}
+
+/// Renders and signs `event` for a webhook.
+///
+/// # Errors
+/// Says in words why there can be no request; that is recorded as the attempt's outcome.
+pub(crate) fn prepare(
+    live: &Live,
+    event: &Event,
+    attempt: u32,
+    timestamp_s: u64,
+) -> Result<Prepared, String> {
+    let body = live
+        .contract
+        .envelope
+        .render(event)
+        .map_err(|why| why.to_string())?;
+    let context = SignContext {
+        id: event.id.as_str(),
+        event_type: &event.event_type,
+        timestamp_s,
+        attempt,
+    };
+    let signed = live
+        .contract
+        .signer
+        .sign(body.as_bytes(), &context, live.webhook.secret.as_ref())
+        .map_err(|why| why.to_string())?;
+    let mut headers = HeaderMap::with_capacity(live.headers.len() + signed.len() + 1);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.extend(live.headers.clone());
+    let mut kept = Vec::with_capacity(signed.len());
+    for (name, value) in signed {
+        let shown = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        kept.push((name.as_str().to_owned(), shown));
+        headers.insert(name, value);
+    }
+    Ok(Prepared {
+        headers,
+        body: Bytes::from(body),
+        signed: kept,
+    })
+}
+
+/// The body that a webhook is sent for `event`, as the log shows it: made anew from the stored event, so
+/// it is what was sent as long as the profile has not been changed since.
+#[must_use]
+pub fn prepared_body(live: &Live, event: &Event) -> Option<String> {
+    live.contract.envelope.render(event).ok()
+}
+
+impl Engine {
+    /// Makes one attempt for `entry` and records it. Never fails: what goes wrong is the outcome.
+    pub(super) async fn attempt(
+        self: Arc<Self>,
+        live: Arc<Live>,
+        entry: QueueEntry,
+        event: Option<Arc<Event>>,
+    ) -> Report {
+        let number = entry.attempts.saturating_add(1);
+        let work = async {
+            match self.event_of(event, &entry).await {
+                Ok(event) => self.send_once(&live, &event, number).await,
+                Err(why) => (self.unsent(why), Vec::new()),
+            }
+        };
+        let (sent, signed) = contained(work).await.unwrap_or_else(|| {
+            tracing::error!(webhook_id = %live.webhook.id, event = %entry.event, "an attempt panicked");
+            (self.unsent("internal error, see the log".to_owned()), Vec::new())
+        });
+        let now = self.clock.steady();
+        let salt = live.webhook.id.0.to_be_bytes();
+        let salt = salt.iter().fold(entry.event.to_u64(), |salt, byte| {
+            salt.rotate_left(5) ^ u64::from(*byte)
+        });
+        let run_attempts = entry.run_attempts.saturating_add(1);
+        let next = after(&sent.outcome, run_attempts, &live.policy, now, salt);
+        self.count(&sent, &next, &entry);
+        tracing::debug!(webhook_id = %live.webhook.id, event = %entry.event, attempt = number,
+            outcome = %sent.outcome, total_us = sent.phases.total_us, ?next, "attempt");
+        let verdict = verdict(&sent.outcome, &next);
+        let attempt = Attempt {
+            number,
+            trigger: entry.trigger(),
+            started_at: sent.started_at,
+            outcome: sent.outcome,
+            phases: sent.phases,
+            request_headers: signed,
+            response: sent.response,
+        };
+        self.record(&live, entry, attempt, next, verdict).await
+    }
+
+    async fn record(
+        &self,
+        live: &Live,
+        entry: QueueEntry,
+        attempt: Attempt,
+        next: Next,
+        verdict: Verdict,
+    ) -> Report {
+        let finish = Finish {
+            webhook: live.webhook.id,
+            entry,
+            attempt,
+            next,
+        };
+        let retry_at = match self.writer.finish(finish).await {
+            Ok(Written::Done) => match next {
+                Next::RetryAt(due) => Some(due),
+                Next::Delivered | Next::Failed(_) => None,
+            },
+            Ok(Written::Stale) => {
+                tracing::info!(webhook_id = %live.webhook.id, event = %entry.event,
+                    "the delivery was moved while its attempt ran; the attempt is not recorded");
+                None
+            }
+            Err(error) => {
+                tracing::warn!(webhook_id = %live.webhook.id, event = %entry.event, %error,
+                    "the attempt could not be recorded; it will be made again");
+                Some(entry.due)
+            }
+        };
+        Report { retry_at, verdict }
+    }
+
+    async fn event_of(
+        &self,
+        event: Option<Arc<Event>>,
+        entry: &QueueEntry,
+    ) -> Result<Arc<Event>, String> {
+        if let Some(event) = event {
+            return Ok(event);
+        }
+        let (reader, position) = (self.reader.clone(), entry.event);
+        let read = self
+            .tracker
+            .spawn_blocking(move || reader.event_at(position));
+        match read.await {
+            Ok(Ok(event)) => Ok(Arc::new(event)),
+            Ok(Err(error)) => {
+                tracing::error!(event = %position, %error, "a stored event cannot be read");
+                Err(format!("the stored event cannot be read: {error}"))
+            }
+            Err(_) => Err("the stored event could not be read".to_owned()),
+        }
+    }
+
+    /// Sends an event once, outside of any schedule. Returns what came of it and the signed headers.
+    pub(super) async fn send_once(
+        &self,
+        live: &Live,
+        event: &Event,
+        number: u32,
+    ) -> (Sent, Vec<(String, String)>) {
+        let prepared = match prepare(live, event, number, self.clock.wall().seconds()) {
+            Ok(prepared) => prepared,
+            Err(why) => return (self.unsent(why), Vec::new()),
+        };
+        self.metrics.in_flight.inc();
+        let request = Request {
+            endpoint: live.webhook.url.clone(),
+            headers: prepared.headers,
+            body: prepared.body,
+            timeout: live.timeout,
+        };
+        let sent = self.sender.send(request).await;
+        self.metrics.in_flight.dec();
+        (sent, prepared.signed)
+    }
+
+    fn unsent(&self, detail: String) -> Sent {
+        Sent {
+            started_at: self.clock.wall(),
+            outcome: Outcome::Fault {
+                kind: FaultKind::Render,
+                detail,
+            },
+            phases: Phases::default(),
+            response: None,
+        }
+    }
+
+    fn count(&self, sent: &Sent, next: &Next, entry: &QueueEntry) {
+        let outcome = match &sent.outcome {
+            Outcome::Status(code) => match code / 100 {
+                2 => "2xx",
+                3 => "3xx",
+                4 => "4xx",
+                5 => "5xx",
+                _ => "other",
+            },
+            Outcome::Fault { kind, .. } => kind.as_str(),
+        };
+        self.metrics
+            .attempts
+            .get_or_create(&[("outcome", outcome)])
+            .inc();
+        let total = Duration::from_micros(u64::from(sent.phases.total_us));
+        self.metrics.attempt_seconds.observe(total.as_secs_f64());
+        let ended = match next {
+            Next::Delivered => "delivered",
+            Next::Failed(reason) => reason.as_str(),
+            Next::RetryAt(_) => return,
+        };
+        self.metrics
+            .deliveries_ended
+            .get_or_create(&[("state", ended)])
+            .inc();
+        if *next == Next::Delivered && entry.attempts == 0 {
+            let since = self.clock.steady().since(entry.due);
+            self.metrics
+                .delivery_seconds
+                .observe(Duration::from_millis(since).as_secs_f64());
+        }
+    }
+}
+
+/// What an outcome says of the receiver's health: only what shows overload or absence is a failure.
+fn verdict(outcome: &Outcome, next: &Next) -> Verdict {
+    match (outcome, next) {
+        (_, Next::Delivered) => Verdict::Success,
+        (Outcome::Status(429 | 500..=599), _) => Verdict::Failure,
+        (Outcome::Status(_), _) => Verdict::Neutral,
+        (Outcome::Fault { kind, .. }, _) => match kind {
+            FaultKind::Render => Verdict::Neutral,
+            FaultKind::Dns
+            | FaultKind::Connect
+            | FaultKind::Tls
+            | FaultKind::Timeout
+            | FaultKind::Reset
+            | FaultKind::Protocol
+            | FaultKind::AddressBlocked => Verdict::Failure,
+        },
+    }
+}
+
+/// Runs `work` to its end; `None` if it panics. A defect in one attempt must not end the others, and the
+/// attempt is then recorded as failed, so that it is not made again without end.
+async fn contained<T>(work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    poll_fn(
+        |context| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
+            Ok(polled) => polled.map(Some),
+            Err(_) => Poll::Ready(None),
+        },
+    )
+    .await
+}

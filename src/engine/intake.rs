@@ -1,0 +1,151 @@
+//! Intake: from an event as posted to an event on disk with its deliveries.
+
+use std::sync::Arc;
+
+use crate::model::{AccountName, Event, EventId, QueueEntry, UnixMicros, WebhookId};
+use crate::profile::Profile;
+use crate::render::{ecma, pattern};
+use crate::store::{Accepted, NewEvent};
+
+use super::{Engine, Hint, IntakeError};
+
+/// An event as a client posts it: fields read, nothing judged by the profile yet.
+#[derive(Clone, Debug, Default)]
+pub struct Draft {
+    /// The client's own id.
+    pub id: Option<EventId>,
+    /// The type.
+    pub event_type: String,
+    /// When it happened; the time of arrival where absent.
+    pub created_at: Option<UnixMicros>,
+    /// The `data` member's JSON text as posted.
+    pub data: String,
+    /// The `metadata` member's JSON text as posted.
+    pub metadata: Option<String>,
+    /// The scope.
+    pub scope: Option<String>,
+}
+
+/// The answer to an accepted event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Posted {
+    /// The event's id.
+    pub id: EventId,
+    /// How many webhooks it goes to.
+    pub deliveries: usize,
+    /// Whether it had been posted before with the same content.
+    pub duplicate: bool,
+    /// Why the body cannot survive a re-serialisation by ECMAScript receivers, where it cannot.
+    pub warning: Option<String>,
+}
+
+impl Engine {
+    /// Stores an event and its deliveries. When this returns, both are synced to disk.
+    ///
+    /// # Errors
+    /// What is wrong with the event, or why the store cannot take it now. Nothing is stored then.
+    pub async fn post(&self, account: &AccountName, draft: Draft) -> Result<Posted, IntakeError> {
+        let contract = self
+            .registry
+            .contract(account)
+            .ok_or_else(|| IntakeError::Account(account.clone()))?;
+        let (client_id, with_time) = (draft.id.is_some(), draft.created_at.is_some());
+        let event = self.event_from(account, &contract.profile, draft)?;
+        let subjects = pattern::subjects(&contract.profile, &event);
+        let webhooks = self.registry.matching(&event, &subjects);
+        drop(subjects);
+        let (id, warning) = (event.id.clone(), event.warning.clone());
+        let event = Arc::new(event);
+        let accepted = self
+            .writer
+            .accept(NewEvent {
+                event: Arc::clone(&event),
+                client_id,
+                with_time,
+                webhooks,
+            })
+            .await
+            .map_err(IntakeError::Store)?;
+        let (deliveries, duplicate) = match accepted {
+            Accepted::New {
+                event: position,
+                due,
+                webhooks,
+            } => {
+                let entry = QueueEntry {
+                    due,
+                    event: position,
+                    attempts: 0,
+                    run_attempts: 0,
+                    manual: false,
+                };
+                self.metrics.events_accepted.inc();
+                self.metrics
+                    .deliveries_created
+                    .inc_by(u64::try_from(webhooks.len()).unwrap_or(u64::MAX));
+                for webhook in &webhooks {
+                    self.hint_arrival(*webhook, entry, &event);
+                }
+                (webhooks.len(), false)
+            }
+            Accepted::Duplicate { deliveries, .. } => (deliveries as usize, true),
+            Accepted::Conflict => return Err(IntakeError::Conflict(id)),
+        };
+        Ok(Posted {
+            id,
+            deliveries,
+            duplicate,
+            warning,
+        })
+    }
+
+    /// Makes a stored event of a draft: type checked against the profile, JSON brought into its stable form.
+    fn event_from(
+        &self,
+        account: &AccountName,
+        profile: &Profile,
+        draft: Draft,
+    ) -> Result<Event, IntakeError> {
+        pattern::check_posted(profile, &draft.event_type)
+            .map_err(|why| IntakeError::EventType(why.to_string()))?;
+        let stable = |pointer: &'static str, text: &str| {
+            ecma::normalise(text).map_err(|why| IntakeError::Json {
+                pointer,
+                reason: why.to_string(),
+            })
+        };
+        let data = stable("/data", &draft.data)?;
+        let metadata = draft
+            .metadata
+            .map(|text| stable("/metadata", &text))
+            .transpose()?;
+        let received_at = self.clock.wall();
+        let warning = data
+            .warning
+            .or_else(|| metadata.as_ref().and_then(|part| part.warning.clone()));
+        Ok(Event {
+            account: account.clone(),
+            id: draft.id.unwrap_or_else(EventId::generate),
+            event_type: draft.event_type,
+            created_at: draft.created_at.unwrap_or_else(|| self.clock.wall_micros()),
+            received_at,
+            data: data.text,
+            metadata: metadata.map(|part| part.text),
+            scope: draft.scope,
+            warning,
+        })
+    }
+
+    fn hint_arrival(&self, webhook: WebhookId, entry: QueueEntry, event: &Arc<Event>) {
+        let carried = self.budget.carry(event);
+        let hint = Hint::Arrived {
+            webhook,
+            entry,
+            event: carried,
+        };
+        if self.hints.try_send(hint).is_err() {
+            self.missed.add(webhook);
+            self.metrics.hints_missed.inc();
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! The live table of webhooks: what intake matches against and what an attempt sends with.
+//!
+//! The store holds the truth; this table is its image in memory, changed only after the change is on
+//! disk. Readers take an `Arc` out under a short lock and keep no lock while they work.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::model::{AccountName, Event, Policy, Webhook, WebhookId};
+use crate::profile::{Profile, Profiles};
+use crate::render::Envelope;
+use crate::render::pattern::{self, Pattern};
+use crate::sign::Signer;
+
+use super::EngineError;
+
+/// A profile made ready to work: its templates compiled.
+#[derive(Debug)]
+pub struct Contract {
+    /// The profile it was made from.
+    pub profile: Arc<Profile>,
+    /// The body's template.
+    pub envelope: Envelope,
+    /// The signature rules.
+    pub signer: Signer,
+}
+
+/// A webhook made ready to work: its patterns parsed, its profile's rules and its own put together.
+#[derive(Debug)]
+pub struct Live {
+    /// The webhook as stored.
+    pub webhook: Webhook,
+    /// The contract of its account's profile.
+    pub contract: Arc<Contract>,
+    /// What decides on retries.
+    pub policy: Policy,
+    /// The total deadline of an attempt.
+    pub timeout: Duration,
+    /// The owner's headers.
+    pub headers: HeaderMap,
+    patterns: Vec<Pattern>,
+}
+
+impl Live {
+    fn new(webhook: Webhook, contract: Arc<Contract>) -> Result<Self, EngineError> {
+        let broken = |what: &str, why: String| EngineError::Webhook {
+            id: webhook.id,
+            reason: format!("{what}: {why}"),
+        };
+        let patterns = webhook
+            .events
+            .iter()
+            .map(|text| Pattern::read(text).map_err(|why| broken("events", why.to_string())))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut headers = HeaderMap::with_capacity(webhook.headers.len());
+        for header in &webhook.headers {
+            let name = HeaderName::try_from(header.name.as_str())
+                .map_err(|why| broken("headers", why.to_string()))?;
+            let mut value = HeaderValue::try_from(header.value.expose())
+                .map_err(|why| broken("headers", why.to_string()))?;
+            value.set_sensitive(true);
+            headers.append(name, value);
+        }
+        let policy = contract.profile.policy(&webhook);
+        let timeout_ms = contract.profile.timeout_ms(&webhook);
+        Ok(Self {
+            policy,
+            timeout: Duration::from_millis(u64::from(timeout_ms)),
+            headers,
+            patterns,
+            contract,
+            webhook,
+        })
+    }
+
+    /// Whether it wants an event of this scope whose type is named by any of `subjects`.
+    fn wants(&self, scope: Option<&str>, subjects: &[Cow<'_, str>]) -> bool {
+        let scope_fits = match (&self.webhook.scope, scope) {
+            (None, _) => true,
+            (Some(wanted), Some(given)) => wanted == given,
+            (Some(_), None) => false,
+        };
+        scope_fits && pattern::wanted(&self.patterns, subjects)
+    }
+}
+
+/// The live table.
+#[derive(Debug)]
+pub(super) struct Registry {
+    table: RwLock<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    contracts: HashMap<AccountName, Arc<Contract>>,
+    by_id: HashMap<WebhookId, Arc<Live>>,
+    by_account: HashMap<AccountName, Arc<Vec<Arc<Live>>>>,
+}
+
+/// Compiles the contract of each account's profile; accounts of one profile share it.
+///
+/// # Errors
+/// Where a profile is unknown or does not compile.
+pub(super) fn contracts(
+    accounts: &[(AccountName, String)],
+    profiles: &Profiles,
+) -> Result<HashMap<AccountName, Arc<Contract>>, EngineError> {
+    let mut compiled: HashMap<&str, Arc<Contract>> = HashMap::new();
+    let mut of_account = HashMap::new();
+    for (account, profile_name) in accounts {
+        let contract = match compiled.get(profile_name.as_str()) {
+            Some(contract) => Arc::clone(contract),
+            None => {
+                let contract = Arc::new(Contract::compile(profile_name, profiles)?);
+                compiled.insert(profile_name, Arc::clone(&contract));
+                contract
+            }
+        };
+        of_account.insert(account.clone(), contract);
+    }
+    Ok(of_account)
+}
+
+impl Contract {
+    fn compile(name: &str, profiles: &Profiles) -> Result<Self, EngineError> {
+        let refused = |reason: String| EngineError::Profile {
+            name: name.to_owned(),
+            reason,
+        };
+        let profile = profiles
+            .get(name)
+            .ok_or_else(|| refused("there is no profile of this name".to_owned()))?;
+        Ok(Self {
+            envelope: Envelope::compile(profile).map_err(|why| refused(why.to_string()))?,
+            signer: Signer::compile(profile),
+            profile: Arc::clone(profile),
+        })
+    }
+}
+
+impl Registry {
+    /// An empty table for these accounts.
+    #[must_use]
+    pub(super) fn new(contracts: HashMap<AccountName, Arc<Contract>>) -> Self {
+        Self {
+            table: RwLock::new(Table {
+                contracts,
+                ..Table::default()
+            }),
+        }
+    }
+
+    /// Puts a webhook in, or in the place of its older version. A newer version that is already there
+    /// stays: two changes may reach the table in another order than the disk.
+    ///
+    /// # Errors
+    /// Where its account is not configured, or a stored field no longer parses. The table is unchanged.
+    pub(super) fn put(&self, webhook: Webhook) -> Result<Arc<Live>, EngineError> {
+        let mut table = self.table.write().expect("no holder of this lock panics");
+        let contract = table
+            .contracts
+            .get(&webhook.account)
+            .cloned()
+            .ok_or_else(|| EngineError::Account(webhook.account.clone()))?;
+        if let Some(there) = table.by_id.get(&webhook.id)
+            && there.webhook.version > webhook.version
+        {
+            return Ok(Arc::clone(there));
+        }
+        let live = Arc::new(Live::new(webhook, contract)?);
+        table.insert(Arc::clone(&live));
+        Ok(live)
+    }
+
+    /// Takes a webhook out.
+    pub(super) fn remove(&self, id: WebhookId) {
+        let mut table = self.table.write().expect("no holder of this lock panics");
+        if let Some(live) = table.by_id.remove(&id)
+            && let Some(list) = table.by_account.get_mut(&live.webhook.account)
+        {
+            Arc::make_mut(list).retain(|other| other.webhook.id != id);
+        }
+    }
+
+    /// Replaces the accounts' contracts, and makes every webhook ready anew. Returns the webhooks that
+    /// no longer fit and have left the table, each with the reason; the store still has them.
+    pub(super) fn set_contracts(
+        &self,
+        contracts: HashMap<AccountName, Arc<Contract>>,
+    ) -> Vec<(WebhookId, EngineError)> {
+        let mut table = self.table.write().expect("no holder of this lock panics");
+        let mut fresh = Table {
+            contracts,
+            ..Table::default()
+        };
+        let mut left = Vec::new();
+        for live in table.by_id.values() {
+            let webhook = live.webhook.clone();
+            let made = match fresh.contracts.get(&webhook.account) {
+                Some(contract) => Live::new(webhook, Arc::clone(contract)),
+                None => Err(EngineError::Account(webhook.account)),
+            };
+            match made {
+                Ok(live) => fresh.insert(Arc::new(live)),
+                Err(reason) => left.push((live.webhook.id, reason)),
+            }
+        }
+        *table = fresh;
+        left
+    }
+
+    /// The contract of an account.
+    #[must_use]
+    pub(super) fn contract(&self, account: &AccountName) -> Option<Arc<Contract>> {
+        let table = self.table.read().expect("no holder of this lock panics");
+        table.contracts.get(account).cloned()
+    }
+
+    /// One webhook.
+    #[must_use]
+    pub(super) fn find(&self, id: WebhookId) -> Option<Arc<Live>> {
+        let table = self.table.read().expect("no holder of this lock panics");
+        table.by_id.get(&id).cloned()
+    }
+
+    /// The webhooks of an account, oldest first.
+    #[must_use]
+    pub(super) fn of_account(&self, account: &AccountName) -> Arc<Vec<Arc<Live>>> {
+        let table = self.table.read().expect("no holder of this lock panics");
+        table.by_account.get(account).cloned().unwrap_or_default()
+    }
+
+    /// The webhooks of the event's account that want it. An inactive one wants it too: its deliveries
+    /// are held.
+    #[must_use]
+    pub(super) fn matching(&self, event: &Event, subjects: &[Cow<'_, str>]) -> Vec<WebhookId> {
+        self.of_account(&event.account)
+            .iter()
+            .filter(|live| live.wants(event.scope.as_deref(), subjects))
+            .map(|live| live.webhook.id)
+            .collect()
+    }
+}
+
+impl Table {
+    fn insert(&mut self, live: Arc<Live>) {
+        let list = self
+            .by_account
+            .entry(live.webhook.account.clone())
+            .or_default();
+        let list = Arc::make_mut(list);
+        match list.binary_search_by_key(&live.webhook.id, |other| other.webhook.id) {
+            Ok(at) => {
+                if let Some(place) = list.get_mut(at) {
+                    *place = Arc::clone(&live);
+                }
+            }
+            Err(at) => list.insert(at, Arc::clone(&live)),
+        }
+        self.by_id.insert(live.webhook.id, live);
+    }
+}

@@ -1,0 +1,250 @@
+//! The scheduler's async shell: it carries messages to the pure core and carries out what the core says.
+//!
+//! One task owns the core. Attempts and page reads run as tasks of their own and report back over bounded
+//! channels that are as large as the number that can be under way, so a report always finds room and
+//! nobody waits for anybody in a circle.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::model::{Position, QueueEntry, SteadyMillis, WebhookId};
+
+use super::hints::Carried;
+use super::schedule::{Core, Effect, Page, Report, Verdict};
+use super::{Engine, Hint, PAGES_MAX};
+
+/// Messages taken in one go before effects are carried out.
+const BATCH_MAX: usize = 256;
+
+struct Finished {
+    webhook: WebhookId,
+    event: Position,
+    report: Report,
+}
+
+struct PageRead {
+    webhook: WebhookId,
+    ticket: u64,
+    page: Option<Page>,
+}
+
+/// What the scheduler's task owns.
+pub(super) struct Scheduler {
+    engine: Arc<Engine>,
+    core: Core<Option<Carried>>,
+    hints: mpsc::Receiver<Hint>,
+    finished: (mpsc::Sender<Finished>, mpsc::Receiver<Finished>),
+    pages: (mpsc::Sender<PageRead>, mpsc::Receiver<PageRead>),
+}
+
+impl Scheduler {
+    pub(super) fn new(
+        engine: Arc<Engine>,
+        core: Core<Option<Carried>>,
+        hints: mpsc::Receiver<Hint>,
+        in_flight_max: usize,
+    ) -> Self {
+        Self {
+            engine,
+            core,
+            hints,
+            finished: mpsc::channel(in_flight_max.max(1)),
+            pages: mpsc::channel(PAGES_MAX),
+        }
+    }
+
+    /// Runs until `stop`, then waits up to `grace` for attempts under way and drops the rest unrecorded.
+    pub(super) async fn run(mut self, stop: CancellationToken, grace: Duration) {
+        loop {
+            self.core.advance(self.engine.clock.steady());
+            self.carry_out();
+            self.engine.heartbeat.beat(self.engine.clock.steady());
+            let sleep = self.until_wake();
+            tokio::select! {
+                () = stop.cancelled() => break,
+                Some(done) = self.finished.1.recv() => self.finish(done),
+                Some(read) = self.pages.1.recv() => self.page_came(read),
+                hint = self.hints.recv() => match hint {
+                    Some(hint) => self.take_hint(hint),
+                    None => break,
+                },
+                () = self.engine.missed.notify.notified() => {}
+                () = tokio::time::sleep(sleep) => {}
+            }
+            self.take_what_waits();
+        }
+        self.drain(grace).await;
+    }
+
+    /// Takes a bounded batch from each channel, so that none of them waits behind another.
+    fn take_what_waits(&mut self) {
+        for webhook in self.engine.missed.take() {
+            self.core.woken(webhook);
+        }
+        for _ in 0..BATCH_MAX {
+            let Ok(done) = self.finished.1.try_recv() else {
+                break;
+            };
+            self.finish(done);
+        }
+        while let Ok(read) = self.pages.1.try_recv() {
+            self.page_came(read);
+        }
+        for _ in 0..BATCH_MAX {
+            let Ok(hint) = self.hints.try_recv() else {
+                break;
+            };
+            self.take_hint(hint);
+        }
+    }
+
+    fn finish(&mut self, done: Finished) {
+        self.core.finished(done.webhook, done.event, done.report);
+    }
+
+    /// After a stop: nothing new is sent; what is under way may end within the grace period.
+    async fn drain(&mut self, grace: Duration) {
+        self.core.stop();
+        let deadline = tokio::time::Instant::now() + grace;
+        while self.core.in_flight() > 0 {
+            match tokio::time::timeout_at(deadline, self.finished.1.recv()).await {
+                Ok(Some(done)) => self.finish(done),
+                Ok(None) | Err(_) => break,
+            }
+        }
+        let left = self.core.in_flight();
+        if left > 0 {
+            tracing::warn!(
+                attempts = left,
+                "attempts were cut off at the end of the grace period; they will be made again"
+            );
+        }
+    }
+
+    fn until_wake(&self) -> Duration {
+        // Also bounds how long a stopped watchdog beat or a missed wake could last.
+        const LONGEST: Duration = Duration::from_secs(1);
+        let now = self.engine.clock.steady();
+        self.core.next_wake().map_or(LONGEST, |due| {
+            Duration::from_millis(due.since(now)).min(LONGEST)
+        })
+    }
+
+    fn take_hint(&mut self, hint: Hint) {
+        match hint {
+            Hint::Arrived {
+                webhook,
+                entry,
+                event,
+            } => self.core.arrived(webhook, entry, event),
+            Hint::Lane {
+                webhook,
+                active,
+                next_due,
+            } => self.core.open_lane(webhook, active, next_due),
+            Hint::Closed { webhook } => self.core.close_lane(webhook),
+            Hint::Reserve {
+                webhook,
+                event,
+                answer,
+            } => {
+                let reserved = self.core.reserve(webhook, event);
+                if answer.send(reserved).is_err() && reserved {
+                    self.core.release(webhook, event, None);
+                }
+            }
+            Hint::Release {
+                webhook,
+                event,
+                entry,
+            } => self.core.release(webhook, event, entry),
+        }
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(effect) = self.core.next_effect() {
+            match effect {
+                Effect::Send {
+                    webhook,
+                    entry,
+                    payload,
+                } => self.send(webhook, entry, payload.flatten()),
+                Effect::ReadPage {
+                    webhook,
+                    ticket,
+                    from,
+                    until,
+                    limit,
+                } => self.read_page(webhook, ticket, (from, until), limit),
+            }
+        }
+    }
+
+    fn send(&mut self, webhook: WebhookId, entry: QueueEntry, payload: Option<Carried>) {
+        let Some(live) = self.engine.registry.find(webhook) else {
+            // Removed in between: the store cancels what waits for it, and the lane is about to be closed.
+            let report = Report {
+                retry_at: None,
+                verdict: Verdict::Neutral,
+            };
+            self.core.finished(webhook, entry.event, report);
+            return;
+        };
+        let engine = Arc::clone(&self.engine);
+        let report_to = self.finished.0.clone();
+        self.engine.attempts.spawn(async move {
+            let event = payload.as_ref().map(Carried::event);
+            let report = engine.attempt(live, entry, event).await;
+            let done = Finished {
+                webhook,
+                event: entry.event,
+                report,
+            };
+            if report_to.send(done).await.is_err() {
+                tracing::debug!("the scheduler had already stopped");
+            }
+        });
+    }
+
+    fn read_page(
+        &mut self,
+        webhook: WebhookId,
+        ticket: u64,
+        span: (SteadyMillis, SteadyMillis),
+        limit: usize,
+    ) {
+        self.engine.metrics.pages_read.inc();
+        let reader = self.engine.reader.clone();
+        let answer_to = self.pages.0.clone();
+        self.engine.tracker.spawn_blocking(move || {
+            let page = match reader.page(webhook, span.1, limit) {
+                Ok(page) => Some(Page {
+                    entries: page.entries,
+                    next_due: page.next_due,
+                }),
+                Err(error) => {
+                    tracing::error!(webhook_id = %webhook, %error, "the queue could not be read");
+                    None
+                }
+            };
+            let read = PageRead {
+                webhook,
+                ticket,
+                page,
+            };
+            if answer_to.blocking_send(read).is_err() {
+                tracing::debug!("the scheduler had already stopped");
+            }
+        });
+    }
+
+    fn page_came(&mut self, read: PageRead) {
+        match read.page {
+            Some(page) => self.core.paged(read.webhook, read.ticket, page),
+            None => self.core.page_failed(read.webhook, read.ticket),
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Changes to webhooks, sending again, and test events: what the API asks for besides intake.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use crate::model::{
+    Attempt, Event, EventId, Outcome, Position, QueueEntry, Trigger, Webhook, WebhookId,
+};
+use crate::render;
+use crate::store::{Requeued, WriteError, Written};
+
+use super::hints::Hint;
+use super::{Engine, EngineError, Live};
+
+/// Why a change was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// Somebody else changed the webhook in between.
+    #[error(
+        "the webhook was changed by somebody else in between; read it again and repeat the change"
+    )]
+    Stale,
+    /// No such webhook or delivery.
+    #[error("there is no such {0}")]
+    NotFound(&'static str),
+    /// The delivery is being sent at this moment.
+    #[error("the delivery is being sent at this moment")]
+    InFlight,
+    /// The webhook does not fit the live table.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The store cannot take it.
+    #[error(transparent)]
+    Store(#[from] WriteError),
+}
+
+/// What came of a test event.
+#[derive(Debug)]
+pub struct Tested {
+    /// The id that the test event carried.
+    pub event: EventId,
+    /// The request and the answer.
+    pub attempt: Attempt,
+    /// The body that was sent, where one could be made.
+    pub body: Option<String>,
+    /// Whether the profile counts the answer as success.
+    pub delivered: bool,
+}
+
+impl Engine {
+    /// Registers a webhook.
+    ///
+    /// # Errors
+    /// [`ChangeError`] where it cannot be stored; nothing is changed then.
+    pub async fn create_webhook(&self, webhook: Webhook) -> Result<Arc<Live>, ChangeError> {
+        self.put(webhook, None).await
+    }
+
+    /// Puts `webhook` in the place of the version it was made from; its own version is one more.
+    ///
+    /// # Errors
+    /// [`ChangeError::Stale`] where that version is no longer the newest.
+    pub async fn change_webhook(&self, mut webhook: Webhook) -> Result<Arc<Live>, ChangeError> {
+        let from = webhook.version;
+        webhook.version += 1;
+        self.put(webhook, Some(from)).await
+    }
+
+    async fn put(&self, webhook: Webhook, from: Option<u64>) -> Result<Arc<Live>, ChangeError> {
+        let (id, active) = (webhook.id, webhook.active);
+        match self.writer.put_webhook(webhook.clone(), from).await? {
+            Written::Done => {}
+            Written::Stale => return Err(ChangeError::Stale),
+        }
+        let live = self.registry.put(webhook)?;
+        let reader = self.reader.clone();
+        let first = self.tracker.spawn_blocking(move || reader.first_due(id));
+        let next_due = match first.await {
+            Ok(Ok(due)) => due,
+            Ok(Err(_)) | Err(_) => Some(self.clock.steady()),
+        };
+        self.tell(Hint::Lane {
+            webhook: id,
+            active,
+            next_due,
+        })
+        .await;
+        Ok(live)
+    }
+
+    /// Removes a webhook. What waits for it is cancelled and recorded, in the background.
+    ///
+    /// # Errors
+    /// [`ChangeError::Stale`] where it changed in between.
+    pub async fn remove_webhook(&self, id: WebhookId, version: u64) -> Result<(), ChangeError> {
+        match self.writer.remove_webhook(id, version).await? {
+            Written::Done => {}
+            Written::Stale => return Err(ChangeError::Stale),
+        }
+        self.registry.remove(id);
+        self.tell(Hint::Closed { webhook: id }).await;
+        Ok(())
+    }
+
+    /// Sends a delivery again now: a waiting one ahead of its time, an ended one with a new run of the
+    /// schedule.
+    ///
+    /// # Errors
+    /// [`ChangeError::InFlight`] while an attempt for it runs, [`ChangeError::NotFound`] where the event
+    /// was never meant for this webhook or is no longer kept.
+    pub async fn send_again(&self, webhook: WebhookId, event: Position) -> Result<(), ChangeError> {
+        let (answer, answered) = oneshot::channel();
+        self.tell(Hint::Reserve {
+            webhook,
+            event,
+            answer,
+        })
+        .await;
+        if !answered.await.unwrap_or(false) {
+            return Err(ChangeError::InFlight);
+        }
+        // From here on the reservation must end, whatever happens to the caller: so on a task of its own.
+        let writer = self.writer.clone();
+        let hints = self.hints.clone();
+        let requeue = self.tracker.spawn(async move {
+            let requeued = writer.requeue(webhook, event).await;
+            let entry: Option<QueueEntry> = match &requeued {
+                Ok(Requeued::Now { entry }) => Some(*entry),
+                Ok(Requeued::NotFound) | Err(_) => None,
+            };
+            let release = Hint::Release {
+                webhook,
+                event,
+                entry,
+            };
+            if hints.send(release).await.is_err() {
+                tracing::debug!("the scheduler has stopped");
+            }
+            requeued
+        });
+        match requeue.await.unwrap_or(Err(WriteError::Stopped))? {
+            Requeued::Now { .. } => Ok(()),
+            Requeued::NotFound => Err(ChangeError::NotFound("delivery")),
+        }
+    }
+
+    /// Sends the profile's example to a webhook now, once, outside of the queue and the log.
+    pub async fn test(&self, live: &Live) -> Tested {
+        let event = self.example(live);
+        let (sent, signed) = self.send_once(live, &event, 1).await;
+        let delivered = matches!(sent.outcome,
+            Outcome::Status(code) if live.policy.success.accepts(code));
+        Tested {
+            body: live.contract.envelope.render(&event).ok(),
+            event: event.id,
+            attempt: Attempt {
+                number: 1,
+                trigger: Trigger::Manual,
+                started_at: sent.started_at,
+                outcome: sent.outcome,
+                phases: sent.phases,
+                request_headers: signed,
+                response: sent.response,
+            },
+            delivered,
+        }
+    }
+
+    fn example(&self, live: &Live) -> Event {
+        let (profile, account) = (&live.contract.profile, &live.webhook.account);
+        let now = self.clock.wall_micros();
+        let mut event = render::example(profile, account, EventId::generate(), now)
+            .expect("the contract's envelope was compiled, so the example is JSON");
+        if let Some(scope) = &live.webhook.scope {
+            event.scope = Some(scope.clone());
+        }
+        event
+    }
+}

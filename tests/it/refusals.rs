@@ -1,0 +1,211 @@
+//! What the API refuses: with which status and code, and that nothing is changed by it.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::support::{Daemon, Site, get};
+
+/// URLs, and the code of the answer.
+const URLS: [(&str, &str); 24] = [
+    ("http://example.com/", "https_required"),
+    ("HTTP://127.0.0.1/", "https_required"),
+    ("ftp://example.com/", "https_required"),
+    ("file:///etc/passwd", "https_required"),
+    ("//example.com/", "https_required"),
+    ("", "https_required"),
+    ("https:///path", "url_invalid"),
+    ("https:example.com", "url_invalid"),
+    ("https://example.com:0/", "url_invalid"),
+    ("https://user:pw@example.com/", "url_invalid"),
+    ("https://exa mple.com/", "url_invalid"),
+    ("https://exa\tmple.com/", "url_invalid"),
+    (" https://example.com/", "url_invalid"),
+    ("https://example.com/#part", "url_invalid"),
+    ("https://example..com/", "url_invalid"),
+    ("https://10.0.0.1/", "address_blocked"),
+    ("https://169.254.169.254/latest/", "address_blocked"),
+    ("https://[::ffff:10.0.0.1]/", "address_blocked"),
+    ("https://[fe80::1]/", "address_blocked"),
+    ("https://0x7f.1/", "address_blocked"),
+    ("https://2130706433/", "address_blocked"),
+    ("https://0177.0.0.1/", "address_blocked"),
+    ("https://db.internal/", "address_blocked"),
+    ("https://localhost.local/", "address_blocked"),
+];
+
+/// Fields beside a good URL and good events as JSON text, and the code of the answer.
+const FIELDS: [(&str, &str, &str); 20] = [
+    ("events", "[]", "fields_invalid"),
+    ("events", "[\"braeking\"]", "event_type_unknown"),
+    ("events", "\"breaking\"", "fields_invalid"),
+    ("events", "null", "fields_invalid"),
+    ("colour", "\"blue\"", "unknown_field"),
+    ("active", "\"yes\"", "fields_invalid"),
+    ("name", "5", "fields_invalid"),
+    ("contract_id", "5", "fields_invalid"),
+    ("timeout", "\"10\"", "fields_invalid"),
+    ("timeout", "\"1h\"", "fields_invalid"),
+    ("retry", "{\"delays\": [\"soon\"]}", "fields_invalid"),
+    ("retry", "{\"delays\": [\"40d\"]}", "fields_invalid"),
+    ("retry", "{\"delay\": []}", "fields_invalid"),
+    ("headers", "{\"Host\": \"x\"}", "header_reserved"),
+    (
+        "headers",
+        "{\"x-driftguard-signature\": \"x\"}",
+        "header_reserved",
+    ),
+    ("headers", "{\"webhook-id\": \"x\"}", "header_reserved"),
+    ("headers", "{\"X-A\": \"a\\r\\nX-B: b\"}", "header_invalid"),
+    ("headers", "{\"\": \"a\"}", "header_invalid"),
+    ("headers", "{\"X-A\": \"é\"}", "header_invalid"),
+    ("secret", "\"short\"", "secret_invalid"),
+];
+
+/// Events as JSON text, and the code of the answer, which is a 400.
+const EVENTS: [(&str, &str); 13] = [
+    (r#"{"type": "pass"}"#, "missing"),
+    (r#"{"data": 1}"#, "missing"),
+    (r#"{"type": "unheard.of", "data": 1}"#, "event_type_unknown"),
+    (r#"{"type": "", "data": 1}"#, "event_type_unknown"),
+    (r#"{"type": 5, "data": 1}"#, "fields_invalid"),
+    (r#"{"type": "pass", "data": 1, "id": "a.b"}"#, "id_invalid"),
+    (r#"{"type": "pass", "data": 1, "id": ""}"#, "id_invalid"),
+    (
+        r#"{"type": "pass", "data": 1, "created_at": "now"}"#,
+        "fields_invalid",
+    ),
+    (
+        r#"{"type": "pass", "data": 1, "metadata": []}"#,
+        "fields_invalid",
+    ),
+    (r#"{"type": "pass", "data": 1, "more": 1}"#, "unknown_field"),
+    (
+        r#"{"type": "pass", "data": 1, "data": 2}"#,
+        "fields_invalid",
+    ),
+    (r#"{"type": "pass", "data": nul}"#, "json_invalid"),
+    (r#"{"type": "pass", "data": 1} x"#, "json_invalid"),
+];
+
+/// Posts text to a path; gives status and code.
+async fn refused(daemon: &Daemon, path: &str, text: &str) -> (u16, String) {
+    let mut client = daemon.client("driftguard");
+    let answer = client
+        .call_text(Method::POST, path, text.to_owned())
+        .await
+        .unwrap();
+    let code = answer.body["code"].as_str().unwrap_or("").to_owned();
+    (answer.status.as_u16(), code)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_registrations_are_refused_with_a_code_and_change_nothing() {
+    let site = Site::new(&["driftguard"]);
+    let daemon = site.start();
+    let mut cases: Vec<(String, &str)> = Vec::new();
+    for (url, code) in URLS {
+        cases.push((
+            json!({ "url": url, "events": ["breaking"] }).to_string(),
+            code,
+        ));
+    }
+    for (field, value, code) in FIELDS {
+        let value: Value = serde_json::from_str(value).unwrap();
+        let mut body = json!({ "url": "https://example.com/", "events": ["breaking"] });
+        body[field] = value;
+        cases.push((body.to_string(), code));
+    }
+    cases.push((json!({ "events": ["breaking"] }).to_string(), "missing"));
+    cases.push((
+        json!({ "url": "https://example.com/" }).to_string(),
+        "missing",
+    ));
+    for text in ["{", "[]", "", "null"] {
+        cases.push((text.to_owned(), "json_invalid"));
+    }
+    for (text, code) in &cases {
+        let got = refused(&daemon, "/api/v1/webhooks", text).await;
+        assert_eq!((got.0, got.1.as_str()), (400, *code), "{text}");
+    }
+    let mut client = daemon.client("driftguard");
+    assert_eq!(
+        get(&mut client, "/api/v1/webhooks").await.body["data"],
+        json!([])
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_fields_at_fault_are_all_named() {
+    let site = Site::new(&["driftguard"]);
+    let daemon = site.start();
+    let body = json!({ "url": "http://x/", "events": ["braeking"], "colour": 1, "headers": { "Host": "x" } });
+    let answer = daemon
+        .client("driftguard")
+        .call(Method::POST, "/api/v1/webhooks", Some(&body))
+        .await
+        .unwrap();
+    let mut pointers: Vec<&str> = answer.body["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| e["pointer"].as_str().unwrap())
+        .collect();
+    pointers.sort_unstable();
+    assert_eq!(pointers, ["/colour", "/events/0", "/headers/Host", "/url"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_events_are_refused_with_a_code_and_change_nothing() {
+    let site = Site::new(&["driftguard"]);
+    let daemon = site.start();
+    let deep = format!(
+        r#"{{"type": "pass", "data": {}{}}}"#,
+        "[".repeat(10_000),
+        "]".repeat(10_000)
+    );
+    let big = format!(
+        r#"{{"type": "pass", "data": "{}"}}"#,
+        "x".repeat(300 * 1024)
+    );
+    let mut cases: Vec<(&str, u16, &str)> = EVENTS
+        .iter()
+        .map(|(text, code)| (*text, 400, *code))
+        .collect();
+    cases.push((&deep, 400, "json_invalid"));
+    cases.push((&big, 413, "too_large"));
+    for (text, status, code) in &cases {
+        let got = refused(&daemon, "/api/v1/events", text).await;
+        let shown: String = text.chars().take(80).collect();
+        assert_eq!((got.0, got.1.as_str()), (*status, *code), "{shown}");
+    }
+    let mut client = daemon.client("driftguard");
+    assert_eq!(
+        get(&mut client, "/api/v1/events").await.body["data"],
+        json!([])
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_batch_each_event_stands_for_itself() {
+    let site = Site::new(&["driftguard"]);
+    let daemon = site.start();
+    let mut client = daemon.client("driftguard");
+    let batch = json!([{ "type": "pass", "data": 1 }, { "type": "unheard.of", "data": 1 }]);
+    let answer = client
+        .call(Method::POST, "/api/v1/events/batch", Some(&batch))
+        .await
+        .unwrap();
+    assert_eq!(answer.status, 207);
+    assert!(answer.body["data"][0]["id"].is_string(), "{}", answer.body);
+    assert_eq!(
+        answer.body["data"][1]["error"]["code"],
+        "event_type_unknown"
+    );
+    assert_eq!(
+        get(&mut client, "/api/v1/events").await.body["data"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+}
