@@ -161,7 +161,7 @@ async fn a_second_daemon_on_the_same_data_is_refused_by_name() {
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(
-        text.contains("data") && text.contains("another process"),
+        text.contains("data") && text.contains("in use by another"),
         "{text}"
     );
 }
