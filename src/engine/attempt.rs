@@ -230,15 +230,6 @@ impl Engine {
             .inc();
         let total = Duration::from_micros(u64::from(sent.phases.total_us));
         self.metrics.attempt_seconds.observe(total.as_secs_f64());
-        let ended = match next {
-            Next::Delivered => "delivered",
-            Next::Failed(reason) => reason.as_str(),
-            Next::RetryAt(_) => return,
-        };
-        self.metrics
-            .deliveries_ended
-            .get_or_create(&[("state", ended)])
-            .inc();
         if *next == Next::Delivered && entry.attempts == 0 {
             let since = self.clock.steady().since(entry.due);
             self.metrics

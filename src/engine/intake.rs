@@ -79,10 +79,6 @@ impl Engine {
                     run_attempts: 0,
                     manual: false,
                 };
-                self.metrics.events_accepted.inc();
-                self.metrics
-                    .deliveries_created
-                    .inc_by(u64::try_from(webhooks.len()).unwrap_or(u64::MAX));
                 for webhook in &webhooks {
                     self.hint_arrival(*webhook, entry, &event);
                 }
