@@ -230,6 +230,12 @@ impl Inbox {
         }
     }
 
+    /// How many ops wait.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.lock().ops.len()
+    }
+
     fn closed_as(&self) -> WriteError {
         self.lock().closed.clone().unwrap_or(WriteError::Stopped)
     }
