@@ -312,7 +312,7 @@ fn options(path: &Path) -> Options {
         path: path.to_owned(),
         segment_bytes_max: 64 << 20,
         segment_age_max_ms: 24 * 3_600_000,
-        cache_bytes: 32 << 20,
+        cache_bytes: 8 << 20,
         commit_queue_max: 4096,
         retention_age_ms: u64::MAX,
         retention_bytes: u64::MAX,

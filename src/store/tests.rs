@@ -32,19 +32,30 @@ pub(super) fn options(path: &Path) -> Options {
 }
 
 pub(super) fn open_at(path: &Path) -> Opened {
-    open(options(path), Metrics::new()).unwrap()
+    open_with(options(path))
+}
+
+/// Opens, waiting for the lock: a process that another test starts holds a copy of it until it is executed.
+pub(super) fn open_with(options: Options) -> Opened {
+    let mut opened = None;
+    until("the lock is free", || {
+        match open(options.clone(), Metrics::new()) {
+            Err(Error::Locked { .. }) => false,
+            result => {
+                opened = Some(result.unwrap());
+                true
+            }
+        }
+    });
+    opened.unwrap()
 }
 
 /// Segments so small that a few records fill one.
 pub(super) fn open_small(path: &Path) -> Opened {
-    open(
-        Options {
-            segment_bytes_max: 4_000,
-            ..options(path)
-        },
-        Metrics::new(),
-    )
-    .unwrap()
+    open_with(Options {
+        segment_bytes_max: 4_000,
+        ..options(path)
+    })
 }
 
 pub(super) fn runtime() -> tokio::runtime::Runtime {

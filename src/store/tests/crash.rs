@@ -200,7 +200,7 @@ fn small_store(path: &Path) {
     opened.handle.stop().unwrap();
 }
 
-fn log(path: &Path) -> std::path::PathBuf {
+fn log(path: &Path) -> PathBuf {
     path.join("journal/0000000001.log")
 }
 

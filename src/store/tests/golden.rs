@@ -8,6 +8,10 @@ use crate::model::{EndReason, FaultKind};
 use crate::store::codec::{decode_record, encode_record};
 use crate::store::record::{Cancellation, End, Moment, Record, Row};
 
+#[expect(
+    clippy::too_many_lines,
+    reason = "one entry for each variant, and nothing else"
+)]
 fn records() -> Vec<(&'static str, Record)> {
     let at = Moment {
         steady: SteadyMillis(1_700_000_000_001),

@@ -379,7 +379,8 @@ fn a_full_queue_and_a_full_disk_refuse_events_at_once() {
         disk_low: Arc::default(),
     };
     runtime().block_on(async {
-        let waiting = tokio::spawn({
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn({
             let writer = writer.clone();
             async move { writer.accept(new_event("a", "{}", &[])).await }
         });
@@ -393,7 +394,7 @@ fn a_full_queue_and_a_full_disk_refuse_events_at_once() {
         );
         inbox.close(WriteError::Failed("test".to_owned()));
         assert_eq!(
-            waiting.await.unwrap(),
+            tasks.join_next().await.unwrap().unwrap(),
             Err(WriteError::Failed("test".to_owned()))
         );
         assert_eq!(
