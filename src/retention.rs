@@ -5,7 +5,7 @@
 //! that is recorded. The limit by size deletes no pending delivery's event; it stops before it.
 
 use crate::model::{EndReason, QueueEntry, UnixMillis, WebhookId};
-use crate::store::{Backlog, CANCEL_MAX, Error, Reader, WriteError, Writer};
+use crate::store::{Backlog, CANCEL_MAX, Error, Options, Reader, WriteError, Writer};
 
 /// Queue keys looked at in one step, so that readers' lock on the live state is short.
 const LOOK_AT: usize = 4096;
@@ -17,6 +17,15 @@ pub struct Limits {
     pub age_ms: u64,
     /// Delete the oldest while the journal is larger, bytes.
     pub bytes: u64,
+}
+
+impl From<&Options> for Limits {
+    fn from(options: &Options) -> Self {
+        Self {
+            age_ms: options.retention_age_ms,
+            bytes: options.retention_bytes,
+        }
+    }
 }
 
 /// What is to be done.

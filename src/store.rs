@@ -43,7 +43,7 @@ pub use durable::{FilterError, durable_sled, sled_is_durable};
 pub use error::{Error, WriteError};
 pub use history::{Delivery, DeliverySummary, LastAttempt};
 pub use open::{Handle, Opened, Report, open};
-pub use reader::{Backlog, Page, QueueCursor, Reader, SegmentBacklog};
+pub use reader::{Backlog, Page, PendingOf, QueueCursor, Reader, SegmentBacklog};
 pub use writer::{Accepted, CANCEL_MAX, FAN_OUT_MAX, Finish, NewEvent, Requeued, Writer, Written};
 
 /// For how many of the newest sealed segments client ids are remembered. With segments of 64 MiB that is 2 GiB
@@ -59,7 +59,8 @@ pub struct Options {
     pub segment_bytes_max: u64,
     /// A segment is sealed at this age, milliseconds.
     pub segment_age_max_ms: u64,
-    /// sled's page cache, bytes.
+    /// sled's page cache, bytes. sled's memory is about five times as much when a large backlog comes in
+    /// (measured: 4 MiB gave 95 MB at a million waiting deliveries, 32 MiB gave 210 MB).
     pub cache_bytes: u64,
     /// Transitions that may wait for the committer; beyond that intake answers 503.
     pub commit_queue_max: usize,

@@ -12,7 +12,7 @@ pub(super) const FRAME_HEAD: usize = 8;
 const HEADER: usize = 36;
 /// Bytes before a segment's first frame: the header stands there twice, because without its salt no frame
 /// of the segment could be checked.
-pub(super) const SEGMENT_HEAD: u32 = 2 * HEADER as u32;
+pub(super) const SEGMENT_HEAD: u32 = 72;
 const MAGIC: &[u8; 8] = b"hwsegmnt";
 const VERSION: u32 = 1;
 /// How much is read at once when a file is walked.
@@ -149,7 +149,10 @@ impl<'a> Walk<'a> {
             self.next = offset + length;
             return Ok(Step::Frame {
                 offset,
-                payload: &self.window(offset, length)?[FRAME_HEAD..],
+                payload: self
+                    .window(offset, length)?
+                    .get(FRAME_HEAD..)
+                    .unwrap_or_default(),
             });
         }
         let mut candidate = offset;
@@ -169,7 +172,7 @@ impl<'a> Walk<'a> {
 
     /// The length, head included, of the good frame at `offset`, if there is one.
     fn good_frame(&mut self, offset: u32) -> std::io::Result<Option<u32>> {
-        const HEAD: u32 = FRAME_HEAD as u32;
+        const HEAD: u32 = 8;
         if self.end.saturating_sub(offset) <= HEAD {
             return Ok(None);
         }

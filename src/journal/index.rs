@@ -166,7 +166,7 @@ impl Stored {
             return Ok(None);
         }
         let (entries, filter_bytes) = (be32(body, 16), be32(body, 20));
-        let blocks = entries.div_ceil(ENTRIES_PER_BLOCK as u32);
+        let blocks = entries.div_ceil(u32::try_from(ENTRIES_PER_BLOCK).expect("it is 146"));
         let expected = (u64::from(blocks) + 1) * BLOCK as u64 + u64::from(filter_bytes) + 4;
         Ok((length == expected).then_some(Self {
             blocks,

@@ -53,7 +53,7 @@ pub(super) fn open(
         rebuilding: Mutex::new(()),
     };
     let mut recovery = Recovery::default();
-    let (headers, next_number) = headers(&shared, &mut recovery)?;
+    let (headers, unused) = headers(&shared, &mut recovery)?;
     let last = headers.last().map(|(header, _)| header.number);
     let reader = Reader {
         shared: Arc::new(shared),
@@ -62,10 +62,10 @@ pub(super) fn open(
         let segment = Segment::new(header, length, Index::Memory(Growing::default()));
         add(&reader, segment);
     }
-    let file = match last {
+    let file = match last.filter(|last| last + 1 == unused) {
         Some(number) => reopen(&reader, number, &mut recovery)?,
         None => {
-            let (header, file) = segment::create(directory, next_number, now_ms)?;
+            let (header, file) = segment::create(directory, unused, now_ms)?;
             add(
                 &reader,
                 Segment::new(header, SEGMENT_HEAD, Index::Memory(Growing::default())),
@@ -90,7 +90,8 @@ fn add(reader: &Reader, segment: Segment) {
         .insert(segment.header.number, Arc::new(segment));
 }
 
-/// The readable segments' headers and lengths, oldest first, and a number that was never used.
+/// The readable segments' headers and lengths, oldest first, and the next number. After the loss of the last
+/// segment that is not the one after the last that is left: positions in a lost segment must stay unused.
 fn headers(shared: &Shared, recovery: &mut Recovery) -> Result<(Vec<(Header, u32)>, u32), Error> {
     let directory = &shared.directory;
     let (mut logs, mut indexes) = (Vec::new(), Vec::new());
@@ -114,14 +115,26 @@ fn headers(shared: &Shared, recovery: &mut Recovery) -> Result<(Vec<(Header, u32
         let path = segment::path(directory, *number, Kind::Index);
         std::fs::remove_file(&path).map_err(io("delete", &path))?;
     }
-    let next_number = logs.last().map_or(1, |last| last + 1);
+    let mut unused = 1;
     let mut headers = Vec::new();
     for number in &logs {
-        if let Some(header) = header(shared, *number, Some(number) == logs.last(), recovery)? {
-            headers.push(header);
+        match header(shared, *number, Some(number) == logs.last(), recovery)? {
+            Found::Segment(header, length) => headers.push((header, length)),
+            Found::NeverUsed => continue,
+            Found::Lost => {}
         }
+        unused = number + 1;
     }
-    Ok((headers, next_number))
+    Ok((headers, unused))
+}
+
+/// What a segment's file turned out to be.
+enum Found {
+    Segment(Header, u32),
+    /// Deleted: it was being made when the process ended.
+    NeverUsed,
+    /// Set aside: without a header nothing in it can be checked.
+    Lost,
 }
 
 fn header(
@@ -129,7 +142,7 @@ fn header(
     number: u32,
     last: bool,
     recovery: &mut Recovery,
-) -> Result<Option<(Header, u32)>, Error> {
+) -> Result<Found, Error> {
     let path = segment::path(&shared.directory, number, Kind::Log);
     let file = File::open(&path).map_err(io("open", &path))?;
     let length = file.metadata().map_err(io("read", &path))?.len();
@@ -137,14 +150,15 @@ fn header(
     file.read_exact_at(&mut bytes, 0)
         .map_err(io("read", &path))?;
     match Header::decode(&bytes) {
-        HeaderRead::Good(header) if header.number == number => {
-            Ok(Some((header, u32::try_from(length).unwrap_or(u32::MAX))))
-        }
+        HeaderRead::Good(header) if header.number == number => Ok(Found::Segment(
+            header,
+            u32::try_from(length).unwrap_or(u32::MAX),
+        )),
         HeaderRead::Newer(version) => Err(Error::NewerVersion { path, version }),
         // A crash while the next segment was being made: its header was not synced, so it holds nothing.
         HeaderRead::Bad if last && length <= u64::from(SEGMENT_HEAD) => {
             std::fs::remove_file(&path).map_err(io("delete", &path))?;
-            Ok(None)
+            Ok(Found::NeverUsed)
         }
         HeaderRead::Bad | HeaderRead::Good(_) => {
             recovery.damaged += 1;
@@ -158,7 +172,7 @@ fn header(
             )?;
             std::fs::remove_file(&path).map_err(io("delete", &path))?;
             sync_dir(&shared.directory)?;
-            Ok(None)
+            Ok(Found::Lost)
         }
     }
 }

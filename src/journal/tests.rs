@@ -161,6 +161,27 @@ fn a_next_segment_that_was_never_used_is_made_again() {
 }
 
 #[test]
+fn a_segment_without_a_header_is_set_aside_whole_and_its_number_never_used_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let written = fill(directory.path(), 20);
+    let (_, newest) = open(directory.path()).0.reader().bounds();
+    std::fs::write(log(directory.path(), newest), vec![3; 500]).unwrap();
+    let left: Vec<_> = written
+        .into_iter()
+        .filter(|(at, _)| at.segment != newest)
+        .collect();
+    let (journal, recovery) = open(directory.path());
+    assert_eq!(recovery.damaged, 1);
+    assert_eq!(all(&journal.reader()), (left, 0));
+    assert_eq!(journal.reader().bounds().1, newest + 1);
+    let copy = format!("set-aside/{newest:010}-0000000000.bad");
+    assert_eq!(
+        std::fs::read(directory.path().join(copy)).unwrap(),
+        vec![3; 500]
+    );
+}
+
+#[test]
 fn missing_and_damaged_indexes_are_made_again() {
     let directory = tempfile::tempdir().unwrap();
     let written = fill(directory.path(), 60);
@@ -249,8 +270,7 @@ proptest! {
             bytes[at] ^= flip;
             std::fs::write(log(directory.path(), number), bytes).unwrap();
             lost.extend(written.iter().map(|(position, _)| *position)
-                .filter(|position| position.segment == number && position.offset as usize <= at)
-                .next_back());
+                .rfind(|position| position.segment == number && position.offset as usize <= at));
         }
         let (journal, recovery) = open(directory.path());
         let (found, damage) = all(&journal.reader());

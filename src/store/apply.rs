@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use crate::model::{Position, QueueEntry, SteadyMillis, WebhookId};
 
-use super::record::{Record, Row};
+use super::record::{Cancellation, Record, Row};
 
 /// The key of a pending delivery. Its order is the queue's order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,7 +44,7 @@ pub(super) enum Change {
     /// The deliveries that are pending of events in a segment become more or fewer.
     Pending { segment: u32, delta: i64 },
     /// A registry row comes or changes.
-    Row(Row),
+    Row(Box<Row>),
     /// A registered webhook becomes a tombstone.
     Tombstone(WebhookId),
     /// A registry row goes.
@@ -53,23 +53,8 @@ pub(super) enum Change {
 
 /// The changes that `record`, standing at `position`, makes.
 pub(super) fn apply(record: &Record, position: Position) -> Vec<Change> {
-    let key = |webhook: &WebhookId, due: &SteadyMillis, event: Position| QueueKey {
-        webhook: *webhook,
-        due: *due,
-        event,
-    };
     match record {
-        Record::Accepted { webhooks, due, .. } => {
-            let value = Some(QueueValue::default());
-            let mut changes: Vec<Change> = webhooks
-                .iter()
-                .map(|webhook| Change::Queue(key(webhook, due, position), value))
-                .collect();
-            if !changes.is_empty() {
-                changes.push(pending(position, changes.len(), 1));
-            }
-            changes
-        }
+        Record::Accepted { webhooks, due, .. } => accepted(webhooks, *due, position),
         Record::Attempted {
             webhook,
             event,
@@ -79,14 +64,15 @@ pub(super) fn apply(record: &Record, position: Position) -> Vec<Change> {
             next_due,
             ..
         } => {
+            let (attempts, run_attempts) = (attempt.number, *run_attempts);
             let value = QueueValue {
-                attempts: attempt.number,
-                run_attempts: *run_attempts,
+                attempts,
+                run_attempts,
                 manual: false,
             };
             vec![
-                Change::Queue(key(webhook, due, *event), None),
-                Change::Queue(key(webhook, next_due, *event), Some(value)),
+                gone(*webhook, *due, *event),
+                here(*webhook, *next_due, *event, value),
             ]
         }
         Record::Ended {
@@ -95,10 +81,7 @@ pub(super) fn apply(record: &Record, position: Position) -> Vec<Change> {
             due,
             ..
         } => {
-            vec![
-                Change::Queue(key(webhook, due, *event), None),
-                pending(*event, 1, -1),
-            ]
+            vec![gone(*webhook, *due, *event), pending(event.segment, -1)]
         }
         Record::Requeued {
             webhook,
@@ -109,52 +92,87 @@ pub(super) fn apply(record: &Record, position: Position) -> Vec<Change> {
             run_attempts,
             ..
         } => {
+            let (attempts, run_attempts) = (*attempts, *run_attempts);
             let value = QueueValue {
-                attempts: *attempts,
-                run_attempts: *run_attempts,
+                attempts,
+                run_attempts,
                 manual: true,
             };
             let before = match from {
-                Some(from) => Change::Queue(key(webhook, from, *event), None),
-                None => pending(*event, 1, 1),
+                Some(from) => gone(*webhook, *from, *event),
+                None => pending(event.segment, 1),
             };
-            vec![
-                before,
-                Change::Queue(key(webhook, due, *event), Some(value)),
-            ]
+            vec![before, here(*webhook, *due, *event, value)]
         }
         Record::Cancelled {
             webhook, entries, ..
-        } => {
-            let mut changes = Vec::with_capacity(entries.len() * 2);
-            let mut ended: BTreeMap<u32, i64> = BTreeMap::new();
-            for entry in entries {
-                changes.push(Change::Queue(key(webhook, &entry.due, entry.event), None));
-                *ended.entry(entry.event.segment).or_default() -= 1;
-            }
-            changes.extend(
-                ended
-                    .into_iter()
-                    .map(|(segment, delta)| Change::Pending { segment, delta }),
-            );
-            changes
-        }
+        } => cancelled(*webhook, entries),
         Record::WebhookPut { webhook, .. } => {
-            vec![Change::Row(Row {
+            vec![Change::Row(Box::new(Row {
                 webhook: webhook.clone(),
                 removed: false,
-            })]
+            }))]
         }
         Record::WebhookRemoved { webhook, .. } => vec![Change::Tombstone(*webhook)],
         Record::WebhookForgotten { webhook, .. } => vec![Change::Forget(*webhook)],
-        Record::Snapshot { rows, .. } => rows.iter().cloned().map(Change::Row).collect(),
+        Record::Snapshot { rows, .. } => rows
+            .iter()
+            .map(|row| Change::Row(Box::new(row.clone())))
+            .collect(),
     }
 }
 
-fn pending(event: Position, count: usize, sign: i64) -> Change {
-    let count = i64::try_from(count).expect("a fan-out is bounded");
-    Change::Pending {
-        segment: event.segment,
-        delta: sign * count,
+fn accepted(webhooks: &[WebhookId], due: SteadyMillis, event: Position) -> Vec<Change> {
+    let mut changes: Vec<Change> = webhooks
+        .iter()
+        .map(|webhook| here(*webhook, due, event, QueueValue::default()))
+        .collect();
+    if !changes.is_empty() {
+        let count = i64::try_from(changes.len()).expect("a fan-out is bounded");
+        changes.push(pending(event.segment, count));
     }
+    changes
+}
+
+fn cancelled(webhook: WebhookId, entries: &[Cancellation]) -> Vec<Change> {
+    let mut ended: BTreeMap<u32, i64> = BTreeMap::new();
+    for entry in entries {
+        *ended.entry(entry.event.segment).or_default() -= 1;
+    }
+    let queue = entries
+        .iter()
+        .map(|entry| gone(webhook, entry.due, entry.event));
+    queue
+        .chain(
+            ended
+                .into_iter()
+                .map(|(segment, delta)| pending(segment, delta)),
+        )
+        .collect()
+}
+
+const fn here(webhook: WebhookId, due: SteadyMillis, event: Position, value: QueueValue) -> Change {
+    Change::Queue(
+        QueueKey {
+            webhook,
+            due,
+            event,
+        },
+        Some(value),
+    )
+}
+
+const fn gone(webhook: WebhookId, due: SteadyMillis, event: Position) -> Change {
+    Change::Queue(
+        QueueKey {
+            webhook,
+            due,
+            event,
+        },
+        None,
+    )
+}
+
+const fn pending(segment: u32, delta: i64) -> Change {
+    Change::Pending { segment, delta }
 }

@@ -22,7 +22,7 @@ use super::durable::SledFiles;
 use super::group::{Committed, Ground, Group};
 use super::inbox::{Answer, Gathered, Inbox, Op, send};
 use super::live::Live;
-use super::record::Moment;
+use super::record::{Moment, Row};
 use super::writer::CANCEL_MAX;
 use super::{Error, Options, WriteError};
 
@@ -40,7 +40,7 @@ const OVERLAY_IDLE: Duration = Duration::from_millis(250);
 const IDLE: Duration = Duration::from_secs(10);
 /// Free disk space is asked for this often, at most.
 const DISK_CHECK_MS: u64 = 1000;
-/// Registry rows in one snapshot record: at 8 kB for a very large row, a quarter of what a record can hold.
+/// Registry rows in one snapshot record: at 400 kB, 50 headers of 8 kB, they still fit into one.
 const SNAPSHOT_ROWS_MAX: usize = 16;
 
 /// What the committer works on.
@@ -60,6 +60,8 @@ pub(super) struct Committer {
     pub(super) durable: Position,
     /// Up to where sled is applied.
     pub(super) flushed: Position,
+    /// Where the registry ends that the segment being written begins with.
+    pub(super) begun_at: u32,
     pub(super) disk_checked: Option<SteadyMillis>,
     pub(super) buffer: Vec<u8>,
 }
@@ -173,7 +175,9 @@ impl Committer {
         if keys >= OVERLAY_KEYS_MAX || unapplied {
             self.flush()?;
         }
-        if self.journal.wants_roll(self.clock.wall().0) {
+        // At least as much again as the registry takes, so that a large one does not fill the journal.
+        let grown = self.journal.next().offset.saturating_sub(self.begun_at) >= self.begun_at;
+        if grown && self.journal.wants_roll(self.clock.wall().0) {
             self.journal.roll(self.clock.wall().0)?;
             self.begin_segment()?;
             self.checkpoint()?;
@@ -181,12 +185,22 @@ impl Committer {
         Ok(())
     }
 
-    /// Writes the registry into the segment that was begun, so that those before it can be deleted.
+    /// Writes the registry into the segment that was begun or gone on with, so that those before it can be
+    /// deleted: every segment that is sealed later holds the whole registry.
     pub(super) fn begin_segment(&mut self) -> Result<(), Error> {
-        let now = self.now();
-        let mut group = Group::new(self.ground(), now);
-        group.snapshot(SNAPSHOT_ROWS_MAX)?;
-        group.commit()?;
+        let rows: Vec<Row> = self.live.rows(|rows| rows.values().cloned().collect());
+        let mut parts = rows.chunks(SNAPSHOT_ROWS_MAX).peekable();
+        while parts.peek().is_some() {
+            let now = self.now();
+            let mut group = Group::new(self.ground(), now);
+            while group.staged_bytes() < GROUP_BYTES_MAX
+                && let Some(part) = parts.next()
+            {
+                group.snapshot(part)?;
+            }
+            group.commit()?;
+        }
+        self.begun_at = self.journal.next().offset;
         Ok(())
     }
 

@@ -143,7 +143,7 @@ impl<'a> Group<'a> {
             client_id,
             ..
         } = new;
-        webhooks.retain(|webhook| self.row(*webhook).is_some_and(|row| !row.removed));
+        webhooks.retain(|webhook| self.is_registered(*webhook));
         let due = self.now.steady;
         let record = Record::Accepted {
             event: Arc::clone(&event),
@@ -263,7 +263,7 @@ impl<'a> Group<'a> {
             return Ok(Ok(Requeued::Now { entry: *entry }));
         }
         let kept = self.ground.reader.read(event).is_ok();
-        if !kept || self.row(webhook).is_none_or(|row| row.removed) {
+        if !kept || !self.is_registered(webhook) {
             return Ok(Ok(Requeued::NotFound));
         }
         let trace = history::trace(self.ground.reader, webhook, event)?;
@@ -406,21 +406,15 @@ impl<'a> Group<'a> {
         staged.map_err(|_| Error::Broken("purge"))
     }
 
-    /// Writes the registry as it is, in records of at most `rows_max` rows. It restates what is, so it
-    /// changes nothing now; recovery applies it when the records before it are gone.
-    pub(super) fn snapshot(&mut self, rows_max: usize) -> Result<(), Error> {
-        let rows: Vec<Row> = self
-            .ground
-            .live
-            .rows(|rows| rows.values().cloned().collect());
-        for rows in rows.chunks(rows_max) {
-            let record = Record::Snapshot {
-                rows: rows.to_vec(),
-                at: self.now,
-            };
-            codec::encode_record(&record, self.ground.buffer)?;
-            self.ground.journal.stage(self.ground.buffer, Vec::new())?;
-        }
+    /// Stages a part of the registry as it is. It restates what is, so it changes nothing now; recovery applies
+    /// it when the records before it are gone.
+    pub(super) fn snapshot(&mut self, rows: &[Row]) -> Result<(), Error> {
+        let record = Record::Snapshot {
+            rows: rows.to_vec(),
+            at: self.now,
+        };
+        codec::encode_record(&record, self.ground.buffer)?;
+        self.ground.journal.stage(self.ground.buffer, Vec::new())?;
         Ok(())
     }
 
@@ -447,7 +441,7 @@ impl<'a> Group<'a> {
                     self.queue.insert(*key, *value);
                 }
                 Change::Row(row) => {
-                    self.rows.insert(row.webhook.id, Some(row.clone()));
+                    self.rows.insert(row.webhook.id, Some((**row).clone()));
                 }
                 Change::Tombstone(webhook) => {
                     let row = self.row(*webhook).map(|row| Row {
@@ -470,6 +464,16 @@ impl<'a> Group<'a> {
         match self.queue.get(key) {
             Some(value) => Ok(*value),
             None => self.ground.live.pending(key),
+        }
+    }
+
+    fn is_registered(&self, webhook: WebhookId) -> bool {
+        match self.rows.get(&webhook) {
+            Some(row) => row.as_ref().is_some_and(|row| !row.removed),
+            None => self
+                .ground
+                .live
+                .rows(|rows| rows.get(&webhook).is_some_and(|row| !row.removed)),
         }
     }
 

@@ -18,7 +18,7 @@ use super::writer::{Accepted, NewEvent, Requeued, Written};
 /// A group of outcomes alone waits this long for company: nobody waits for its answer but a lane.
 const LINGER: Duration = Duration::from_millis(2);
 /// This many outcomes are company enough.
-const LINGER_UNTIL: usize = 64;
+const LINGER_UNTIL: usize = 32;
 
 /// Where an answer goes.
 pub(super) type Answer<T> = oneshot::Sender<Result<T, WriteError>>;
@@ -228,6 +228,12 @@ impl Inbox {
         for op in refused {
             op.refuse(reason.clone());
         }
+    }
+
+    /// How many ops wait.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.lock().ops.len()
     }
 
     fn closed_as(&self) -> WriteError {

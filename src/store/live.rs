@@ -11,6 +11,7 @@
 //! - A queue key that sled does not hold leaves nothing behind when it goes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::ops::{Bound, ControlFlow};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -26,6 +27,8 @@ use super::record::Row;
 pub(super) struct Live {
     db: sled::Db,
     overlay: RwLock<Overlay>,
+    /// The lock on the data directory, held as long as anything here is read or written.
+    lock: Option<File>,
 }
 
 #[derive(Debug, Default)]
@@ -78,7 +81,13 @@ impl Live {
         Ok(Self {
             db,
             overlay: RwLock::new(overlay),
+            lock: None,
         })
+    }
+
+    /// Keeps the lock on the data directory for as long as anything reads or writes here.
+    pub(super) fn hold(&mut self, lock: File) {
+        self.lock = Some(lock);
     }
 
     /// Makes changes, and moves `applied` to the position after the record they come from. Without a position
@@ -362,7 +371,7 @@ impl Overlay {
             }
             Change::Row(row) => {
                 self.dirty_rows.insert(row.webhook.id);
-                self.rows.insert(row.webhook.id, row);
+                self.rows.insert(row.webhook.id, *row);
             }
             Change::Tombstone(webhook) => {
                 if let Some(row) = self.rows.get_mut(&webhook) {

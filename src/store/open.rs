@@ -3,6 +3,7 @@
 //! Recovery is `apply` again, on the records after `applied`. sled is never repaired: where it does not open,
 //! panics, or is ahead of the journal, it is moved aside and made from the journal, loudly.
 
+use std::collections::BTreeSet;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::os::unix::fs::DirBuilderExt;
 use std::panic::AssertUnwindSafe;
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -28,6 +30,9 @@ use super::{Error, IDS_SEGMENTS_MAX, Options, Reader, WriteError, Writer, codec}
 const FORMAT: &str = "hookwheel data 1\n";
 /// The overlay is flushed at this many keys while the journal is replayed.
 const REPLAY_KEYS_MAX: usize = 4096;
+/// sled's own lock is tried this often, with this pause: five seconds in all.
+const LOCK_TRIES: u32 = 500;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 /// Bytes of a frame before its payload; the position after a record is so much further.
 const FRAME_HEAD: u32 = 8;
 
@@ -116,14 +121,14 @@ pub fn open(options: Options, metrics: Metrics) -> Result<Opened, Error> {
         journal: recovery,
         ..Report::default()
     };
-    let (live, orphans) = recover(&options, &journal.reader(), &mut report)?;
+    let (mut live, orphans) = recover(&options, &journal.reader(), &mut report)?;
+    live.hold(lock);
     let files = SledFiles::new(&sled_path(&options.path));
     files.sync_all()?;
     start(
         options,
         metrics,
         Parts {
-            lock,
             journal,
             live,
             orphans,
@@ -134,7 +139,6 @@ pub fn open(options: Options, metrics: Metrics) -> Result<Opened, Error> {
 }
 
 struct Parts {
-    lock: File,
     journal: Journal,
     live: Live,
     orphans: Vec<WebhookId>,
@@ -148,7 +152,6 @@ fn start(
     report: Report,
 ) -> Result<Opened, Error> {
     let Parts {
-        lock,
         journal,
         live,
         orphans,
@@ -159,14 +162,7 @@ fn start(
     let clock = Clock::starting_at(steady);
     let inbox = Arc::new(Inbox::new(options.commit_queue_max));
     let disk_low = Arc::new(AtomicBool::new(false));
-    let mut purging: std::collections::BTreeSet<WebhookId> = orphans.into_iter().collect();
-    live.rows(|rows| {
-        purging.extend(
-            rows.values()
-                .filter(|row| row.removed)
-                .map(|row| row.webhook.id),
-        );
-    });
+    let purging = to_purge(&live, orphans);
     let journal_reader = journal.reader();
     let live = Arc::new(live);
     let mut committer = Committer {
@@ -180,6 +176,7 @@ fn start(
             offset: 0,
         },
         flushed: applied,
+        begun_at: 0,
         disk_checked: None,
         buffer: Vec::new(),
         journal,
@@ -188,20 +185,12 @@ fn start(
         files,
         purging,
     };
-    // A segment whose beginning may be torn or damaged may lack the registry that it should begin with.
-    let found = report.journal;
-    if committer.journal.is_empty_segment() || found.torn_bytes > 0 || found.damaged > 0 {
-        committer.begin_segment()?;
-    }
+    // The registry in the segment that is gone on with may be torn.
+    committer.begin_segment()?;
     let (fatal_sender, fatal) = watch::channel(None);
     let thread = std::thread::Builder::new()
         .name("hookwheel-commit".to_owned())
-        .spawn(move || {
-            let ended = committer::run(committer, &fatal_sender);
-            // The directory is another process's only now, when nothing writes to it any more.
-            drop(lock);
-            ended
-        })
+        .spawn(move || committer::run(committer, &fatal_sender))
         .map_err(|source| Error::Io {
             action: "start a thread for",
             path: PathBuf::from("the committer"),
@@ -229,6 +218,17 @@ fn start(
         clock,
         fatal,
     })
+}
+
+/// Webhooks whose pending deliveries are to be cancelled: the removed ones, and those without a row.
+fn to_purge(live: &Live, orphans: Vec<WebhookId>) -> BTreeSet<WebhookId> {
+    let removed: Vec<WebhookId> = live.rows(|rows| {
+        rows.values()
+            .filter(|row| row.removed)
+            .map(|row| row.webhook.id)
+            .collect()
+    });
+    removed.into_iter().chain(orphans).collect()
 }
 
 /// The keys of a record, for an index that is made again.
@@ -362,12 +362,27 @@ fn load(options: &Options) -> Result<Live, String> {
         .flush_every_ms(None)
         .mode(sled::Mode::LowSpace)
         .cache_capacity(options.cache_bytes);
-    let opened = std::panic::catch_unwind(AssertUnwindSafe(|| {
-        config.open().map_err(Error::from).and_then(Live::load)
-    }));
+    let opened = std::panic::catch_unwind(AssertUnwindSafe(|| open_sled(&config)));
     match opened {
         Ok(loaded) => loaded.map_err(|error| error.to_string()),
         Err(_) => Err("it panicked".to_owned()),
+    }
+}
+
+/// Opens sled. Its threads hold its own lock a moment longer than the last handle to it; as the data directory
+/// is ours, that is the only reason for it to be held, and worth some waiting.
+pub(super) fn open_sled(config: &sled::Config) -> Result<Live, Error> {
+    let mut tries = 1;
+    loop {
+        match config.open() {
+            Err(sled::Error::Io(error))
+                if tries < LOCK_TRIES && error.to_string().contains("could not acquire lock") =>
+            {
+                tries += 1;
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            opened => return Live::load(opened?),
+        }
     }
 }
 

@@ -50,6 +50,9 @@ pub struct SegmentBacklog {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueCursor(QueueKey);
 
+/// A pending delivery, and whose it is.
+pub type PendingOf = (WebhookId, QueueEntry);
+
 /// Reads the store. Cheap to clone.
 #[derive(Clone)]
 pub struct Reader {
@@ -138,7 +141,7 @@ impl Reader {
         segment: u32,
         from: Option<QueueCursor>,
         look_at: usize,
-    ) -> Result<(Vec<(WebhookId, QueueEntry)>, Option<QueueCursor>), Error> {
+    ) -> Result<(Vec<PendingOf>, Option<QueueCursor>), Error> {
         let low = from.map_or(bounds_of(WebhookId(0)).0, |cursor| cursor.0);
         let high = bounds_of(WebhookId(u128::MAX)).1;
         let (mut found, mut next, mut seen) = (Vec::new(), None, 0);

@@ -1,0 +1,190 @@
+//! Records written by any released version decode for ever.
+//!
+//! One file for each variant. A file is never changed once it is released: what it holds is on people's disks.
+//! To add one for a new variant, run the test with `HOOKWHEEL_WRITE_GOLDEN=1`; it writes only missing files.
+
+use super::*;
+use crate::model::{EndReason, FaultKind};
+use crate::store::codec::{decode_record, encode_record};
+use crate::store::record::{Cancellation, End, Moment, Record, Row};
+
+#[expect(
+    clippy::too_many_lines,
+    reason = "one entry for each variant, and nothing else"
+)]
+fn records() -> Vec<(&'static str, Record)> {
+    let at = Moment {
+        steady: SteadyMillis(1_700_000_000_001),
+        wall: UnixMillis(1_700_000_000_002),
+    };
+    let position = Position {
+        segment: 3,
+        offset: 4_096,
+    };
+    let (id, due) = (
+        WebhookId(0x0192_f0c1_d2e3_7000_8000_0000_0000_000a),
+        SteadyMillis(1_700_000_000_000),
+    );
+    let fault = Attempt {
+        number: 1,
+        outcome: Outcome::Fault {
+            kind: FaultKind::Tls,
+            detail: "expired".to_owned(),
+        },
+        phases: Phases {
+            dns_us: Some(1),
+            connect_us: Some(2),
+            tls_us: None,
+            first_byte_us: None,
+            total_us: 9,
+        },
+        response: None,
+        ..attempt(0)
+    };
+    let success = Attempt {
+        number: 2,
+        trigger: Trigger::Manual,
+        ..attempt(200)
+    };
+    vec![
+        (
+            "accepted",
+            Record::Accepted {
+                event: Arc::new(event("evt_1", "{\"n\":1}")),
+                webhooks: vec![id],
+                due,
+                client_id: true,
+            },
+        ),
+        (
+            "attempted",
+            Record::Attempted {
+                webhook: id,
+                event: position,
+                due,
+                attempt: fault,
+                run_attempts: 1,
+                next_due: due.plus(5_000),
+                at,
+            },
+        ),
+        (
+            "ended_delivered",
+            Record::Ended {
+                webhook: id,
+                event: position,
+                due,
+                attempt: success.clone(),
+                end: End::Delivered,
+                at,
+            },
+        ),
+        (
+            "ended_failed",
+            Record::Ended {
+                webhook: id,
+                event: position,
+                due,
+                attempt: success,
+                end: End::Failed(EndReason::Gone),
+                at,
+            },
+        ),
+        (
+            "requeued",
+            Record::Requeued {
+                webhook: id,
+                event: position,
+                from: Some(due),
+                due: due.plus(1),
+                attempts: 2,
+                run_attempts: 1,
+                at,
+            },
+        ),
+        (
+            "webhook_put",
+            Record::WebhookPut {
+                webhook: webhook(7),
+                at,
+            },
+        ),
+        (
+            "webhook_removed",
+            Record::WebhookRemoved { webhook: id, at },
+        ),
+        (
+            "webhook_forgotten",
+            Record::WebhookForgotten { webhook: id, at },
+        ),
+        (
+            "cancelled",
+            Record::Cancelled {
+                webhook: id,
+                entries: vec![Cancellation {
+                    due,
+                    event: position,
+                    attempts: 3,
+                }],
+                reason: EndReason::Expired,
+                at,
+            },
+        ),
+        (
+            "snapshot",
+            Record::Snapshot {
+                rows: vec![Row {
+                    webhook: webhook(8),
+                    removed: true,
+                }],
+                at,
+            },
+        ),
+    ]
+}
+
+#[test]
+fn records_of_every_version_decode() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/records");
+    let mut checked = 0;
+    for (name, record) in records() {
+        let path = directory.join(format!("v1_{name}.hex"));
+        let mut bytes = Vec::new();
+        encode_record(&record, &mut bytes).unwrap();
+        if std::env::var_os("HOOKWHEEL_WRITE_GOLDEN").is_some() && !path.exists() {
+            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            std::fs::write(&path, hex + "\n").unwrap();
+        }
+        let golden = unhex(std::fs::read_to_string(&path).unwrap().trim());
+        assert_eq!(decode_record(&golden).unwrap(), record, "{name}");
+        assert_eq!(
+            golden, bytes,
+            "{name} is written otherwise now; that needs a new version"
+        );
+        checked += 1;
+    }
+    let files = std::fs::read_dir(&directory).unwrap().count();
+    assert_eq!((checked, files), (10, 10));
+}
+
+#[test]
+fn what_is_no_record_is_refused() {
+    for (name, record) in records() {
+        let mut bytes = Vec::new();
+        encode_record(&record, &mut bytes).unwrap();
+        for cut in 0..bytes.len() {
+            assert!(decode_record(&bytes[..cut]).is_err(), "{name} cut at {cut}");
+        }
+        bytes.push(0);
+        assert!(decode_record(&bytes).is_err(), "{name} with a byte more");
+        bytes[0] = 9;
+        assert!(matches!(decode_record(&bytes), Err(CodecError::Version(9))));
+    }
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
+        .collect()
+}

@@ -1,0 +1,181 @@
+//! What the journal tells afterwards, across many segments.
+
+use super::*;
+use crate::model::{DeliveryState, EndReason};
+
+/// Two attempts for each delivery of 90 events, the second after all events: in other segments.
+fn write_history(opened: &Opened) -> Vec<Position> {
+    runtime().block_on(async {
+        register(&opened.writer, [1, 2]).await;
+        let mut events = Vec::new();
+        for number in 0..90 {
+            let (event, due) = accept(&opened.writer, &format!("e{number}"), &[1, 2]).await;
+            let entry = QueueEntry {
+                due,
+                event,
+                attempts: 0,
+                run_attempts: 0,
+                manual: false,
+            };
+            let retry = Next::RetryAt(due.plus(1_000_000));
+            opened.writer.finish(finish(1, entry, retry)).await.unwrap();
+            events.push(event);
+        }
+        for entry in pending(&opened.reader, 1).into_iter().take(30) {
+            opened
+                .writer
+                .finish(finish(1, entry, Next::Delivered))
+                .await
+                .unwrap();
+        }
+        events
+    })
+}
+
+#[test]
+fn pages_go_backwards_through_all_segments_without_gap_or_repeat() {
+    let directory = tempfile::tempdir().unwrap();
+    let opened = open_small(directory.path());
+    let events = write_history(&opened);
+    let reader = &opened.reader;
+    assert!(
+        reader.backlog().segments.len() > 5,
+        "the test needs sealed segments"
+    );
+    let (mut before, mut listed, mut accounted) = (None, Vec::new(), Vec::new());
+    loop {
+        let page = reader.deliveries(WebhookId(1), before, 7).unwrap();
+        let Some(last) = page.last() else { break };
+        before = Some(last.event);
+        listed.extend(page);
+    }
+    before = None;
+    loop {
+        let page = reader.events(&account(), before, 7).unwrap();
+        let Some((last, _)) = page.last() else { break };
+        before = Some(*last);
+        accounted.extend(page);
+    }
+    let newest_first: Vec<Position> = events.iter().rev().copied().collect();
+    assert_eq!(
+        listed.iter().map(|one| one.event).collect::<Vec<_>>(),
+        newest_first
+    );
+    assert_eq!(
+        accounted.iter().map(|(at, _)| *at).collect::<Vec<_>>(),
+        newest_first
+    );
+    assert_eq!(accounted[0].1, event("e89", "{}"));
+    let delivered: Vec<bool> = listed
+        .iter()
+        .map(|one| matches!(one.state, DeliveryState::Delivered { .. }))
+        .collect();
+    assert_eq!(delivered.iter().filter(|delivered| **delivered).count(), 30);
+    for (one, delivered) in listed.iter().zip(delivered) {
+        assert_eq!(one.attempts, if delivered { 2 } else { 1 });
+        let last = one.last_attempt.as_ref().unwrap();
+        assert_eq!(
+            last.outcome,
+            Outcome::Status(if delivered { 200 } else { 503 })
+        );
+        assert_eq!(last.duration_us, 1_500);
+    }
+    let other = AccountName::new("other").unwrap();
+    assert_eq!(reader.events(&other, None, 9).unwrap(), []);
+}
+
+#[test]
+fn a_delivery_shows_its_attempts_oldest_first() {
+    let directory = tempfile::tempdir().unwrap();
+    let opened = open_small(directory.path());
+    let events = write_history(&opened);
+    let delivery = opened
+        .reader
+        .delivery(WebhookId(1), events[3])
+        .unwrap()
+        .unwrap();
+    assert_eq!(delivery.event, event("e3", "{}"));
+    let numbers: Vec<u32> = delivery
+        .attempts
+        .iter()
+        .map(|attempt| attempt.number)
+        .collect();
+    assert_eq!(numbers, [1, 2]);
+    assert!(opened.reader.has_delivery(WebhookId(2), events[3]).unwrap());
+    assert!(!opened.reader.has_delivery(WebhookId(3), events[3]).unwrap());
+    assert_eq!(
+        opened.reader.delivery(WebhookId(3), events[3]).unwrap(),
+        None
+    );
+    let (id, missing) = (EventId::new("e3").unwrap(), EventId::new("nope").unwrap());
+    let found = opened.reader.find_event(&account(), &id).unwrap();
+    assert_eq!(found, Some((events[3], event("e3", "{}"))));
+    assert_eq!(
+        opened.reader.find_event(&account(), &missing).unwrap(),
+        None
+    );
+}
+
+#[test]
+fn retention_deletes_what_is_done_and_expires_what_is_held() {
+    use crate::retention::{Limits, sweep};
+    let directory = tempfile::tempdir().unwrap();
+    let opened = open_small(directory.path());
+    let (reader, writer) = (&opened.reader, &opened.writer);
+    let events = write_history(&opened);
+    let limits = |age_ms, bytes| Limits { age_ms, bytes };
+    let now = opened.clock.wall();
+    let runtime = runtime();
+    // Everything is young, and all segments have pending deliveries: nothing goes.
+    let young = runtime
+        .block_on(sweep(reader, writer, limits(u64::MAX, 0), now))
+        .unwrap();
+    assert_eq!((young.segments, young.expired), (0, 0));
+    let pending_before = pending(reader, 1).len() + pending(reader, 2).len();
+    let segments = reader.backlog().segments;
+    let (newest, last) = (segments[segments.len() - 1], events[89]);
+    // An hour later all but the segment being written is too old.
+    let later = UnixMillis(now.0 + 3_600_000);
+    let swept = runtime
+        .block_on(sweep(reader, writer, limits(60_000, u64::MAX), later))
+        .unwrap();
+    assert_eq!(swept.segments as usize, segments.len() - 1);
+    let pending_after = pending(reader, 1).len() + pending(reader, 2).len();
+    assert_eq!(
+        pending_before - pending_after,
+        usize::try_from(swept.expired).unwrap()
+    );
+    assert!(
+        pending(reader, 2)
+            .iter()
+            .all(|entry| entry.event.segment >= newest.segment.number)
+    );
+    let gone = reader.event_at(events[0]);
+    assert!(matches!(
+        gone,
+        Err(Error::Journal(crate::journal::Error::Gone(_)))
+    ));
+    assert_eq!(
+        runtime
+            .block_on(writer.requeue(WebhookId(1), events[0]))
+            .unwrap(),
+        Requeued::NotFound
+    );
+    // The expired ones are in the record.
+    let records = open::records(&reader.journal);
+    assert!(records.iter().any(|(_, record)| matches!(
+        record,
+        record::Record::Cancelled {
+            reason: EndReason::Expired,
+            ..
+        }
+    )));
+    // What is left is enough to make sled again.
+    let (left, webhooks) = (pending(reader, 2), reader.webhooks());
+    drop(opened);
+    std::fs::remove_dir_all(directory.path().join("registry")).unwrap();
+    let opened = open_small(directory.path());
+    assert_eq!(pending(&opened.reader, 2), left);
+    assert_eq!(opened.reader.webhooks(), webhooks);
+    assert!(last.segment <= newest.segment.number);
+}
