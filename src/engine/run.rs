@@ -220,7 +220,7 @@ impl Scheduler {
         let reader = self.engine.reader.clone();
         let answer_to = self.pages.0.clone();
         self.engine.tracker.spawn_blocking(move || {
-            let page = match reader.page(webhook, span.1, limit) {
+            let page = match reader.page(webhook, span, limit) {
                 Ok(page) => Some(Page {
                     entries: page.entries,
                     next_due: page.next_due,

@@ -82,17 +82,18 @@ impl Reader {
         })
     }
 
-    /// At most `limit` deliveries of a webhook that are due at `until`, from its queue's beginning.
+    /// At most `limit` deliveries of a webhook that are due from `from` to `until`, both included.
     ///
     /// # Errors
     /// [`Error::Sled`], [`Error::Broken`].
     pub fn page(
         &self,
         webhook: WebhookId,
-        until: SteadyMillis,
+        (from, until): (SteadyMillis, SteadyMillis),
         limit: usize,
     ) -> Result<Page, Error> {
         let (low, high) = bounds_of(webhook);
+        let low = QueueKey { due: from, ..low };
         let mut page = Page::default();
         self.live.walk(low, high, |key, value| {
             if key.due > until || page.entries.len() == limit {

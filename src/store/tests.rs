@@ -6,14 +6,16 @@ mod history;
 mod model;
 mod transitions;
 
+pub(crate) use history::write_history;
+
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::metrics::Metrics;
 use crate::model::{
-    AccountName, Attempt, Endpoint, Event, EventId, Header, Next, Outcome, Phases, Position,
-    QueueEntry, Response, RetryPolicy, Secret, SteadyMillis, Trigger, UnixMicros, UnixMillis,
-    Webhook, WebhookId,
+    AccountName, Attempt, EndReason, Endpoint, Event, EventId, Header, Next, Outcome, Phases,
+    Position, QueueEntry, Response, RetryPolicy, Secret, SteadyMillis, Trigger, UnixMicros,
+    UnixMillis, Webhook, WebhookId,
 };
 
 use super::*;
@@ -51,14 +53,14 @@ pub(super) fn open_with(options: Options) -> Opened {
 }
 
 /// Segments so small that a few records fill one.
-pub(super) fn open_small(path: &Path) -> Opened {
+pub(crate) fn open_small(path: &Path) -> Opened {
     open_with(Options {
         segment_bytes_max: 4_000,
         ..options(path)
     })
 }
 
-pub(super) fn runtime() -> tokio::runtime::Runtime {
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -146,9 +148,13 @@ pub(super) fn finish(webhook: u128, entry: QueueEntry, next: Next) -> Finish {
 }
 
 /// Everything pending of a webhook.
-pub(super) fn pending(reader: &Reader, webhook: u128) -> Vec<QueueEntry> {
+pub(crate) fn pending(reader: &Reader, webhook: u128) -> Vec<QueueEntry> {
     let page = reader
-        .page(WebhookId(webhook), SteadyMillis(u64::MAX), usize::MAX)
+        .page(
+            WebhookId(webhook),
+            (SteadyMillis(0), SteadyMillis(u64::MAX)),
+            usize::MAX,
+        )
         .unwrap();
     assert_eq!(page.next_due, None);
     page.entries
@@ -182,4 +188,18 @@ pub(super) fn until(what: &str, mut so: impl FnMut() -> bool) {
         assert!(started.elapsed().as_secs() < 60, "never came: {what}");
         std::thread::yield_now();
     }
+}
+
+/// Deliveries that ended as expired, by the journal's records.
+pub(crate) fn expired_in_journal(reader: &Reader) -> u64 {
+    let records = open::records(&reader.journal);
+    let cancelled = records.iter().map(|(_, record)| match record {
+        record::Record::Cancelled {
+            reason: EndReason::Expired,
+            entries,
+            ..
+        } => entries.len() as u64,
+        _ => 0,
+    });
+    cancelled.sum()
 }

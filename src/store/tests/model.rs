@@ -132,17 +132,26 @@ fn a_page_ends_where_it_should_and_says_what_comes_next() {
         let entries = pending(reader, 1);
         let far = Next::RetryAt(last.plus(500_000));
         writer.finish(finish(1, entries[4], far)).await.unwrap();
-        let page = reader.page(WebhookId(1), last, 4).unwrap();
+        let page = reader
+            .page(WebhookId(1), (SteadyMillis(0), last), 4)
+            .unwrap();
         assert_eq!(
             (&page.entries[..], page.next_due),
             (&entries[..4], Some(entries[5].due))
         );
-        let page = reader.page(WebhookId(1), last, 100).unwrap();
+        let page = reader
+            .page(WebhookId(1), (SteadyMillis(0), last), 100)
+            .unwrap();
         assert_eq!(
             (page.entries.len(), page.next_due),
             (9, Some(last.plus(500_000)))
         );
-        assert_eq!(reader.page(WebhookId(2), last, 4).unwrap(), Page::default());
+        assert_eq!(
+            reader
+                .page(WebhookId(2), (SteadyMillis(0), last), 4)
+                .unwrap(),
+            Page::default()
+        );
         assert_eq!(
             reader.first_due(WebhookId(1)).unwrap(),
             Some(entries[0].due)
