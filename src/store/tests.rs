@@ -2,7 +2,7 @@
 
 mod crash;
 mod golden;
-mod history;
+pub(crate) mod history;
 mod model;
 mod transitions;
 
@@ -18,7 +18,7 @@ use crate::model::{
 
 use super::*;
 
-pub(super) fn options(path: &Path) -> Options {
+pub(crate) fn options(path: &Path) -> Options {
     Options {
         path: path.to_owned(),
         segment_bytes_max: 64 << 20,
@@ -31,12 +31,12 @@ pub(super) fn options(path: &Path) -> Options {
     }
 }
 
-pub(super) fn open_at(path: &Path) -> Opened {
+pub(crate) fn open_at(path: &Path) -> Opened {
     open_with(options(path))
 }
 
 /// Opens, waiting for the lock: a process that another test starts holds a copy of it until it is executed.
-pub(super) fn open_with(options: Options) -> Opened {
+pub(crate) fn open_with(options: Options) -> Opened {
     let mut opened = None;
     until("the lock is free", || {
         match open(options.clone(), Metrics::new()) {
@@ -51,14 +51,14 @@ pub(super) fn open_with(options: Options) -> Opened {
 }
 
 /// Segments so small that a few records fill one.
-pub(super) fn open_small(path: &Path) -> Opened {
+pub(crate) fn open_small(path: &Path) -> Opened {
     open_with(Options {
         segment_bytes_max: 4_000,
         ..options(path)
     })
 }
 
-pub(super) fn runtime() -> tokio::runtime::Runtime {
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -66,11 +66,11 @@ pub(super) fn runtime() -> tokio::runtime::Runtime {
         .unwrap()
 }
 
-pub(super) fn account() -> AccountName {
+pub(crate) fn account() -> AccountName {
     AccountName::new("acme").unwrap()
 }
 
-pub(super) fn webhook(id: u128) -> Webhook {
+pub(crate) fn webhook(id: u128) -> Webhook {
     Webhook {
         id: WebhookId(id),
         account: account(),
@@ -93,7 +93,7 @@ pub(super) fn webhook(id: u128) -> Webhook {
     }
 }
 
-pub(super) fn event(id: &str, data: &str) -> Event {
+pub(crate) fn event(id: &str, data: &str) -> Event {
     Event {
         account: account(),
         id: EventId::new(id).unwrap(),
@@ -107,7 +107,7 @@ pub(super) fn event(id: &str, data: &str) -> Event {
     }
 }
 
-pub(super) fn new_event(id: &str, data: &str, webhooks: &[u128]) -> NewEvent {
+pub(crate) fn new_event(id: &str, data: &str, webhooks: &[u128]) -> NewEvent {
     NewEvent {
         event: Arc::new(event(id, data)),
         client_id: true,
@@ -116,7 +116,7 @@ pub(super) fn new_event(id: &str, data: &str, webhooks: &[u128]) -> NewEvent {
     }
 }
 
-pub(super) fn attempt(status: u16) -> Attempt {
+pub(crate) fn attempt(status: u16) -> Attempt {
     Attempt {
         number: 0,
         trigger: Trigger::Schedule,
@@ -135,7 +135,7 @@ pub(super) fn attempt(status: u16) -> Attempt {
     }
 }
 
-pub(super) fn finish(webhook: u128, entry: QueueEntry, next: Next) -> Finish {
+pub(crate) fn finish(webhook: u128, entry: QueueEntry, next: Next) -> Finish {
     let status = if next == Next::Delivered { 200 } else { 503 };
     Finish {
         webhook: WebhookId(webhook),
@@ -146,7 +146,7 @@ pub(super) fn finish(webhook: u128, entry: QueueEntry, next: Next) -> Finish {
 }
 
 /// Everything pending of a webhook.
-pub(super) fn pending(reader: &Reader, webhook: u128) -> Vec<QueueEntry> {
+pub(crate) fn pending(reader: &Reader, webhook: u128) -> Vec<QueueEntry> {
     let page = reader
         .page(WebhookId(webhook), SteadyMillis(u64::MAX), usize::MAX)
         .unwrap();
@@ -155,7 +155,7 @@ pub(super) fn pending(reader: &Reader, webhook: u128) -> Vec<QueueEntry> {
 }
 
 /// Accepts an event for webhooks that exist; its position and due time.
-pub(super) async fn accept(
+pub(crate) async fn accept(
     writer: &Writer,
     id: &str,
     webhooks: &[u128],
@@ -166,7 +166,7 @@ pub(super) async fn accept(
     }
 }
 
-pub(super) async fn register(writer: &Writer, ids: impl IntoIterator<Item = u128>) {
+pub(crate) async fn register(writer: &Writer, ids: impl IntoIterator<Item = u128>) {
     for id in ids {
         assert_eq!(
             writer.put_webhook(webhook(id), None).await.unwrap(),
@@ -176,7 +176,7 @@ pub(super) async fn register(writer: &Writer, ids: impl IntoIterator<Item = u128
 }
 
 /// Looks until it is so, without an idea how long that takes; a minute is far beyond any honest wait.
-pub(super) fn until(what: &str, mut so: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut so: impl FnMut() -> bool) {
     let started = tokio::time::Instant::now();
     while !so() {
         assert!(started.elapsed().as_secs() < 60, "never came: {what}");

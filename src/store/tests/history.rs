@@ -1,10 +1,10 @@
 //! What the journal tells afterwards, across many segments.
 
 use super::*;
-use crate::model::{DeliveryState, EndReason};
+use crate::model::DeliveryState;
 
 /// Two attempts for each delivery of 90 events, the second after all events: in other segments.
-fn write_history(opened: &Opened) -> Vec<Position> {
+pub(crate) fn write_history(opened: &Opened) -> Vec<Position> {
     runtime().block_on(async {
         register(&opened.writer, [1, 2]).await;
         let mut events = Vec::new();
@@ -114,68 +114,4 @@ fn a_delivery_shows_its_attempts_oldest_first() {
         opened.reader.find_event(&account(), &missing).unwrap(),
         None
     );
-}
-
-#[test]
-fn retention_deletes_what_is_done_and_expires_what_is_held() {
-    use crate::retention::{Limits, sweep};
-    let directory = tempfile::tempdir().unwrap();
-    let opened = open_small(directory.path());
-    let (reader, writer) = (&opened.reader, &opened.writer);
-    let events = write_history(&opened);
-    let limits = |age_ms, bytes| Limits { age_ms, bytes };
-    let now = opened.clock.wall();
-    let runtime = runtime();
-    // Everything is young, and all segments have pending deliveries: nothing goes.
-    let young = runtime
-        .block_on(sweep(reader, writer, limits(u64::MAX, 0), now))
-        .unwrap();
-    assert_eq!((young.segments, young.expired), (0, 0));
-    let pending_before = pending(reader, 1).len() + pending(reader, 2).len();
-    let segments = reader.backlog().segments;
-    let (newest, last) = (segments[segments.len() - 1], events[89]);
-    // An hour later all but the segment being written is too old.
-    let later = UnixMillis(now.0 + 3_600_000);
-    let swept = runtime
-        .block_on(sweep(reader, writer, limits(60_000, u64::MAX), later))
-        .unwrap();
-    assert_eq!(swept.segments as usize, segments.len() - 1);
-    let pending_after = pending(reader, 1).len() + pending(reader, 2).len();
-    assert_eq!(
-        pending_before - pending_after,
-        usize::try_from(swept.expired).unwrap()
-    );
-    assert!(
-        pending(reader, 2)
-            .iter()
-            .all(|entry| entry.event.segment >= newest.segment.number)
-    );
-    let gone = reader.event_at(events[0]);
-    assert!(matches!(
-        gone,
-        Err(Error::Journal(crate::journal::Error::Gone(_)))
-    ));
-    assert_eq!(
-        runtime
-            .block_on(writer.requeue(WebhookId(1), events[0]))
-            .unwrap(),
-        Requeued::NotFound
-    );
-    // The expired ones are in the record.
-    let records = open::records(&reader.journal);
-    assert!(records.iter().any(|(_, record)| matches!(
-        record,
-        record::Record::Cancelled {
-            reason: EndReason::Expired,
-            ..
-        }
-    )));
-    // What is left is enough to make sled again.
-    let (left, webhooks) = (pending(reader, 2), reader.webhooks());
-    drop(opened);
-    std::fs::remove_dir_all(directory.path().join("registry")).unwrap();
-    let opened = open_small(directory.path());
-    assert_eq!(pending(&opened.reader, 2), left);
-    assert_eq!(opened.reader.webhooks(), webhooks);
-    assert!(last.segment <= newest.segment.number);
 }
