@@ -122,10 +122,7 @@ impl Daemon {
                 access,
             ),
             grace: config.delivery.stop_grace,
-            retention: retention::Limits {
-                age_ms: config.storage.retention_age_ms,
-                bytes: config.storage.retention_bytes,
-            },
+            retention: (&config.storage).into(),
             address,
             listener,
             engine,

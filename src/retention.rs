@@ -153,4 +153,118 @@ fn by_webhook(found: Vec<(WebhookId, QueueEntry)>) -> Vec<(WebhookId, Vec<QueueE
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+    use crate::metrics::Metrics;
+    use crate::store::tests::history::write_history;
+    use crate::store::tests::{accept, open_with, options, pending, runtime};
+    use crate::store::{Opened, SegmentBacklog, SegmentInfo, open};
+
+    /// Segments of 100 bytes made at hours 0, 1, 2, …, with these pending counts.
+    fn backlog(pending: &[u64]) -> Backlog {
+        let segments: Vec<SegmentBacklog> = (1..)
+            .zip(pending)
+            .map(|(number, pending)| SegmentBacklog {
+                segment: SegmentInfo {
+                    number,
+                    created_ms: u64::from(number - 1) * 3_600_000,
+                    bytes: 100,
+                },
+                pending: *pending,
+            })
+            .collect();
+        Backlog {
+            journal_bytes: 100 * segments.len() as u64,
+            segments,
+            set_aside: 0,
+        }
+    }
+
+    fn planned(pending: &[u64], age_hours: u64, bytes: u64) -> (Option<u32>, Option<u32>) {
+        let limits = Limits {
+            age_ms: age_hours * 3_600_000,
+            bytes,
+        };
+        let plan = plan(&backlog(pending), limits, UnixMillis(5 * 3_600_000 + 1));
+        (plan.expire_through, plan.delete_through)
+    }
+
+    #[test]
+    fn the_aged_go_and_their_deliveries_expire_first() {
+        assert_eq!(planned(&[0, 0, 0, 0, 0], 2, 9_999), (None, Some(3)));
+        assert_eq!(planned(&[0, 4, 0, 2, 0], 2, 9_999), (Some(2), Some(3)));
+        assert_eq!(planned(&[0, 0, 0, 0, 0], 9, 9_999), (None, None));
+        assert_eq!(planned(&[], 0, 0), (None, None));
+    }
+
+    #[test]
+    fn the_size_limit_stops_at_what_is_pending_and_never_takes_the_last() {
+        assert_eq!(planned(&[0, 0, 0, 0, 0], 99, 250), (None, Some(3)));
+        assert_eq!(planned(&[0, 1, 0, 0, 0], 99, 250), (None, Some(1)));
+        assert_eq!(planned(&[1, 0, 0, 0, 0], 99, 250), (None, None));
+        assert_eq!(planned(&[0, 0, 0, 0, 7], 0, 0), (None, Some(4)));
+    }
+
+    fn pending_of_all(opened: &Opened) -> usize {
+        pending(&opened.reader, 1).len() + pending(&opened.reader, 2).len()
+    }
+
+    #[test]
+    fn what_is_done_is_deleted_and_what_is_held_expires_on_the_record() {
+        let directory = tempfile::tempdir().unwrap();
+        let small = Options {
+            segment_bytes_max: 4_000,
+            ..options(directory.path())
+        };
+        let metrics = Metrics::new();
+        let opened = open(small.clone(), metrics.clone()).unwrap();
+        let events = write_history(&opened);
+        let (reader, writer, now) = (&opened.reader, &opened.writer, opened.clock.wall());
+        let runtime = runtime();
+        let (young_event, _) = runtime.block_on(accept(writer, "young", &[2]));
+        // Everything is young, and the oldest segment has pending deliveries: nothing goes.
+        let young = Limits {
+            age_ms: u64::MAX,
+            bytes: 0,
+        };
+        let swept = runtime.block_on(sweep(reader, writer, young, now)).unwrap();
+        assert_eq!(swept, Swept::default());
+        let (before, segments) = (pending_of_all(&opened), reader.backlog().segments);
+        let newest = segments[segments.len() - 1].segment.number;
+        assert!(segments.len() > 5, "the test needs sealed segments");
+        // An hour later all but the segment being written is too old.
+        let (old, later) = (
+            Limits {
+                age_ms: 60_000,
+                bytes: u64::MAX,
+            },
+            UnixMillis(now.0 + 3_600_000),
+        );
+        let swept = runtime.block_on(sweep(reader, writer, old, later)).unwrap();
+        assert_eq!(swept.segments, newest - 1);
+        assert_eq!((before - pending_of_all(&opened)) as u64, swept.expired);
+        let counted = format!(
+            "deliveries_ended_total{{state=\"expired\"}} {}",
+            swept.expired
+        );
+        assert!(
+            metrics.render().contains(&counted),
+            "not counted: {counted}"
+        );
+        let kept: Vec<u32> = pending(reader, 2)
+            .iter()
+            .map(|entry| entry.event.segment)
+            .collect();
+        assert!(!kept.is_empty() && kept.iter().all(|segment| *segment >= newest));
+        assert!(reader.event_at(events[0]).is_err() && reader.event_at(young_event).is_ok());
+        // What is left is enough to make the registry again.
+        let (left, webhooks) = (pending(reader, 2), reader.webhooks());
+        drop(opened);
+        std::fs::remove_dir_all(directory.path().join("registry")).unwrap();
+        let opened = open_with(small);
+        assert_eq!(
+            (pending(&opened.reader, 2), opened.reader.webhooks()),
+            (left, webhooks)
+        );
+    }
+}

@@ -38,6 +38,7 @@ pub(crate) mod tests;
 
 use std::path::PathBuf;
 
+pub use crate::journal::SegmentInfo;
 pub use codec::CodecError;
 pub use durable::{FilterError, durable_sled, sled_is_durable};
 pub use error::{Error, WriteError};

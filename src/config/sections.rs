@@ -124,7 +124,7 @@ fn storage(mut reader: Reader<'_, '_>, base: &Path, body_limit: &Placed<u64>) ->
     let disk_reserve = reader.size("disk_reserve", bounds("256MiB", "16MiB", "1TiB"));
     // A position in a segment has 32 bits; 1 GiB leaves room for the group that crosses the mark.
     let segment_size = reader.size("segment_size", bounds("64MiB", "1MiB", "1GiB"));
-    let cache = reader.size("cache", bounds("32MiB", "1MiB", "64GiB"));
+    let cache = reader.size("cache", bounds("8MiB", "1MiB", "64GiB"));
     if segment_size.value.saturating_mul(2) > retention_size.value {
         reader.refuse(
             &retention_size,

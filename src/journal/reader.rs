@@ -145,7 +145,7 @@ impl Reader {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
         {
-            Index::Memory(growing) => !growing.range(key, key, true, 1).is_empty(),
+            Index::Memory(growing) => growing.may_hold(key),
             Index::File { filter, .. } => filter.as_ref().is_none_or(|filter| filter.may_hold(key)),
         };
         let numbers: Vec<u32> = self.table(|segments| {

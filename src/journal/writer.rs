@@ -184,7 +184,7 @@ impl Journal {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
         {
-            Index::Memory(growing) => growing.entries.len(),
+            Index::Memory(growing) => growing.len(),
             Index::File { .. } => 0,
         }
     }

@@ -2,25 +2,23 @@
 
 mod crash;
 mod golden;
-mod history;
+pub(crate) mod history;
 mod model;
 mod transitions;
-
-pub(crate) use history::write_history;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::metrics::Metrics;
 use crate::model::{
-    AccountName, Attempt, EndReason, Endpoint, Event, EventId, Header, Next, Outcome, Phases,
-    Position, QueueEntry, Response, RetryPolicy, Secret, SteadyMillis, Trigger, UnixMicros,
-    UnixMillis, Webhook, WebhookId,
+    AccountName, Attempt, Endpoint, Event, EventId, Header, Next, Outcome, Phases, Position,
+    QueueEntry, Response, RetryPolicy, Secret, SteadyMillis, Trigger, UnixMicros, UnixMillis,
+    Webhook, WebhookId,
 };
 
 use super::*;
 
-pub(super) fn options(path: &Path) -> Options {
+pub(crate) fn options(path: &Path) -> Options {
     Options {
         path: path.to_owned(),
         segment_bytes_max: 64 << 20,
@@ -33,12 +31,12 @@ pub(super) fn options(path: &Path) -> Options {
     }
 }
 
-pub(super) fn open_at(path: &Path) -> Opened {
+pub(crate) fn open_at(path: &Path) -> Opened {
     open_with(options(path))
 }
 
 /// Opens, waiting for the lock: a process that another test starts holds a copy of it until it is executed.
-pub(super) fn open_with(options: Options) -> Opened {
+pub(crate) fn open_with(options: Options) -> Opened {
     let mut opened = None;
     until("the lock is free", || {
         match open(options.clone(), Metrics::new()) {
@@ -68,11 +66,11 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
         .unwrap()
 }
 
-pub(super) fn account() -> AccountName {
+pub(crate) fn account() -> AccountName {
     AccountName::new("acme").unwrap()
 }
 
-pub(super) fn webhook(id: u128) -> Webhook {
+pub(crate) fn webhook(id: u128) -> Webhook {
     Webhook {
         id: WebhookId(id),
         account: account(),
@@ -95,7 +93,7 @@ pub(super) fn webhook(id: u128) -> Webhook {
     }
 }
 
-pub(super) fn event(id: &str, data: &str) -> Event {
+pub(crate) fn event(id: &str, data: &str) -> Event {
     Event {
         account: account(),
         id: EventId::new(id).unwrap(),
@@ -109,7 +107,7 @@ pub(super) fn event(id: &str, data: &str) -> Event {
     }
 }
 
-pub(super) fn new_event(id: &str, data: &str, webhooks: &[u128]) -> NewEvent {
+pub(crate) fn new_event(id: &str, data: &str, webhooks: &[u128]) -> NewEvent {
     NewEvent {
         event: Arc::new(event(id, data)),
         client_id: true,
@@ -118,7 +116,7 @@ pub(super) fn new_event(id: &str, data: &str, webhooks: &[u128]) -> NewEvent {
     }
 }
 
-pub(super) fn attempt(status: u16) -> Attempt {
+pub(crate) fn attempt(status: u16) -> Attempt {
     Attempt {
         number: 0,
         trigger: Trigger::Schedule,
@@ -137,7 +135,7 @@ pub(super) fn attempt(status: u16) -> Attempt {
     }
 }
 
-pub(super) fn finish(webhook: u128, entry: QueueEntry, next: Next) -> Finish {
+pub(crate) fn finish(webhook: u128, entry: QueueEntry, next: Next) -> Finish {
     let status = if next == Next::Delivered { 200 } else { 503 };
     Finish {
         webhook: WebhookId(webhook),
@@ -161,7 +159,7 @@ pub(crate) fn pending(reader: &Reader, webhook: u128) -> Vec<QueueEntry> {
 }
 
 /// Accepts an event for webhooks that exist; its position and due time.
-pub(super) async fn accept(
+pub(crate) async fn accept(
     writer: &Writer,
     id: &str,
     webhooks: &[u128],
@@ -172,7 +170,7 @@ pub(super) async fn accept(
     }
 }
 
-pub(super) async fn register(writer: &Writer, ids: impl IntoIterator<Item = u128>) {
+pub(crate) async fn register(writer: &Writer, ids: impl IntoIterator<Item = u128>) {
     for id in ids {
         assert_eq!(
             writer.put_webhook(webhook(id), None).await.unwrap(),
@@ -182,24 +180,10 @@ pub(super) async fn register(writer: &Writer, ids: impl IntoIterator<Item = u128
 }
 
 /// Looks until it is so, without an idea how long that takes; a minute is far beyond any honest wait.
-pub(super) fn until(what: &str, mut so: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut so: impl FnMut() -> bool) {
     let started = tokio::time::Instant::now();
     while !so() {
         assert!(started.elapsed().as_secs() < 60, "never came: {what}");
         std::thread::yield_now();
     }
-}
-
-/// Deliveries that ended as expired, by the journal's records.
-pub(crate) fn expired_in_journal(reader: &Reader) -> u64 {
-    let records = open::records(&reader.journal);
-    let cancelled = records.iter().map(|(_, record)| match record {
-        record::Record::Cancelled {
-            reason: EndReason::Expired,
-            entries,
-            ..
-        } => entries.len() as u64,
-        _ => 0,
-    });
-    cancelled.sum()
 }

@@ -115,3 +115,31 @@ fn a_delivery_shows_its_attempts_oldest_first() {
         None
     );
 }
+
+#[test]
+fn a_segment_with_pending_deliveries_is_never_deleted() {
+    let directory = tempfile::tempdir().unwrap();
+    let opened = open_small(directory.path());
+    let events = write_history(&opened);
+    let newest = opened.reader.backlog().segments.len();
+    let runtime = runtime();
+    let writer = &opened.writer;
+    assert_eq!(
+        runtime.block_on(writer.delete_through(u32::MAX)).unwrap(),
+        0
+    );
+    assert!(opened.reader.event_at(events[0]).is_ok());
+    runtime.block_on(async {
+        for webhook in [1, 2] {
+            for entry in pending(&opened.reader, webhook) {
+                writer
+                    .finish(finish(webhook, entry, Next::Delivered))
+                    .await
+                    .unwrap();
+            }
+        }
+        let deleted = writer.delete_through(u32::MAX).await.unwrap();
+        assert!(deleted as usize >= newest - 1, "{deleted} of {newest}");
+    });
+    assert_eq!(opened.reader.backlog().segments.len(), 1);
+}
