@@ -172,10 +172,9 @@ impl Daemon {
             stop.clone(),
             self.grace,
         );
-        let engine = Arc::clone(&self.engine);
-        let draining = async move {
+        let draining = async {
             stop.cancelled().await;
-            engine.stop(self.running).await;
+            self.engine.stop(self.running).await;
         };
         let mut fatal = self.store.fatal;
         let failed = async move {
@@ -208,6 +207,9 @@ async fn sweep(reader: Reader, writer: Writer, limits: retention::Limits, clock:
         ticks.tick().await;
         if let Err(error) = retention::sweep(&reader, &writer, limits, clock.wall()).await {
             tracing::error!(%error, "retention could not sweep; it tries again in a minute");
+        }
+        if fault.is_some() {
+            self.engine.abandon();
         }
     }
 }
