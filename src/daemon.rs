@@ -22,6 +22,7 @@ use crate::sender::{Sender, SenderError};
 use crate::store;
 use crate::store::{Opened, Reader, Writer};
 
+mod files;
 pub mod serve;
 
 /// How often retention looks: it deletes whole segments, so there is no hurry.
@@ -51,6 +52,17 @@ pub enum DaemonError {
         address: SocketAddr,
         /// Why.
         source: std::io::Error,
+    },
+    /// The process may open too few files.
+    #[error(
+        "the process may open {limit} files, and needs {needed}; raise LimitNOFILE of the unit (ulimit -n), or \
+         lower [delivery] in_flight_max and [server] connections_max"
+    )]
+    Files {
+        /// What the system grants.
+        limit: u64,
+        /// What the config asks for.
+        needed: u64,
     },
     /// The store failed while running.
     #[error(
@@ -88,6 +100,8 @@ impl Daemon {
     pub async fn start(config: Config) -> Result<Self, DaemonError> {
         let metrics = Metrics::new();
         let address = config.server.listen;
+        let connections_max =
+            files::room_for(config.server.connections_max, config.delivery.in_flight_max)?;
         let listen = |source| DaemonError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
@@ -107,7 +121,7 @@ impl Daemon {
         let (engine, running) = Engine::start(parts, &config.delivery, &names, &config.profiles)?;
         let options = api::Options {
             body_bytes_max: config.server.body_bytes_max,
-            connections_max: config.server.connections_max,
+            connections_max,
             header_timeout: config.server.header_timeout,
             body_timeout: config.server.body_timeout,
         };
