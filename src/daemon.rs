@@ -106,6 +106,12 @@ impl Daemon {
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let (storage, counters) = (config.storage.clone(), metrics.clone());
+        if !address.ip().is_loopback() {
+            tracing::warn!(
+                %address,
+                "the API speaks plain HTTP: beyond this machine, put a proxy that ends TLS before it"
+            );
+        }
         let opened = tokio::task::spawn_blocking(move || store::open(storage, counters));
         let store = opened.await.map_err(|_| DaemonError::Panic)??;
         let sender = Sender::new(config.sender.clone(), store.clock.clone(), metrics.clone())?;
@@ -202,6 +208,9 @@ impl Daemon {
             fault = failed => Some(fault),
         };
         sweeping.abort();
+        if fault.is_some() {
+            self.engine.abandon();
+        }
         self.sender.close().await;
         let handle = self.store.handle;
         let stopped = tokio::task::spawn_blocking(move || handle.stop()).await;
@@ -221,9 +230,6 @@ async fn sweep(reader: Reader, writer: Writer, limits: retention::Limits, clock:
         ticks.tick().await;
         if let Err(error) = retention::sweep(&reader, &writer, limits, clock.wall()).await {
             tracing::error!(%error, "retention could not sweep; it tries again in a minute");
-        }
-        if fault.is_some() {
-            self.engine.abandon();
         }
     }
 }
