@@ -11,6 +11,7 @@ mod events;
 mod fields;
 mod health;
 mod input;
+mod paced;
 mod page;
 mod server;
 mod webhooks;
@@ -37,7 +38,7 @@ pub struct Options {
     pub connections_max: usize,
     /// A request's head must arrive within this time; also how long an idle connection is kept.
     pub header_timeout: Duration,
-    /// A request's body must arrive within this time.
+    /// A request's body must arrive within this time; also how long a client may take nothing of an answer.
     pub body_timeout: Duration,
 }
 

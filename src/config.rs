@@ -69,7 +69,7 @@ pub struct ServerOptions {
     pub connections_max: usize,
     /// How long a client may take for a request's header.
     pub header_timeout: Duration,
-    /// How long a client may take for a request's body.
+    /// How long a client may take for a request's body, and take nothing of an answer.
     pub body_timeout: Duration,
 }
 

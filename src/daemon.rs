@@ -22,6 +22,7 @@ use crate::sender::{Sender, SenderError};
 use crate::store;
 use crate::store::{Opened, Reader, Writer};
 
+mod files;
 pub mod serve;
 
 /// How often retention looks: it deletes whole segments, so there is no hurry.
@@ -51,6 +52,17 @@ pub enum DaemonError {
         address: SocketAddr,
         /// Why.
         source: std::io::Error,
+    },
+    /// The process may open too few files.
+    #[error(
+        "the process may open {limit} files, and needs {needed}; raise LimitNOFILE of the unit (ulimit -n), or \
+         lower [delivery] in_flight_max and [server] connections_max"
+    )]
+    Files {
+        /// What the system grants.
+        limit: u64,
+        /// What the config asks for.
+        needed: u64,
     },
     /// The store failed while running.
     #[error(
@@ -88,10 +100,18 @@ impl Daemon {
     pub async fn start(config: Config) -> Result<Self, DaemonError> {
         let metrics = Metrics::new();
         let address = config.server.listen;
+        let connections_max =
+            files::room_for(config.server.connections_max, config.delivery.in_flight_max)?;
         let listen = |source| DaemonError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let (storage, counters) = (config.storage.clone(), metrics.clone());
+        if !address.ip().is_loopback() {
+            tracing::warn!(
+                %address,
+                "the API speaks plain HTTP: beyond this machine, put a proxy that ends TLS before it"
+            );
+        }
         let opened = tokio::task::spawn_blocking(move || store::open(storage, counters));
         let store = opened.await.map_err(|_| DaemonError::Panic)??;
         let sender = Sender::new(config.sender.clone(), store.clock.clone(), metrics.clone())?;
@@ -107,7 +127,7 @@ impl Daemon {
         let (engine, running) = Engine::start(parts, &config.delivery, &names, &config.profiles)?;
         let options = api::Options {
             body_bytes_max: config.server.body_bytes_max,
-            connections_max: config.server.connections_max,
+            connections_max,
             header_timeout: config.server.header_timeout,
             body_timeout: config.server.body_timeout,
         };
@@ -169,10 +189,9 @@ impl Daemon {
             stop.clone(),
             self.grace,
         );
-        let engine = Arc::clone(&self.engine);
-        let draining = async move {
+        let draining = async {
             stop.cancelled().await;
-            engine.stop(self.running).await;
+            self.engine.stop(self.running).await;
         };
         let mut fatal = self.store.fatal;
         let failed = async move {
@@ -186,6 +205,9 @@ impl Daemon {
             fault = failed => Some(fault),
         };
         sweeping.abort();
+        if fault.is_some() {
+            self.engine.abandon();
+        }
         self.sender.close().await;
         let handle = self.store.handle;
         let stopped = tokio::task::spawn_blocking(move || handle.stop()).await;

@@ -91,6 +91,8 @@ pub struct Engine {
     tracker: TaskTracker,
     attempts: TaskTracker,
     stopping: CancellationToken,
+    /// Attempts still under way are to be dropped, unrecorded.
+    cut_off: CancellationToken,
     store_fatal: watch::Receiver<Option<String>>,
 }
 
@@ -194,6 +196,7 @@ impl Engine {
             tracker: TaskTracker::new(),
             attempts: TaskTracker::new(),
             stopping: CancellationToken::new(),
+            cut_off: CancellationToken::new(),
             store_fatal: parts.fatal,
             clock,
         });
@@ -320,7 +323,15 @@ impl Engine {
         self.heartbeat.age_ms(self.clock.steady())
     }
 
-    /// Stops: no new attempts from now on; waits for those under way up to the grace period.
+    /// Stops at once, as when the store has failed: no new attempts, and those under way are cut off. What
+    /// they would find out could not be recorded, and would be asked of the receivers again.
+    pub fn abandon(&self) {
+        self.stopping.cancel();
+        self.cut_off.cancel();
+    }
+
+    /// Stops: no new attempts from now on; waits for those under way up to the grace period, and cuts the
+    /// rest off.
     pub async fn stop(&self, running: Running) {
         self.stopping.cancel();
         if let Err(error) = running.task.await {

@@ -26,10 +26,23 @@ fn main() -> ExitCode {
     match run(cli.command) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("hookwheel: {error:#}");
+            eprintln!("hookwheel: {}", told(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error and its causes. Most of our errors tell their cause themselves, before the remedy: what was said
+/// is not said again.
+fn told(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {

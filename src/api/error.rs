@@ -5,7 +5,7 @@
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::header::{ALLOW, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
@@ -196,9 +196,8 @@ pub(super) async fn not_found() -> Problem {
     )
 }
 
-/// The answer to a known path with another method.
+/// The answer to a known path with another method. The router adds the path's own `Allow`.
 pub(super) async fn method_not_allowed() -> Problem {
     let detail = "this path exists, but not with this method; see the header `Allow`";
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
-        .with(ALLOW, HeaderValue::from_static("GET, POST, PATCH, DELETE"))
 }

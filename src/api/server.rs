@@ -1,18 +1,29 @@
-//! The accept loop: HTTP/1.1 with a deadline for each head, a bound on connections, and a graceful end.
+//! The accept loop: HTTP/1.1 with a deadline for each head and each answer, a bound on connections, and a
+//! graceful end.
+//!
+//! A connection whose client may still be sending is not simply closed: the system would answer what comes
+//! after with a reset, and a reset can take the answer away from the client before it is read. So our side
+//! is closed, and what still comes is dropped for a moment (RFC 9112, 9.6).
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use http::StatusCode;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Options;
+use super::error::Problem;
+use super::paced::Paced;
 
 /// Header lines of a request; usual clients send about ten.
 const HEADERS_MAX: usize = 64;
@@ -20,9 +31,14 @@ const HEADERS_MAX: usize = 64;
 const BUFFER_MAX: usize = 64 * 1024;
 /// A wait after an accept that failed for want of file descriptors or memory, so as not to spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// The whole answer to a client for whom there is no room.
-const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\n\
-    connection: close\r\ncontent-length: 0\r\n\r\n";
+/// How long what a client still sends is dropped after our side was closed: some round trips.
+const LINGER_MAX: Duration = Duration::from_secs(2);
+/// The same while the daemon stops: a client's idle connection must not hold that up.
+const LINGER_STOPPING_MAX: Duration = Duration::from_millis(200);
+/// Clients without room that are told so in good order, at once; further ones may see only a reset.
+const REFUSALS_MAX: usize = 64;
+/// That clients are refused is logged no more often than this.
+const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Serves until `stop`; then accepts nothing more, lets the requests under way end within `grace`, and
 /// returns.
@@ -33,8 +49,11 @@ pub async fn serve(
     stop: CancellationToken,
     grace: Duration,
 ) {
-    let room = Arc::new(Semaphore::new(options.connections_max));
+    let mut door = Door::new(options.connections_max);
     let connections = TaskTracker::new();
+    // Requests that have not ended when this function does are dropped: nobody waits for their answers.
+    let ended = CancellationToken::new();
+    let _guard = ended.clone().drop_guard();
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
@@ -48,21 +67,25 @@ pub async fn serve(
                 continue;
             }
         };
-        let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
-            refuse(&stream);
+        let Ok(permit) = Arc::clone(&door.room).try_acquire_owned() else {
+            door.refuse(stream, &connections);
             continue;
         };
-        let (router, stop, header_timeout) = (router.clone(), stop.clone(), options.header_timeout);
+        let stream = Paced::new(stream, options.body_timeout);
+        let served = connection(stream, router.clone(), options.header_timeout, stop.clone());
+        let ended = ended.clone();
         connections.spawn(async move {
-            connection(stream, router, header_timeout, stop).await;
+            tokio::select! {
+                () = served => {}
+                () = ended.cancelled() => {}
+            }
             drop(permit);
         });
     }
+    // Who comes now is turned away at once, and does not wait for a daemon that will not answer.
+    drop(listener);
     connections.close();
-    if tokio::time::timeout(grace, connections.wait())
-        .await
-        .is_err()
-    {
+    if timeout(grace, connections.wait()).await.is_err() {
         tracing::warn!(
             connections = connections.len(),
             "clients were cut off at the end of the grace period"
@@ -70,38 +93,105 @@ pub async fn serve(
     }
 }
 
-fn refuse(stream: &TcpStream) {
-    // Best effort, without waiting: the client may have gone, and nothing is owed to it.
-    if let Err(error) = stream.try_write(NO_ROOM) {
-        tracing::debug!(%error, "a client that was refused could not be told");
+/// Who is let in, and how the others are told.
+struct Door {
+    room: Arc<Semaphore>,
+    connections_max: usize,
+    refusals: Arc<Semaphore>,
+    /// The whole answer to a client for whom there is no room.
+    no_room: String,
+    logged: Option<Instant>,
+}
+
+impl Door {
+    fn new(connections_max: usize) -> Self {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        let detail = "too many connections are open; close idle ones, and try again in a second";
+        let body = Problem::new(status, "connections_full", detail).to_json();
+        let length = body.len();
+        Self {
+            room: Arc::new(Semaphore::new(connections_max)),
+            connections_max,
+            refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
+            no_room: format!(
+                "HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\n\
+                 connection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+            ),
+            logged: None,
+        }
+    }
+
+    /// Tells a client that there is no room, without waiting for it.
+    fn refuse(&mut self, mut stream: TcpStream, tasks: &TaskTracker) {
+        if self
+            .logged
+            .is_none_or(|last| last.elapsed() >= REFUSAL_LOG_INTERVAL)
+        {
+            self.logged = Some(Instant::now());
+            tracing::warn!(
+                connections_max = self.connections_max,
+                "clients are refused: too many connections are open"
+            );
+        }
+        // Beyond the bound it is best effort: nothing is owed to a client that is refused.
+        if let Err(error) = stream.try_write(self.no_room.as_bytes()) {
+            tracing::debug!(%error, "a client that was refused could not be told");
+            return;
+        }
+        if let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() {
+            tasks.spawn(async move {
+                linger(&mut stream, LINGER_MAX).await;
+                drop(permit);
+            });
+        }
     }
 }
 
 async fn connection(
-    stream: TcpStream,
+    stream: Paced,
     router: Router,
     header_timeout: Duration,
     stop: CancellationToken,
 ) {
-    if let Err(error) = stream.set_nodelay(true) {
+    if let Err(error) = stream.get_ref().set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY could not be set");
     }
     let service = TowerToHyperService::new(router);
-    let connection = http1::Builder::new()
+    let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)
         .max_headers(HEADERS_MAX)
         .max_buf_size(BUFFER_MAX)
         .serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
+        ended = poll_fn(|context| connection.poll_without_shutdown(context)) => ended,
         () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+            std::pin::Pin::new(&mut connection).graceful_shutdown();
+            poll_fn(|context| connection.poll_without_shutdown(context)).await
         }
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a client's connection ended early");
+    }
+    let longest = if stop.is_cancelled() {
+        LINGER_STOPPING_MAX
+    } else {
+        LINGER_MAX
+    };
+    linger(connection.into_parts().io.into_inner().get_mut(), longest).await;
+}
+
+/// Closes our side, and drops what the client still sends until it closes its own, or for a moment.
+async fn linger(stream: &mut TcpStream, longest: Duration) {
+    let closing = async {
+        stream.shutdown().await?;
+        let mut dropped = [0; 4096];
+        while stream.read(&mut dropped).await? > 0 {}
+        std::io::Result::Ok(())
+    };
+    match timeout(longest, closing).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "a client's connection was not closed in order"),
+        Err(_) => tracing::debug!("a client did not close its connection in time"),
     }
 }

@@ -43,12 +43,16 @@ pub async fn serve(config: Config, path: &Path, log: &Log) -> anyhow::Result<Exi
             }
             _ = terminate.recv() => begin_stop(&stop),
             _ = interrupt.recv() => begin_stop(&stop),
-            _ = hangup.recv() => reload(&handle, path, &first, log).await,
+            _ = hangup.recv(), if !stop.is_cancelled() => reload(&handle, path, &first, log).await,
         }
     }
 }
 
 fn begin_stop(stop: &CancellationToken) {
+    if stop.is_cancelled() {
+        tracing::info!("stopping already: what is under way has until the end of the grace period");
+        return;
+    }
     tracing::info!("stopping: no new attempts, those under way may end");
     systemd::stopping("finishing what is under way");
     stop.cancel();

@@ -3,6 +3,7 @@
 //! An attempt that is cut off (its task dropped at the end of the grace period) has written nothing, so
 //! the delivery's queue key is still there and the next start sends it again.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 
-use crate::model::{Attempt, Event, FaultKind, Next, Outcome, Phases, QueueEntry, after};
+use crate::model::{Attempt, Event, FaultKind, Next, Outcome, Phases, Position, QueueEntry, after};
 use crate::sender::{Request, Sent};
 use crate::sign::SignContext;
 use crate::store::{Finish, Written};
@@ -81,6 +82,18 @@ pub fn prepared_body(live: &Live, event: &Event) -> Option<String> {
     live.contract.envelope.render(event).ok()
 }
 
+/// An event as the log names it: by its id, or by its place in the journal where it cannot be read.
+struct Shown<'a>(&'a Result<Arc<Event>, String>, Position);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Ok(event) => f.write_str(event.id.as_str()),
+            Err(_) => write!(f, "unknown, at {}", self.1),
+        }
+    }
+}
+
 impl Engine {
     /// Makes one attempt for `entry` and records it. Never fails: what goes wrong is the outcome.
     pub(super) async fn attempt(
@@ -90,14 +103,16 @@ impl Engine {
         event: Option<Arc<Event>>,
     ) -> Report {
         let number = entry.attempts.saturating_add(1);
+        let event = self.event_of(event, &entry).await;
+        let shown = Shown(&event, entry.event);
         let work = async {
-            match self.event_of(event, &entry).await {
-                Ok(event) => self.send_once(&live, &event, number).await,
-                Err(why) => (self.unsent(why), Vec::new()),
+            match &event {
+                Ok(event) => self.send_once(&live, event, number).await,
+                Err(why) => (self.unsent(why.clone()), Vec::new()),
             }
         };
         let (sent, signed) = contained(work).await.unwrap_or_else(|| {
-            tracing::error!(webhook_id = %live.webhook.id, event = %entry.event, "an attempt panicked");
+            tracing::error!(webhook_id = %live.webhook.id, event_id = %shown, "an attempt panicked");
             (self.unsent("internal error, see the log".to_owned()), Vec::new())
         });
         let now = self.clock.steady();
@@ -108,8 +123,7 @@ impl Engine {
         let run_attempts = entry.run_attempts.saturating_add(1);
         let next = after(&sent.outcome, run_attempts, &live.policy, now, salt);
         self.count(&sent, &next, &entry);
-        tracing::debug!(webhook_id = %live.webhook.id, event = %entry.event, attempt = number,
-            outcome = %sent.outcome, total_us = sent.phases.total_us, ?next, "attempt");
+        self.log(&live, &shown, number, &sent, next);
         let verdict = verdict(&sent.outcome, &next);
         let attempt = Attempt {
             number,
@@ -120,7 +134,26 @@ impl Engine {
             request_headers: signed,
             response: sent.response,
         };
-        self.record(&live, entry, attempt, next, verdict).await
+        self.record(&live, entry, attempt, next, verdict, &shown)
+            .await
+    }
+
+    /// Each attempt is for whoever looks closely; a delivery that ends here undelivered is for everybody.
+    fn log(&self, live: &Live, event: &Shown<'_>, attempt: u32, sent: &Sent, next: Next) {
+        let (webhook_id, outcome) = (live.webhook.id, &sent.outcome);
+        let total_us = sent.phases.total_us;
+        match next {
+            Next::Delivered => tracing::debug!(%webhook_id, event_id = %event, attempt, %outcome,
+                total_us, "delivered"),
+            Next::RetryAt(due) => {
+                tracing::debug!(%webhook_id, event_id = %event, attempt, %outcome,
+                total_us, retry_at = %self.clock.wall_of(due), "attempt failed")
+            }
+            Next::Failed(reason) => {
+                tracing::warn!(%webhook_id, event_id = %event, attempt, %outcome,
+                total_us, reason = reason.as_str(), "delivery failed")
+            }
+        }
     }
 
     async fn record(
@@ -130,6 +163,7 @@ impl Engine {
         attempt: Attempt,
         next: Next,
         verdict: Verdict,
+        event: &Shown<'_>,
     ) -> Report {
         let finish = Finish {
             webhook: live.webhook.id,
@@ -143,12 +177,12 @@ impl Engine {
                 Next::Delivered | Next::Failed(_) => None,
             },
             Ok(Written::Stale) => {
-                tracing::info!(webhook_id = %live.webhook.id, event = %entry.event,
+                tracing::info!(webhook_id = %live.webhook.id, event_id = %event,
                     "the delivery was moved while its attempt ran; the attempt is not recorded");
                 None
             }
             Err(error) => {
-                tracing::warn!(webhook_id = %live.webhook.id, event = %entry.event, %error,
+                tracing::warn!(webhook_id = %live.webhook.id, event_id = %event, %error,
                     "the attempt could not be recorded; it will be made again");
                 Some(entry.due)
             }
@@ -171,7 +205,7 @@ impl Engine {
         match read.await {
             Ok(Ok(event)) => Ok(Arc::new(event)),
             Ok(Err(error)) => {
-                tracing::error!(event = %position, %error, "a stored event cannot be read");
+                tracing::error!(%position, %error, "a stored event cannot be read");
                 Err(format!("the stored event cannot be read: {error}"))
             }
             Err(_) => Err("the stored event could not be read".to_owned()),

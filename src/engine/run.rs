@@ -116,6 +116,7 @@ impl Scheduler {
             }
         }
         let left = self.core.in_flight();
+        self.engine.cut_off.cancel();
         if left > 0 {
             tracing::warn!(
                 attempts = left,
@@ -197,7 +198,11 @@ impl Scheduler {
         let report_to = self.finished.0.clone();
         self.engine.attempts.spawn(async move {
             let event = payload.as_ref().map(Carried::event);
-            let report = engine.attempt(live, entry, event).await;
+            let cut_off = engine.cut_off.clone();
+            let report = tokio::select! {
+                report = engine.attempt(live, entry, event) => report,
+                () = cut_off.cancelled() => return,
+            };
             let done = Finished {
                 webhook,
                 event: entry.event,

@@ -14,6 +14,7 @@ mod config;
 mod delivery;
 mod kill;
 mod refusals;
+mod rude;
 mod support;
 mod tidy;
 mod web;

@@ -103,9 +103,14 @@ pub struct Daemon {
 impl Daemon {
     pub fn start(config_path: &Path, config: &str) -> Self {
         std::fs::write(config_path, config).unwrap();
-        let mut child = hookwheel()
-            .args(["serve", "--config"])
-            .arg(config_path)
+        let mut command = hookwheel();
+        command.args(["serve", "--config"]).arg(config_path);
+        Self::spawn(command)
+    }
+
+    /// Runs a command that becomes a daemon, and waits until it is ready.
+    pub fn spawn(mut command: Command) -> Self {
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -160,6 +165,11 @@ impl Daemon {
     /// Sends SIGTERM and waits for its end.
     pub fn terminate(mut self) -> ExitStatus {
         self.signal(rustix::process::Signal::TERM);
+        self.ended()
+    }
+
+    /// Waits for its end, and for its last words.
+    pub fn ended(&mut self) -> ExitStatus {
         let status = self.child.wait().unwrap();
         if let Some(reader) = self.reader.take() {
             reader.join().unwrap();
