@@ -12,6 +12,7 @@ mod intake;
 mod registry;
 mod run;
 pub mod schedule;
+mod unbroken;
 mod webhooks;
 
 use std::collections::HashMap;
@@ -223,9 +224,9 @@ impl Engine {
         for webhook in self.reader.webhooks() {
             let id = webhook.id;
             let next_due = self.reader.first_due(id)?;
-            let active = webhook.active;
-            match self.registry.put(webhook) {
-                Ok(_) => core.open_lane(id, active, next_due),
+            match self.registry.refresh(id, || Some(webhook)) {
+                Ok(Some(live)) => core.open_lane(id, live.webhook.active, next_due),
+                Ok(None) => {}
                 Err(error) => {
                     tracing::warn!(webhook_id = %id, %error,
                         "the webhook is held: its deliveries wait until the config fits it again");
@@ -247,21 +248,25 @@ impl Engine {
         let contracts: HashMap<_, _> = registry::contracts(accounts, profiles)?;
         for (webhook, error) in self.registry.set_contracts(contracts) {
             tracing::warn!(webhook_id = %webhook, %error, "the webhook is held");
-            self.tell(Hint::Closed { webhook }).await;
+            self.tell(Hint::Changed { webhook }).await;
         }
         for webhook in self.reader.webhooks() {
-            let (id, active) = (webhook.id, webhook.active);
-            if self.registry.find(id).is_none() && self.registry.put(webhook).is_ok() {
-                let next_due = self.reader.first_due(id)?;
-                self.tell(Hint::Lane {
-                    webhook: id,
-                    active,
-                    next_due,
-                })
-                .await;
+            let id = webhook.id;
+            if self.registry.find(id).is_none()
+                && let Err(error) = self.refresh(id).await
+            {
+                tracing::debug!(webhook_id = %id, %error, "the webhook stays held");
             }
         }
         Ok(())
+    }
+
+    /// Brings the live table and the scheduler into line with the disk for one webhook: gives it as it is
+    /// now, or `None` if it has been removed.
+    async fn refresh(&self, id: WebhookId) -> Result<Option<Arc<Live>>, EngineError> {
+        let refreshed = self.registry.refresh(id, || self.reader.webhook(id));
+        self.tell(Hint::Changed { webhook: id }).await;
+        refreshed
     }
 
     /// Sends a message that must not be lost. The scheduler never waits for anybody, so this ends soon.
@@ -341,3 +346,6 @@ impl Engine {
         self.tracker.close();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Notify, oneshot};
 
-use crate::model::{Event, Position, QueueEntry, SteadyMillis, WebhookId};
+use crate::model::{Event, Position, QueueEntry, WebhookId};
 
 /// A message to the scheduler.
 #[derive(Debug)]
@@ -20,14 +20,9 @@ pub(crate) enum Hint {
         entry: QueueEntry,
         event: Option<Carried>,
     },
-    /// A webhook was registered, changed, or read at start-up.
-    Lane {
-        webhook: WebhookId,
-        active: bool,
-        next_due: Option<SteadyMillis>,
-    },
-    /// A webhook was removed.
-    Closed { webhook: WebhookId },
+    /// A webhook was registered, changed, removed, held or taken back. It carries no state: two such hints
+    /// may come in another order than the changes, so the scheduler asks the live table.
+    Changed { webhook: WebhookId },
     /// A delivery is about to be queued anew: keep it from being sent until [`Hint::Release`].
     Reserve {
         webhook: WebhookId,

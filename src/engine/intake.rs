@@ -5,8 +5,9 @@ use std::sync::Arc;
 use crate::model::{AccountName, Event, EventId, QueueEntry, UnixMicros, WebhookId};
 use crate::profile::Profile;
 use crate::render::{ecma, pattern};
-use crate::store::{Accepted, NewEvent};
+use crate::store::{Accepted, NewEvent, WriteError};
 
+use super::unbroken::unbroken;
 use super::{Engine, Hint, IntakeError};
 
 /// An event as a client posts it: fields read, nothing judged by the profile yet.
@@ -40,11 +41,16 @@ pub struct Posted {
 }
 
 impl Engine {
-    /// Stores an event and its deliveries. When this returns, both are synced to disk.
+    /// Stores an event and its deliveries. When this returns, both are synced to disk. A caller that does not
+    /// wait for it leaves nothing half done.
     ///
     /// # Errors
     /// What is wrong with the event, or why the store cannot take it now. Nothing is stored then.
-    pub async fn post(&self, account: &AccountName, draft: Draft) -> Result<Posted, IntakeError> {
+    pub async fn post(
+        self: &Arc<Self>,
+        account: &AccountName,
+        draft: Draft,
+    ) -> Result<Posted, IntakeError> {
         let contract = self
             .registry
             .contract(account)
@@ -55,35 +61,16 @@ impl Engine {
         let webhooks = self.registry.matching(&event, &subjects);
         drop(subjects);
         let (id, warning) = (event.id.clone(), event.warning.clone());
-        let event = Arc::new(event);
-        let accepted = self
-            .writer
-            .accept(NewEvent {
-                event: Arc::clone(&event),
-                client_id,
-                with_time,
-                webhooks,
-            })
-            .await
-            .map_err(IntakeError::Store)?;
-        let (deliveries, duplicate) = match accepted {
-            Accepted::New {
-                event: position,
-                due,
-                webhooks,
-            } => {
-                let entry = QueueEntry {
-                    due,
-                    event: position,
-                    attempts: 0,
-                    run_attempts: 0,
-                    manual: false,
-                };
-                for webhook in &webhooks {
-                    self.hint_arrival(*webhook, entry, &event);
-                }
-                (webhooks.len(), false)
-            }
+        let new = NewEvent {
+            event: Arc::new(event),
+            client_id,
+            with_time,
+            webhooks,
+        };
+        let engine = Arc::clone(self);
+        let accept = unbroken(&self.tracker, async move { engine.accept(new).await });
+        let (deliveries, duplicate) = match accept.await.map_err(IntakeError::Store)? {
+            Accepted::New { webhooks, .. } => (webhooks.len(), false),
             Accepted::Duplicate { deliveries, .. } => (deliveries as usize, true),
             Accepted::Conflict => return Err(IntakeError::Conflict(id)),
         };
@@ -93,6 +80,30 @@ impl Engine {
             duplicate,
             warning,
         })
+    }
+
+    /// Stores an event, and tells the scheduler of its deliveries.
+    async fn accept(&self, new: NewEvent) -> Result<Accepted, WriteError> {
+        let event = Arc::clone(&new.event);
+        let accepted = self.writer.accept(new).await?;
+        if let Accepted::New {
+            event: position,
+            due,
+            webhooks,
+        } = &accepted
+        {
+            let entry = QueueEntry {
+                due: *due,
+                event: *position,
+                attempts: 0,
+                run_attempts: 0,
+                manual: false,
+            };
+            for webhook in webhooks {
+                self.hint_arrival(*webhook, entry, &event);
+            }
+        }
+        Ok(accepted)
     }
 
     /// Makes a stored event of a draft: type checked against the profile, JSON brought into its stable form.

@@ -154,36 +154,29 @@ impl Registry {
         }
     }
 
-    /// Puts a webhook in, or in the place of its older version. A newer version that is already there
-    /// stays: two changes may reach the table in another order than the disk.
+    /// Brings a webhook into line with the disk: puts it in, or in the place of its older version, or takes
+    /// it out. `stored` reads it while the table is locked, so in whatever order changes come here, the last
+    /// one leaves what is on disk.
     ///
     /// # Errors
-    /// Where its account is not configured, or a stored field no longer parses. The table is unchanged.
-    pub(super) fn put(&self, webhook: Webhook) -> Result<Arc<Live>, EngineError> {
+    /// Where its account is not configured, or a stored field no longer parses. It is not in the table then.
+    pub(super) fn refresh(
+        &self,
+        id: WebhookId,
+        stored: impl FnOnce() -> Option<Webhook>,
+    ) -> Result<Option<Arc<Live>>, EngineError> {
         let mut table = self.table.write().expect("no holder of this lock panics");
-        let contract = table
-            .contracts
-            .get(&webhook.account)
-            .cloned()
-            .ok_or_else(|| EngineError::Account(webhook.account.clone()))?;
-        if let Some(there) = table.by_id.get(&webhook.id)
-            && there.webhook.version > webhook.version
-        {
-            return Ok(Arc::clone(there));
+        let made = stored().map(|webhook| match table.contracts.get(&webhook.account) {
+            Some(contract) => Live::new(webhook, Arc::clone(contract)),
+            None => Err(EngineError::Account(webhook.account)),
+        });
+        if let Some(Ok(live)) = made {
+            let live = Arc::new(live);
+            table.insert(Arc::clone(&live));
+            return Ok(Some(live));
         }
-        let live = Arc::new(Live::new(webhook, contract)?);
-        table.insert(Arc::clone(&live));
-        Ok(live)
-    }
-
-    /// Takes a webhook out.
-    pub(super) fn remove(&self, id: WebhookId) {
-        let mut table = self.table.write().expect("no holder of this lock panics");
-        if let Some(live) = table.by_id.remove(&id)
-            && let Some(list) = table.by_account.get_mut(&live.webhook.account)
-        {
-            Arc::make_mut(list).retain(|other| other.webhook.id != id);
-        }
+        table.remove(id);
+        made.transpose().map(|_| None)
     }
 
     /// Replaces the accounts' contracts, and makes every webhook ready anew. Returns the webhooks that
@@ -247,6 +240,14 @@ impl Registry {
 }
 
 impl Table {
+    fn remove(&mut self, id: WebhookId) {
+        if let Some(live) = self.by_id.remove(&id)
+            && let Some(list) = self.by_account.get_mut(&live.webhook.account)
+        {
+            Arc::make_mut(list).retain(|other| other.webhook.id != id);
+        }
+    }
+
     fn insert(&mut self, live: Arc<Live>) {
         let list = self
             .by_account

@@ -141,12 +141,14 @@ impl Scheduler {
                 entry,
                 event,
             } => self.core.arrived(webhook, entry, event),
-            Hint::Lane {
-                webhook,
-                active,
-                next_due,
-            } => self.core.open_lane(webhook, active, next_due),
-            Hint::Closed { webhook } => self.core.close_lane(webhook),
+            Hint::Changed { webhook } => match self.engine.registry.find(webhook) {
+                // Its queue is looked at: what was stored before the lane was there has been hinted in vain.
+                Some(live) => {
+                    self.core
+                        .open_lane(webhook, live.webhook.active, Some(SteadyMillis(0)));
+                }
+                None => self.core.close_lane(webhook),
+            },
             Hint::Reserve {
                 webhook,
                 event,

@@ -11,6 +11,7 @@ use crate::render;
 use crate::store::{Requeued, WriteError, Written};
 
 use super::hints::Hint;
+use super::unbroken::unbroken;
 use super::{Engine, EngineError, Live};
 
 /// Why a change was not made.
@@ -53,54 +54,60 @@ impl Engine {
     ///
     /// # Errors
     /// [`ChangeError`] where it cannot be stored; nothing is changed then.
-    pub async fn create_webhook(&self, webhook: Webhook) -> Result<Arc<Live>, ChangeError> {
-        self.put(webhook, None).await
+    pub async fn create_webhook(
+        self: &Arc<Self>,
+        webhook: Webhook,
+    ) -> Result<Arc<Live>, ChangeError> {
+        let engine = Arc::clone(self);
+        let put = async move { engine.put(webhook, None).await };
+        unbroken(&self.tracker, put).await
     }
 
     /// Puts `webhook` in the place of the version it was made from; its own version is one more.
     ///
     /// # Errors
     /// [`ChangeError::Stale`] where that version is no longer the newest.
-    pub async fn change_webhook(&self, mut webhook: Webhook) -> Result<Arc<Live>, ChangeError> {
+    pub async fn change_webhook(
+        self: &Arc<Self>,
+        mut webhook: Webhook,
+    ) -> Result<Arc<Live>, ChangeError> {
         let from = webhook.version;
         webhook.version += 1;
-        self.put(webhook, Some(from)).await
+        let engine = Arc::clone(self);
+        let put = async move { engine.put(webhook, Some(from)).await };
+        unbroken(&self.tracker, put).await
     }
 
     async fn put(&self, webhook: Webhook, from: Option<u64>) -> Result<Arc<Live>, ChangeError> {
-        let (id, active) = (webhook.id, webhook.active);
-        match self.writer.put_webhook(webhook.clone(), from).await? {
+        let id = webhook.id;
+        match self.writer.put_webhook(webhook, from).await? {
             Written::Done => {}
             Written::Stale => return Err(ChangeError::Stale),
         }
-        let live = self.registry.put(webhook)?;
-        let reader = self.reader.clone();
-        let first = self.tracker.spawn_blocking(move || reader.first_due(id));
-        let next_due = match first.await {
-            Ok(Ok(due)) => due,
-            Ok(Err(_)) | Err(_) => Some(self.clock.steady()),
-        };
-        self.tell(Hint::Lane {
-            webhook: id,
-            active,
-            next_due,
-        })
-        .await;
-        Ok(live)
+        let live = self.refresh(id).await?;
+        // It may have been removed again since.
+        live.ok_or(ChangeError::NotFound("webhook"))
     }
 
     /// Removes a webhook. What waits for it is cancelled and recorded, in the background.
     ///
     /// # Errors
     /// [`ChangeError::Stale`] where it changed in between.
-    pub async fn remove_webhook(&self, id: WebhookId, version: u64) -> Result<(), ChangeError> {
-        match self.writer.remove_webhook(id, version).await? {
-            Written::Done => {}
-            Written::Stale => return Err(ChangeError::Stale),
-        }
-        self.registry.remove(id);
-        self.tell(Hint::Closed { webhook: id }).await;
-        Ok(())
+    pub async fn remove_webhook(
+        self: &Arc<Self>,
+        id: WebhookId,
+        version: u64,
+    ) -> Result<(), ChangeError> {
+        let engine = Arc::clone(self);
+        let remove = async move {
+            match engine.writer.remove_webhook(id, version).await? {
+                Written::Done => {}
+                Written::Stale => return Err(ChangeError::Stale),
+            }
+            engine.refresh(id).await?;
+            Ok(())
+        };
+        unbroken(&self.tracker, remove).await
     }
 
     /// Sends a delivery again now: a waiting one ahead of its time, an ended one with a new run of the
@@ -109,7 +116,18 @@ impl Engine {
     /// # Errors
     /// [`ChangeError::InFlight`] while an attempt for it runs, [`ChangeError::NotFound`] where the event
     /// was never meant for this webhook or is no longer kept.
-    pub async fn send_again(&self, webhook: WebhookId, event: Position) -> Result<(), ChangeError> {
+    pub async fn send_again(
+        self: &Arc<Self>,
+        webhook: WebhookId,
+        event: Position,
+    ) -> Result<(), ChangeError> {
+        let engine = Arc::clone(self);
+        // A reservation that nobody ended would keep the delivery from ever being sent.
+        let requeue = async move { engine.requeue(webhook, event).await };
+        unbroken(&self.tracker, requeue).await
+    }
+
+    async fn requeue(&self, webhook: WebhookId, event: Position) -> Result<(), ChangeError> {
         let (answer, answered) = oneshot::channel();
         self.tell(Hint::Reserve {
             webhook,
@@ -117,29 +135,23 @@ impl Engine {
             answer,
         })
         .await;
-        if !answered.await.unwrap_or(false) {
-            return Err(ChangeError::InFlight);
+        match answered.await {
+            Ok(true) => {}
+            Ok(false) => return Err(ChangeError::InFlight),
+            Err(_) => return Err(WriteError::Stopped.into()),
         }
-        // From here on the reservation must end, whatever happens to the caller: so on a task of its own.
-        let writer = self.writer.clone();
-        let hints = self.hints.clone();
-        let requeue = self.tracker.spawn(async move {
-            let requeued = writer.requeue(webhook, event).await;
-            let entry: Option<QueueEntry> = match &requeued {
-                Ok(Requeued::Now { entry }) => Some(*entry),
-                Ok(Requeued::NotFound) | Err(_) => None,
-            };
-            let release = Hint::Release {
-                webhook,
-                event,
-                entry,
-            };
-            if hints.send(release).await.is_err() {
-                tracing::debug!("the scheduler has stopped");
-            }
-            requeued
-        });
-        match requeue.await.unwrap_or(Err(WriteError::Stopped))? {
+        let requeued = self.writer.requeue(webhook, event).await;
+        let entry: Option<QueueEntry> = match &requeued {
+            Ok(Requeued::Now { entry }) => Some(*entry),
+            Ok(Requeued::NotFound) | Err(_) => None,
+        };
+        self.tell(Hint::Release {
+            webhook,
+            event,
+            entry,
+        })
+        .await;
+        match requeued? {
             Requeued::Now { .. } => Ok(()),
             Requeued::NotFound => Err(ChangeError::NotFound("delivery")),
         }

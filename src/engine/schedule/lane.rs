@@ -501,6 +501,8 @@ impl<B> Lane<B> {
         limits: &Limits,
     ) {
         let Some(at) = self.reserved.iter().position(|held| *held == event) else {
+            // The lane was closed and opened again in between; what was committed is on disk all the same.
+            self.note(entry.map_or(SteadyMillis(0), |entry| entry.due));
             return;
         };
         self.reserved.swap_remove(at);
