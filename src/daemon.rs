@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::{self, Access, Api};
 use crate::config::Config;
-use crate::engine::{self, Engine, EngineError};
+use crate::engine::{self, Engine, EngineError, SchedulerDied};
 use crate::metrics::Metrics;
 use crate::model::{AccountName, Clock};
 use crate::retention;
@@ -27,6 +28,8 @@ pub mod serve;
 
 /// How often retention looks: it deletes whole segments, so there is no hurry.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// Connections to receivers get this long to close. Nothing goes over them any more, and the store waits.
+const CLOSE_MAX: Duration = Duration::from_secs(2);
 
 /// Why the daemon could not start or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +72,9 @@ pub enum DaemonError {
         "the store failed: {0}; what was acknowledged is on disk, start again once the cause is gone"
     )]
     Store(String),
+    /// The scheduler died: nothing would be sent any more.
+    #[error(transparent)]
+    Scheduler(#[from] SchedulerDied),
 }
 
 /// A started daemon.
@@ -172,7 +178,7 @@ impl Daemon {
     /// grace period, what ended is synced.
     ///
     /// # Errors
-    /// [`DaemonError::Store`] where the store failed.
+    /// [`DaemonError::Store`] where the store failed, [`DaemonError::Scheduler`] where the scheduler died.
     pub async fn run(self, stop: CancellationToken) -> Result<(), DaemonError> {
         let tasks = TaskTracker::new();
         let sweeping = tasks.spawn(sweep(
@@ -191,32 +197,37 @@ impl Daemon {
         );
         let draining = async {
             stop.cancelled().await;
-            self.engine.stop(self.running).await;
+            self.engine.stop(self.running).await
         };
-        let mut fatal = self.store.fatal;
-        let failed = async move {
-            match fatal.wait_for(Option::is_some).await {
-                Ok(fault) => fault.clone().unwrap_or_default(),
-                Err(_) => "the committer ended without a word".to_owned(),
-            }
-        };
-        let fault = tokio::select! {
-            ((), ()) = async { tokio::join!(serving, draining) } => None,
-            fault = failed => Some(fault),
+        let done = tokio::select! {
+            ((), drained) = async { tokio::join!(serving, draining) } => drained.map_err(DaemonError::from),
+            fault = store_failed(self.store.fatal) => Err(DaemonError::Store(fault)),
+            died = self.engine.scheduler_died() => Err(died.into()),
         };
         sweeping.abort();
-        if fault.is_some() {
-            self.engine.abandon();
+        self.engine.cut_off().await;
+        if tokio::time::timeout(CLOSE_MAX, self.sender.close())
+            .await
+            .is_err()
+        {
+            tracing::warn!("connections to receivers did not close in time");
         }
-        self.sender.close().await;
         let handle = self.store.handle;
         let stopped = tokio::task::spawn_blocking(move || handle.stop()).await;
-        match (fault, stopped) {
-            (Some(fault), _) => Err(DaemonError::Store(fault)),
-            (None, Ok(Ok(()))) => Ok(()),
-            (None, Ok(Err(error))) => Err(DaemonError::Store(error.to_string())),
-            (None, Err(panic)) => Err(DaemonError::Store(panic.to_string())),
+        done?;
+        match stopped {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(DaemonError::Store(error.to_string())),
+            Err(panic) => Err(DaemonError::Store(panic.to_string())),
         }
+    }
+}
+
+/// Waits until the store has failed, and says how.
+async fn store_failed(mut fatal: watch::Receiver<Option<String>>) -> String {
+    match fatal.wait_for(Option::is_some).await {
+        Ok(fault) => fault.clone().unwrap_or_default(),
+        Err(_) => "the committer ended without a word".to_owned(),
     }
 }
 
@@ -257,4 +268,38 @@ fn accounts(config: &Config) -> Vec<(AccountName, String)> {
         .iter()
         .map(|account| (account.name.clone(), account.profile.clone()))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: &str = r#"
+[server]
+listen = "127.0.0.1:0"
+[storage]
+path = "data"
+[[accounts]]
+name = "acme"
+profile = "standard"
+[[accounts.keys]]
+name = "all"
+hash = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
+scopes = ["admin", "send", "read"]
+"#;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_daemon_whose_scheduler_died_ends_with_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = Config::parse(CONFIG, "config.toml", directory.path(), []).unwrap();
+        let daemon = Daemon::start(config.clone()).await.unwrap();
+        daemon.running.break_off();
+        let ended = daemon.run(CancellationToken::new()).await;
+        assert!(matches!(ended, Err(DaemonError::Scheduler(_))), "{ended:?}");
+        // It has let go of everything: the same directory opens again, and a stop is clean.
+        let daemon = Daemon::start(config).await.unwrap();
+        let stop = CancellationToken::new();
+        stop.cancel();
+        daemon.run(stop).await.unwrap();
+    }
 }

@@ -92,8 +92,10 @@ pub struct Engine {
     tracker: TaskTracker,
     attempts: TaskTracker,
     stopping: CancellationToken,
-    /// Attempts still under way are to be dropped, unrecorded.
-    cut_off: CancellationToken,
+    /// Ends the attempts under way, without a record.
+    cut: CancellationToken,
+    /// Cancelled when the scheduler's task has ended, by a panic too.
+    ended: CancellationToken,
     store_fatal: watch::Receiver<Option<String>>,
 }
 
@@ -163,11 +165,24 @@ impl Heartbeat {
     }
 }
 
-/// A running scheduler: await it after [`Engine::stop`].
+/// A running scheduler, to be given to [`Engine::stop`].
 #[derive(Debug)]
 pub struct Running {
     task: tokio::task::JoinHandle<()>,
 }
+
+#[cfg(test)]
+impl Running {
+    /// Ends the scheduler in the middle of its work, as a panic does.
+    pub(crate) fn break_off(&self) {
+        self.task.abort();
+    }
+}
+
+/// The scheduler ended by a defect of ours: nothing is sent any more, so the process must end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the scheduler ended by a defect; the log says where")]
+pub struct SchedulerDied;
 
 impl Engine {
     /// Compiles the contracts, loads the webhooks, opens their lanes and starts the scheduler.
@@ -197,7 +212,8 @@ impl Engine {
             tracker: TaskTracker::new(),
             attempts: TaskTracker::new(),
             stopping: CancellationToken::new(),
-            cut_off: CancellationToken::new(),
+            cut: CancellationToken::new(),
+            ended: CancellationToken::new(),
             store_fatal: parts.fatal,
             clock,
         });
@@ -216,7 +232,11 @@ impl Engine {
         let in_flight_max = options.in_flight_max;
         let scheduler = run::Scheduler::new(Arc::clone(&engine), core, hints_in, in_flight_max);
         let (stop, grace) = (engine.stopping.clone(), options.stop_grace);
-        let task = engine.tracker.spawn(scheduler.run(stop, grace));
+        let ended = engine.ended.clone().drop_guard();
+        let task = engine.tracker.spawn(async move {
+            let _ended = ended;
+            scheduler.run(stop, grace).await;
+        });
         Ok((engine, Running { task }))
     }
 
@@ -328,22 +348,35 @@ impl Engine {
         self.heartbeat.age_ms(self.clock.steady())
     }
 
-    /// Stops at once, as when the store has failed: no new attempts, and those under way are cut off. What
-    /// they would find out could not be recorded, and would be asked of the receivers again.
-    pub fn abandon(&self) {
+    /// Stops: no new attempts from now on; waits for those under way up to the grace period, and drops the
+    /// rest. When this returns, none is under way.
+    ///
+    /// # Errors
+    /// [`SchedulerDied`] where it ended by a defect.
+    pub async fn stop(&self, running: Running) -> Result<(), SchedulerDied> {
         self.stopping.cancel();
-        self.cut_off.cancel();
+        let ended = running.task.await;
+        self.cut_off().await;
+        ended.map_err(|_| SchedulerDied)
     }
 
-    /// Stops: no new attempts from now on; waits for those under way up to the grace period, and cuts the
-    /// rest off.
-    pub async fn stop(&self, running: Running) {
+    /// Stops at once, as when the store has failed: nothing more is sent, and the attempts under way are
+    /// dropped. What they would find out could not be recorded, and would be asked of the receivers again.
+    pub async fn cut_off(&self) {
         self.stopping.cancel();
-        if let Err(error) = running.task.await {
-            tracing::error!(%error, "the scheduler did not end well");
-        }
+        self.cut.cancel();
         self.attempts.close();
-        self.tracker.close();
+        self.attempts.wait().await;
+    }
+
+    /// Waits until the scheduler ends though nobody has stopped it: then nothing is sent any more.
+    pub async fn scheduler_died(&self) -> SchedulerDied {
+        self.ended.cancelled().await;
+        if self.stopping.is_cancelled() {
+            // That end is told by `stop`.
+            std::future::pending::<()>().await;
+        }
+        SchedulerDied
     }
 }
 

@@ -1,11 +1,15 @@
 //! The binary: reads the command line and hands over.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use hookwheel::cli::{self, Cli, Command, ConfigPath, KeyCommand};
 use hookwheel::config::Config;
 use hookwheel::{daemon, demo, store, telemetry};
+
+/// What is still running on blocking threads at the end gets this long.
+const LEFTOVERS_MAX: Duration = Duration::from_millis(500);
 
 #[expect(clippy::print_stderr, reason = "the last word of a process that fails")]
 fn main() -> ExitCode {
@@ -57,7 +61,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             if let Err(error) = store::durable_sled() {
                 tracing::warn!(%error, "the store syncs sled's files itself");
             }
-            runtime()?.block_on(daemon::serve::serve(config, &path, &log))
+            block_on(daemon::serve::serve(config, &path, &log))
         }
         Command::Check(ConfigPath { config }) => Ok(cli::check(&config)),
         Command::Key(KeyCommand::New { name, out }) => cli::new_key(&name, out.as_deref()),
@@ -66,7 +70,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             if store::durable_sled().is_err() {
                 tracing::debug!("no seccomp filter");
             }
-            runtime()?.block_on(demo::run(&options))
+            block_on(demo::run(&options))
         }
     }
 }
@@ -80,9 +84,14 @@ fn refuse(errors: &hookwheel::config::ConfigErrors) -> ExitCode {
     ExitCode::from(cli::EXIT_USAGE)
 }
 
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
+/// Runs `work` to its end on a runtime of its own.
+fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("hookwheel")
-        .build()
+        .build()?;
+    let done = runtime.block_on(work);
+    // By now everything is on disk. A name that the system still looks up must not hold up the end.
+    runtime.shutdown_timeout(LEFTOVERS_MAX);
+    done
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -31,13 +32,12 @@ pub async fn serve(config: Config, path: &Path, log: &Log) -> anyhow::Result<Exi
     let (handle, stop) = (daemon.handle(), CancellationToken::new());
     let tasks = TaskTracker::new();
     tasks.spawn(watchdog(handle.clone(), stop.clone()));
-    let run = daemon.run(stop.clone());
-    let mut run = std::pin::pin!(run);
+    // A task of its own, so that a reload here holds nobody up.
+    let mut run = tasks.spawn(daemon.run(stop.clone()));
     loop {
         tokio::select! {
-            ended = run.as_mut() => {
-                stop.cancel();
-                ended?;
+            ended = &mut run => {
+                ended.context("the daemon panicked")??;
                 tracing::info!("stopped");
                 return Ok(ExitCode::SUCCESS);
             }
@@ -86,18 +86,16 @@ async fn take_over(handle: &Handle, config: &Config, running: &Config) {
     }
 }
 
-/// Feeds systemd's watchdog for as long as work is progressing.
+/// Feeds systemd's watchdog for as long as work is progressing; and while the daemon stops, for which the
+/// service manager has another time limit.
 async fn watchdog(handle: Handle, stop: CancellationToken) {
     let Some(period) = systemd::watchdog_period() else {
         return;
     };
     let mut ticks = tokio::time::interval(period.max(Duration::from_millis(50)));
     loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = ticks.tick() => {}
-        }
-        if handle.is_progressing() {
+        ticks.tick().await;
+        if stop.is_cancelled() || handle.is_progressing() {
             systemd::alive();
         } else {
             tracing::error!("work is not progressing; the watchdog is not fed");

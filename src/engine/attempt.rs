@@ -14,6 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 
+use crate::metrics::Metrics;
 use crate::model::{Attempt, Event, FaultKind, Next, Outcome, Phases, Position, QueueEntry, after};
 use crate::sender::{Request, Sent};
 use crate::sign::SignContext;
@@ -223,7 +224,7 @@ impl Engine {
             Ok(prepared) => prepared,
             Err(why) => return (self.unsent(why), Vec::new()),
         };
-        self.metrics.in_flight.inc();
+        let under_way = UnderWay::begin(&self.metrics);
         let request = Request {
             endpoint: live.webhook.url.clone(),
             headers: prepared.headers,
@@ -231,7 +232,7 @@ impl Engine {
             timeout: live.timeout,
         };
         let sent = self.sender.send(request).await;
-        self.metrics.in_flight.dec();
+        drop(under_way);
         (sent, prepared.signed)
     }
 
@@ -270,6 +271,22 @@ impl Engine {
                 .delivery_seconds
                 .observe(Duration::from_millis(since).as_secs_f64());
         }
+    }
+}
+
+/// Counts an attempt as under way until it is dropped: an attempt that is cut off or panics ends too.
+struct UnderWay<'a>(&'a Metrics);
+
+impl<'a> UnderWay<'a> {
+    fn begin(metrics: &'a Metrics) -> Self {
+        metrics.in_flight.inc();
+        Self(metrics)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.dec();
     }
 }
 

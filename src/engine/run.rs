@@ -105,18 +105,20 @@ impl Scheduler {
         self.core.finished(done.webhook, done.event, done.report);
     }
 
-    /// After a stop: nothing new is sent; what is under way may end within the grace period.
+    /// After a stop: nothing new is sent; what is under way may end within the grace period. Hints are still
+    /// taken, as requests under way wait for what they ask.
     async fn drain(&mut self, grace: Duration) {
         self.core.stop();
         let deadline = tokio::time::Instant::now() + grace;
         while self.core.in_flight() > 0 {
-            match tokio::time::timeout_at(deadline, self.finished.1.recv()).await {
-                Ok(Some(done)) => self.finish(done),
-                Ok(None) | Err(_) => break,
+            tokio::select! {
+                Some(done) = self.finished.1.recv() => self.finish(done),
+                Some(read) = self.pages.1.recv() => self.page_came(read),
+                Some(hint) = self.hints.recv() => self.take_hint(hint),
+                () = tokio::time::sleep_until(deadline) => break,
             }
         }
         let left = self.core.in_flight();
-        self.engine.cut_off.cancel();
         if left > 0 {
             tracing::warn!(
                 attempts = left,
@@ -198,12 +200,12 @@ impl Scheduler {
         };
         let engine = Arc::clone(&self.engine);
         let report_to = self.finished.0.clone();
+        let cut = engine.cut.clone();
         self.engine.attempts.spawn(async move {
             let event = payload.as_ref().map(Carried::event);
-            let cut_off = engine.cut_off.clone();
-            let report = tokio::select! {
-                report = engine.attempt(live, entry, event) => report,
-                () = cut_off.cancelled() => return,
+            let attempt = engine.attempt(live, entry, event);
+            let Some(report) = cut.run_until_cancelled(attempt).await else {
+                return;
             };
             let done = Finished {
                 webhook,
@@ -226,14 +228,21 @@ impl Scheduler {
         self.engine.metrics.pages_read.inc();
         let reader = self.engine.reader.clone();
         let answer_to = self.pages.0.clone();
-        self.engine.tracker.spawn_blocking(move || {
-            let page = match reader.page(webhook, span, limit) {
-                Ok(page) => Some(Page {
+        let tracker = &self.engine.tracker;
+        let reading = tracker.spawn_blocking(move || reader.page(webhook, span, limit));
+        tracker.spawn(async move {
+            let page = match reading.await {
+                Ok(Ok(page)) => Some(Page {
                     entries: page.entries,
                     next_due: page.next_due,
                 }),
-                Err(error) => {
+                Ok(Err(error)) => {
                     tracing::error!(webhook_id = %webhook, %error, "the queue could not be read");
+                    None
+                }
+                // It panicked. Its lane waits for an answer, and asks again.
+                Err(error) => {
+                    tracing::error!(webhook_id = %webhook, %error, "reading the queue failed");
                     None
                 }
             };
@@ -242,7 +251,7 @@ impl Scheduler {
                 ticket,
                 page,
             };
-            if answer_to.blocking_send(read).is_err() {
+            if answer_to.send(read).await.is_err() {
                 tracing::debug!("the scheduler had already stopped");
             }
         });

@@ -15,6 +15,7 @@ mod delivery;
 mod kill;
 mod refusals;
 mod rude;
+mod stop;
 mod support;
 mod tidy;
 mod web;
