@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 use serde::Deserialize;
@@ -18,7 +18,7 @@ use super::Api;
 use super::access::Caller;
 use super::error::Problem;
 use super::events;
-use super::page::{Asked, json_answer, page, read_cursor, refused, row_limit, show_cursor};
+use super::page::{Asked, Named, json_answer, page, read_cursor, refused, row_limit, show_cursor};
 use super::webhooks::{self, status_of};
 
 /// Deliveries looked at for one page of a filtered list: bounds the time of a call whose filter fits
@@ -108,7 +108,7 @@ impl Filter {
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Named(id): Named<String>,
     Asked(query): Asked<ListQuery>,
 ) -> Result<Response, Problem> {
     caller.require(Scope::Read)?;
@@ -122,19 +122,22 @@ pub(super) async fn list(
         let (mut rows, mut before, mut scanned) = (Vec::new(), before, 0);
         loop {
             let found = reader.deliveries(webhook, before, SCAN_STEP)?;
-            let page_full = found.len() == SCAN_STEP;
+            // Fewer than asked for is not the end: events that cannot be read are left out.
+            let more = !found.is_empty();
             for row in found {
                 before = Some(row.event);
                 scanned += 1;
                 if filter.fits(&row) {
-                    rows.push(row);
                     if rows.len() == limit {
-                        return Ok((rows, before));
+                        // One more than asked for: there is a next page, from the last row shown.
+                        let last = rows.last().map(|row: &DeliverySummary| row.event);
+                        return Ok((rows, last));
                     }
+                    rows.push(row);
                 }
             }
-            if !page_full || scanned >= SCAN_MAX {
-                return Ok((rows, before.filter(|_| page_full)));
+            if !more || scanned >= SCAN_MAX {
+                return Ok((rows, before.filter(|_| more)));
             }
         }
     })
@@ -170,7 +173,7 @@ fn show_summary(row: &DeliverySummary, active: bool, clock: &Clock) -> Value {
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
     caller: Caller,
-    Path((id, event)): Path<(String, String)>,
+    Named((id, event)): Named<(String, String)>,
 ) -> Result<Response, Problem> {
     caller.require(Scope::Read)?;
     let live = webhooks::find(&api, caller.account(), &id)?;
@@ -198,7 +201,7 @@ pub(super) async fn show(
 pub(super) async fn retry(
     State(api): State<Arc<Api>>,
     caller: Caller,
-    Path((id, event)): Path<(String, String)>,
+    Named((id, event)): Named<(String, String)>,
 ) -> Result<Response, Problem> {
     caller.require(Scope::Admin)?;
     let live = webhooks::find(&api, caller.account(), &id)?;

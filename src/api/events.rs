@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 use serde::Deserialize;
@@ -18,11 +18,19 @@ use super::deliveries::{self, blocking};
 use super::error::Problem;
 use super::fields::Fields;
 use super::input::Text;
-use super::page::{Asked, json_answer, page, read_cursor, row_limit, show_cursor, text_answer};
+use super::page::{
+    Asked, Named, json_answer, page, read_cursor, row_limit, show_cursor, text_answer,
+};
 use super::webhooks::SCOPE_MAX;
 
 /// Events in one batch: one answer names them all, and the body limit holds for all together.
 const BATCH_MAX: usize = 1_000;
+
+/// Bytes of events in one page of a list, but for the last one's: a page of the largest events would be
+/// hundreds of megabytes. It then has fewer rows than asked for, and a cursor.
+const LIST_BYTES_MAX: usize = 4 << 20;
+/// Events read at once for a list: what is read beyond the bound above is thrown away.
+const LIST_STEP: usize = 16;
 
 /// `POST /api/v1/events`: 202 once the event and its deliveries are synced to disk.
 pub(super) async fn create(
@@ -118,20 +126,23 @@ fn posted_json(posted: &Posted) -> String {
 }
 
 async fn post(api: &Api, account: &AccountName, text: &str) -> Result<Posted, Problem> {
+    let posted = read_and_post(api, account, text).await;
+    if let Err(problem) = &posted {
+        api.metrics
+            .events_refused
+            .get_or_create(&[("reason", problem.code)])
+            .inc();
+    }
+    posted
+}
+
+async fn read_and_post(api: &Api, account: &AccountName, text: &str) -> Result<Posted, Problem> {
     let contract = api
         .engine
         .contract(account)
         .ok_or_else(Problem::unauthorized)?;
     let draft = read_draft(text, &contract.profile.scope_field)?;
-    let posted = api.engine.post(account, draft).await;
-    posted.map_err(|error| {
-        let problem = Problem::from(error);
-        api.metrics
-            .events_refused
-            .get_or_create(&[("reason", problem.code)])
-            .inc();
-        problem
-    })
+    Ok(api.engine.post(account, draft).await?)
 }
 
 fn read_draft(text: &str, scope_field: &str) -> Result<Draft, Problem> {
@@ -202,9 +213,26 @@ pub(super) async fn list(
     let limit = row_limit(query.limit)?;
     let before = read_cursor(query.cursor.as_deref())?;
     let (reader, account) = (api.engine.reader().clone(), caller.account().clone());
-    let mut events = blocking(move || reader.events(&account, before, limit + 1)).await?;
-    let more = events.len() > limit;
-    events.truncate(limit);
+    let (events, more) = blocking(move || {
+        let (mut events, mut before, mut bytes) = (Vec::new(), before, 0);
+        loop {
+            let step = LIST_STEP.min(limit + 1 - events.len());
+            let found = reader.events(&account, before, step)?;
+            if found.is_empty() {
+                // Fewer than asked for is not the end: events that cannot be read are left out.
+                return Ok((events, false));
+            }
+            for (position, event) in found {
+                if events.len() == limit || bytes > LIST_BYTES_MAX {
+                    return Ok((events, true));
+                }
+                before = Some(position);
+                bytes += event.bytes();
+                events.push((position, event));
+            }
+        }
+    })
+    .await?;
     let next = events
         .last()
         .filter(|_| more)
@@ -220,7 +248,7 @@ pub(super) async fn list(
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Named(id): Named<String>,
 ) -> Result<Response, Problem> {
     caller.require(Scope::Read)?;
     let (position, event) = find(&api, caller.account(), &id).await?;

@@ -2,7 +2,7 @@
 //!
 //! A page has `limit` rows at most and a cursor for the next one, which is taken back unchanged.
 
-use axum::extract::{FromRequestParts, Query};
+use axum::extract::{FromRequestParts, Path, Query};
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::request::Parts;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::model::Position;
 
-use super::error::Problem;
+use super::error::{self, Problem};
 
 /// Rows of a list where the caller names no limit, and at most.
 const ROWS_DEFAULT: usize = 50;
@@ -29,6 +29,22 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
         match Query::from_request_parts(parts, state).await {
             Ok(Query(query)) => Ok(Self(query)),
             Err(error) => Err(refused("query_invalid", error.body_text())),
+        }
+    }
+}
+
+/// The names in a request's path, read into a `T`.
+#[derive(Debug)]
+pub(super) struct Named<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Named<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match Path::from_request_parts(parts, state).await {
+            Ok(Path(names)) => Ok(Self(names)),
+            // Not UTF-8 once decoded: nothing has such a name.
+            Err(_) => Err(error::not_found().await),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use http::header::LOCATION;
 use http::{HeaderValue, StatusCode};
@@ -17,7 +17,7 @@ use super::access::Caller;
 use super::error::Problem;
 use super::fields::Fields;
 use super::input::Text;
-use super::page::{Asked, bad_cursor, json_answer, page, row_limit};
+use super::page::{Asked, Named, bad_cursor, json_answer, page, row_limit};
 
 mod draft;
 
@@ -117,7 +117,7 @@ pub(super) async fn list(
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Named(id): Named<String>,
 ) -> Result<Response, Problem> {
     caller.require(Scope::Read)?;
     let live = find(&api, caller.account(), &id)?;
@@ -129,7 +129,7 @@ pub(super) async fn show(
 pub(super) async fn change(
     State(api): State<Arc<Api>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Named(id): Named<String>,
     text: Text,
 ) -> Result<Response, Problem> {
     caller.require(Scope::Admin)?;
@@ -160,7 +160,7 @@ pub(super) async fn change(
 pub(super) async fn remove(
     State(api): State<Arc<Api>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Named(id): Named<String>,
 ) -> Result<StatusCode, Problem> {
     caller.require(Scope::Admin)?;
     let live = find(&api, caller.account(), &id)?;
@@ -174,7 +174,7 @@ pub(super) async fn remove(
 pub(super) async fn test(
     State(api): State<Arc<Api>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Named(id): Named<String>,
 ) -> Result<Response, Problem> {
     caller.require(Scope::Admin)?;
     let live = find(&api, caller.account(), &id)?;

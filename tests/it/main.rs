@@ -13,6 +13,7 @@ mod commands;
 mod config;
 mod delivery;
 mod kill;
+mod lists;
 mod refusals;
 mod rude;
 mod stop;
