@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -78,10 +78,16 @@ pub async fn run(options: &DemoOptions) -> anyhow::Result<ExitCode> {
 
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
-    let running = tasks.spawn(daemon.run(stop.clone()));
+    let mut running = tasks.spawn(daemon.run(stop.clone()));
     let good = story::tell(api, receiver.address(), &key, &names, &profiles, &inbox).await?;
     if !options.exit {
-        stay(api, &key, &names).await?;
+        tokio::select! {
+            left = stay(api, &key, &names) => left?,
+            ended = &mut running => {
+                ended.context("the daemon panicked")??;
+                bail!("the daemon ended by itself");
+            }
+        }
     }
     stop.cancel();
     running.await.context("the daemon panicked")??;
