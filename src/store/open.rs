@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
@@ -251,17 +252,16 @@ fn prepare(path: &Path) -> Result<File, Error> {
             remedy,
         }
     };
+    let remedied = |error: std::io::Error| {
+        let remedy = match error.kind() {
+            ErrorKind::NotFound => "create its parent directory, or set another storage.path",
+            ErrorKind::NotADirectory => "it is a file: move it away, or set another storage.path",
+            _ => "let the daemon's user write there, or set another storage.path",
+        };
+        refused(remedy)(error)
+    };
     match DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(refused(
-                "create its parent directory, or set another storage.path",
-            )(error));
-        }
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-            return Err(refused(
-                "let the daemon's user write there, or set another storage.path",
-            )(error));
-        }
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(remedied(error)),
         _ => {}
     }
     let lock = OpenOptions::new()
@@ -270,9 +270,7 @@ fn prepare(path: &Path) -> Result<File, Error> {
         .create(true)
         .truncate(false)
         .open(path.join("lock"))
-        .map_err(refused(
-            "let the daemon's user write there, or set another storage.path",
-        ))?;
+        .map_err(remedied)?;
     match lock.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -297,7 +295,7 @@ fn check_format(directory: &Path) -> Result<(), Error> {
             path,
             found: found.trim().chars().take(80).collect(),
         }),
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io("read", &path)(error)),
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(io("read", &path)(error)),
         _ => {
             std::fs::write(&path, FORMAT).map_err(io("write", &path))?;
             for path in [path.as_path(), directory] {

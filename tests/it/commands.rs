@@ -150,18 +150,3 @@ async fn a_reload_takes_new_keys_and_keeps_the_old_config_where_the_new_one_is_b
         "the old key is shut"
     );
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_second_daemon_on_the_same_data_is_refused_by_name() {
-    let site = Site::new(&["standard"]);
-    let _first = site.start();
-    let second = site.path("second.toml");
-    std::fs::write(&second, site.config(true)).unwrap();
-    let output = run(&["serve", "--config", second.to_str().unwrap()]);
-    assert_eq!(output.status.code(), Some(1));
-    let text = String::from_utf8(output.stderr).unwrap();
-    assert!(
-        text.contains("data") && text.contains("in use by another"),
-        "{text}"
-    );
-}

@@ -37,6 +37,7 @@ fn a_data_directory_that_cannot_be_used_is_named_with_the_remedy() {
     let (code, said) = refused(&site);
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains(data.to_str().unwrap()), "{said}");
+    assert!(said.contains("it is a file: move it away"), "{said}");
     assert!(said.contains("storage.path"), "{said}");
     assert_eq!(said.matches("os error").count(), 1, "said twice: {said}");
     assert_eq!(fs::read_to_string(&data).unwrap(), "a file");
