@@ -26,4 +26,4 @@ pub use id::{AccountName, EventId, IdError, Position, WebhookId};
 pub use retry::{GonePolicy, Policy, RetryError, RetryPolicy, StatusRange, SuccessRule};
 pub use secret::Secret;
 pub use time::{Clock, SteadyMillis, TimeError, UnixMicros, UnixMillis, parse_duration};
-pub use webhook::Webhook;
+pub use webhook::{OldSecret, Webhook};

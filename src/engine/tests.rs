@@ -109,6 +109,10 @@ fn webhook() -> Webhook {
         secret: Some(Secret::new(
             "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned(),
         )),
+        staged_secret: None,
+        old_secret: None,
+        format: None,
+        filter: None,
         headers: Vec::new(),
         timeout_ms: None,
         retry: Some(RetryPolicy::new(vec![3_600_000; 20], 0).unwrap()),

@@ -4,6 +4,15 @@ use serde::{Deserialize, Serialize};
 
 use super::{AccountName, Endpoint, Header, RetryPolicy, Secret, UnixMillis, WebhookId};
 
+/// A secret that has been replaced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OldSecret {
+    /// The secret.
+    pub secret: Secret,
+    /// Until when it is kept: for signing beside the new one, or for a rollback, as the profile rotates.
+    pub expires_at: UnixMillis,
+}
+
 /// A registered destination.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Webhook {
@@ -23,10 +32,18 @@ pub struct Webhook {
     pub name: Option<String>,
     /// A longer text for people.
     pub description: Option<String>,
-    /// The signing secret.
+    /// The secret that signs.
     pub secret: Option<Secret>,
+    /// A secret that waits to be promoted; it signs nothing yet.
+    pub staged_secret: Option<Secret>,
+    /// The secret that signed before the present one.
+    pub old_secret: Option<OldSecret>,
     /// Headers sent with each request, besides the profile's own. Values may be credentials.
     pub headers: Vec<Header>,
+    /// The format of its bodies instead of the profile's envelope: a built-in name or one of the config's.
+    pub format: Option<String>,
+    /// An event pattern as JSON text; only events that fit it are sent.
+    pub filter: Option<String>,
     /// Instead of the profile's timeout, milliseconds.
     pub timeout_ms: Option<u32>,
     /// Instead of the profile's retry schedule.

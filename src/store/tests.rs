@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use crate::metrics::Metrics;
 use crate::model::{
-    AccountName, Attempt, Endpoint, Event, EventId, Header, Next, Outcome, Phases, Position,
-    QueueEntry, Response, RetryPolicy, Secret, SteadyMillis, Trigger, UnixMicros, UnixMillis,
-    Webhook, WebhookId,
+    AccountName, Attempt, Endpoint, Event, EventId, Header, Next, OldSecret, Outcome, Phases,
+    Position, QueueEntry, Response, RetryPolicy, Secret, SteadyMillis, Trigger, UnixMicros,
+    UnixMillis, Webhook, WebhookId,
 };
 
 use super::*;
@@ -81,6 +81,13 @@ pub(crate) fn webhook(id: u128) -> Webhook {
         name: Some("one".to_owned()),
         description: None,
         secret: Some(Secret::new("whsec_abc".to_owned())),
+        staged_secret: Some(Secret::new("whsec_next".to_owned())),
+        old_secret: Some(OldSecret {
+            secret: Secret::new("whsec_old".to_owned()),
+            expires_at: UnixMillis(1_700_000_000_002),
+        }),
+        format: Some("slack".to_owned()),
+        filter: Some("{\"type\":[\"a\"]}".to_owned()),
         headers: vec![Header {
             name: "X-A".to_owned(),
             value: Secret::new("b".to_owned()),
