@@ -13,6 +13,7 @@ mod commands;
 mod config;
 mod delivery;
 mod kill;
+mod listen;
 mod lists;
 mod refusals;
 mod rude;
