@@ -15,6 +15,7 @@ mod delivery;
 mod kill;
 mod listen;
 mod lists;
+mod migration;
 mod refusals;
 mod rude;
 mod stop;
