@@ -1,6 +1,7 @@
 //! The command line: what can be asked for, and the small commands that need no daemon.
 
 pub mod client;
+pub mod inspect;
 
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
@@ -33,6 +34,7 @@ Examples:
   hookwheel key new                               make an API key and the lines for the config
   hookwheel check --config /etc/hookwheel/config.toml
   hookwheel serve --config /etc/hookwheel/config.toml
+  hookwheel listen --secret-file hook.secret      see what is sent, and whether it verifies
 
 Exit codes: 0 done; 1 failed; 64 the command line or the config is wrong.";
 
@@ -48,6 +50,10 @@ pub enum Command {
     Key(KeyCommand),
     /// Run the real daemon with a local HTTPS receiver: events, a failure and its retry, six contracts.
     Demo(DemoOptions),
+    /// Receive webhooks on this machine: print each request, and whether its signature verifies.
+    Listen(inspect::ListenOptions),
+    /// Check the signature of a request that was kept, without a network.
+    Verify(inspect::VerifyOptions),
 }
 
 /// Where the config is.

@@ -10,6 +10,7 @@ pub mod config;
 pub mod daemon;
 pub mod demo;
 pub mod engine;
+pub mod inspect;
 pub mod journal;
 pub mod metrics;
 pub mod model;

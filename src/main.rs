@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Parser;
 use hookwheel::cli::{self, Cli, Command, ConfigPath, KeyCommand};
 use hookwheel::config::Config;
-use hookwheel::{daemon, demo, store, telemetry};
+use hookwheel::{daemon, demo, inspect, store, telemetry};
 
 /// What is still running on blocking threads at the end gets this long.
 const LEFTOVERS_MAX: Duration = Duration::from_millis(500);
@@ -72,6 +72,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             }
             block_on(demo::run(&options))
         }
+        Command::Listen(options) => block_on(inspect::listen(options)),
+        Command::Verify(options) => Ok(inspect::verify(&options)),
     }
 }
 

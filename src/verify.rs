@@ -76,6 +76,69 @@ pub enum VerifyError {
     Mismatch,
 }
 
+impl VerifyError {
+    /// A stable word for machines.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::NothingSigned => "nothing_signed",
+            Self::HeaderMissing(_) => "header_missing",
+            Self::HeaderRepeated(_) => "header_repeated",
+            Self::Malformed { .. } => "header_malformed",
+            Self::SecretMalformed(_) => "secret_malformed",
+            Self::Stale { .. } => "timestamp_stale",
+            Self::KeyForm(_) => "key_form",
+            Self::BodyChanged(_) => "body_changed",
+            Self::Mismatch => "mismatch",
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub const fn remedy(&self) -> &'static str {
+        match self {
+            Self::NothingSigned => "choose the profile that the sender's account uses",
+            Self::HeaderMissing(_) => {
+                "check that the sender's account uses this profile and that its webhook has a secret; a \
+                 proxy on the way may drop headers"
+            }
+            Self::HeaderRepeated(_) => "find what adds the header a second time on the way",
+            Self::Malformed { .. } => {
+                "choose the profile that the sender's account uses; this header follows another one"
+            }
+            Self::SecretMalformed(_) => {
+                "give the secret as it was shown at registration, its prefix included"
+            }
+            Self::Stale { .. } => {
+                "compare the two clocks; a request that was kept is verified with the time at which it came"
+            }
+            Self::KeyForm(_) => {
+                "take the secret's bytes as the profile's `secret.key` says, on both sides"
+            }
+            Self::BodyChanged(_) => {
+                "verify the bytes as they came, before a parser, a framework or an editor touches them"
+            }
+            Self::Mismatch => {
+                "compare the secret with the one that the webhook's registration showed; after a rotation \
+                 it is another one"
+            }
+        }
+    }
+}
+
+/// What one of the profile's own headers says in the place of `field`, such as the event's id; `None` where
+/// the profile sends no such header, or this request has it not in that form.
+#[must_use]
+pub fn own_field(profile: &Profile, headers: &HeaderMap, field: Field) -> Option<String> {
+    let rules = profile.headers.iter();
+    let mut carriers = rules.filter(|rule| rule.value.count(field) > 0);
+    carriers.find_map(|rule| {
+        let text = headers.get(&rule.name)?.to_str().ok()?;
+        let reading = Reading::of(&rule.value, text)?;
+        reading.text(field).map(str::to_owned)
+    })
+}
+
 /// Verifies a request as a receiver that holds `secret` would.
 ///
 /// # Errors

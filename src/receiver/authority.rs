@@ -1,23 +1,35 @@
 //! Certificates made on the spot: a CA of one's own, what it issues, and what a sender must refuse.
 //!
-//! Keys live in memory only, unless the caller writes them out. They are for local receivers and tests.
+//! Keys live in memory only, unless the caller writes them out and reads them back. They are for local
+//! receivers and tests.
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose, date_time_ymd,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, date_time_ymd,
 };
-use rustls::ServerConfig;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier as _;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::{RootCertStore, ServerConfig};
+use zeroize::Zeroizing;
 
 use super::ReceiverError;
+use crate::model::UnixMillis;
+
+/// The last year that a certificate can be of use in; RFC 5280 has four digits for it.
+const YEAR_MAX: i32 = 4096;
 
 /// A certificate authority of one's own.
 pub struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
+    issuer: Issuer<'static, KeyPair>,
+    certificate: CertificateDer<'static>,
+    certificate_pem: String,
 }
 
 /// A server's certificate chain and its key.
@@ -44,24 +56,99 @@ impl Authority {
     /// # Errors
     /// [`ReceiverError::Certificate`] if the name cannot stand in a certificate.
     pub fn generate(name: &str) -> Result<Self, ReceiverError> {
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
-        Ok(Self { issuer })
+        Self::signed_by_itself(params(name), KeyPair::generate()?)
+    }
+
+    /// A CA with this common name whose certificate ends with a day (year, month, day in UTC). With the key
+    /// of an earlier one of the same name ([`key_pem`](Self::key_pem)) it stands in its place: who trusts
+    /// the earlier one trusts what this one issues.
+    ///
+    /// # Errors
+    /// [`ReceiverError::Certificate`] if the name cannot stand in a certificate or the key is none.
+    pub fn until(
+        name: &str,
+        last_day: (i16, u8, u8),
+        key_pem: Option<&str>,
+    ) -> Result<Self, ReceiverError> {
+        let key = match key_pem {
+            Some(pem) => KeyPair::from_pem(pem)?,
+            None => KeyPair::generate()?,
+        };
+        let (year, month, day) = last_day;
+        let mut params = params(name);
+        params.not_after = date_time_ymd(i32::from(year).min(YEAR_MAX), month, day);
+        Self::signed_by_itself(params, key)
+    }
+
+    /// The CA of this common name whose key and certificate stand in `text`, as they were written out in
+    /// PEM. What it issues is tried against its own certificate, with the time that is `now`.
+    ///
+    /// # Errors
+    /// [`ReceiverError::Certificate`] if there is no key in the text, [`ReceiverError::Tls`] if there is no
+    /// certificate in it, or one of another name or key.
+    pub fn from_pem(name: &str, text: &str, now: UnixMillis) -> Result<Self, ReceiverError> {
+        let key = PrivatePkcs8KeyDer::from_pem_slice(text.as_bytes())
+            .map_err(|_| rcgen::Error::CouldNotParseKeyPair)?;
+        let key = KeyPair::try_from(&key)?;
+        let certificate = CertificateDer::from_pem_slice(text.as_bytes())
+            .map_err(|_| rustls::CertificateError::BadEncoding)
+            .map_err(rustls::Error::from)?;
+        let begin = text.find("-----BEGIN CERTIFICATE-----");
+        let certificate_pem = begin.and_then(|at| text.get(at..)).unwrap_or_default();
+        let authority = Self {
+            issuer: Issuer::new(params(name), key),
+            certificate,
+            certificate_pem: certificate_pem.to_owned(),
+        };
+        authority.check(now)?;
+        Ok(authority)
+    }
+
+    fn signed_by_itself(params: CertificateParams, key: KeyPair) -> Result<Self, ReceiverError> {
+        let certificate = params.self_signed(&key)?;
+        Ok(Self {
+            certificate_pem: certificate.pem(),
+            certificate: certificate.into(),
+            issuer: Issuer::new(params, key),
+        })
+    }
+
+    /// Issues a certificate and verifies it as a sender would that trusts this CA.
+    fn check(&self, now: UnixMillis) -> Result<(), ReceiverError> {
+        let name = "localhost";
+        let issued = self.issue(&[name])?;
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate.clone())?;
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+            .build()
+            .map_err(|error| rustls::Error::General(error.to_string()))?;
+        let server = ServerName::try_from(name).expect("this is a host name");
+        let now = UnixTime::since_unix_epoch(Duration::from_millis(now.0));
+        let leaf = issued
+            .chain
+            .first()
+            .expect("what is issued has a certificate");
+        verifier.verify_server_cert(leaf, &[], &server, &[], now)?;
+        Ok(())
+    }
+
+    /// The CA's key in PEM (PKCS #8), to be written to a file that nobody else can read.
+    #[must_use]
+    pub fn key_pem(&self) -> Zeroizing<String> {
+        Zeroizing::new(self.issuer.key().serialize_pem())
     }
 
     /// The CA's certificate, to be trusted.
     #[must_use]
     pub fn certificate(&self) -> &CertificateDer<'static> {
-        self.issuer.der()
+        &self.certificate
     }
 
     /// The CA's certificate in PEM, to be written to a file for `[egress] extra_ca`.
     #[must_use]
     pub fn certificate_pem(&self) -> String {
-        self.issuer.pem()
+        self.certificate_pem.clone()
     }
 
     /// A server certificate for these names; those that are IP addresses become IP entries.
@@ -121,6 +208,14 @@ impl Identity {
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Arc::new(config))
     }
+}
+
+fn params(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
 }
 
 fn server_params(names: &[&str]) -> Result<CertificateParams, ReceiverError> {

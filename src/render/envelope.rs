@@ -73,6 +73,7 @@ impl Envelope {
         environment.add_filter("seconds", |value: Value| time(&value, 0));
         environment.add_filter("millis", |value: Value| time(&value, 3));
         environment.add_filter("micros", |value: Value| time(&value, 6));
+        environment.add_filter("unix", |value: Value| unix_seconds(&value));
         environment
             .add_template_owned(TEMPLATE, source)
             .map_err(|error| refused(&error))?;
@@ -221,11 +222,21 @@ impl Object for Time {
 fn time(value: &Value, digits: u8) -> Result<String, Error> {
     match value.downcast_object_ref::<Time>() {
         Some(time) => Ok(time.0.rfc3339(digits)),
-        None => Err(Error::new(
-            ErrorKind::InvalidOperation,
-            "seconds, millis and micros are for created_at",
-        )),
+        None => Err(no_time()),
     }
+}
+
+/// Whole seconds since 1970, a number; before 1970 rounded down.
+fn unix_seconds(value: &Value) -> Result<i64, Error> {
+    let time = value.downcast_object_ref::<Time>().ok_or_else(no_time)?;
+    Ok(time.0.0.div_euclid(1_000_000))
+}
+
+fn no_time() -> Error {
+    Error::new(
+        ErrorKind::InvalidOperation,
+        "seconds, millis, micros and unix are for created_at",
+    )
 }
 
 /// Writes a value as `JSON.stringify` does; what is undefined is `null`.

@@ -183,3 +183,14 @@ fn an_error_in_a_template_points_to_it() {
         text.find("'{{").unwrap()
     );
 }
+
+#[test]
+fn a_time_can_be_written_as_seconds_since_1970() {
+    let body = r#"{"at": {{ created_at | unix }}}"#;
+    assert_eq!(rendered(body), r#"{"at":1737714600}"#);
+    let (envelope, mut event) = with_body(body).unwrap();
+    event.created_at = crate::model::UnixMicros(-1);
+    assert_eq!(envelope.render(&event).unwrap(), r#"{"at":-1}"#);
+    let error = with_body(r#"{"at": {{ data | unix }}}"#).unwrap_err();
+    assert!(error.contains("unix are for created_at"), "{error}");
+}

@@ -1,0 +1,121 @@
+//! The arguments of `listen` and `verify`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::model::{Secret, parse_duration};
+
+/// An answer is put off by this at most: no sender waits longer for one.
+const DELAY_MAX: Duration = Duration::from_secs(10 * 60);
+
+const LISTEN_HELP: &str = "\
+The secret is that of one webhook, as its registration showed it: --secret-file FILE (one newline at the end
+is not part of it), the variable HOOKWHEEL_SECRET, or --secret, which others on this machine can see. Without
+one, requests are shown but not checked.
+
+What verifies, or is not checked, is answered with --status; what does not verify with 401, as receivers do.
+
+Examples:
+  hookwheel listen --profile standard --secret-file hook.secret
+  hookwheel listen --fail 2                 refuse each event twice, and see its retries
+  hookwheel listen --once 1 --json          for scripts: exit code 0 only if the request verified";
+
+const VERIFY_HELP: &str = "\
+The secret is read from --secret-file FILE, from standard input with --secret-file -, or from the variable
+HOOKWHEEL_SECRET; never from an argument, which others on this machine could see. One newline at its end is
+not part of it. The body is taken to the byte, from --body FILE, or from standard input where there is neither
+--body nor --request; standard input can be one of the two only.
+
+Examples:
+  hookwheel verify --profile standard --secret-file hook.secret --request kept.http --at 2026-01-31T12:00:00Z
+  hookwheel verify --profile standard --secret-file hook.secret --body body.json \\
+    --header 'webhook-id: evt_1' --header 'webhook-timestamp: 1614265330' --header 'webhook-signature: v1,…'
+
+Exit codes: 0 the signature verifies; 1 it does not, and why is told; 64 something that was given cannot be used.";
+
+/// How the local receiver behaves.
+#[derive(Debug, Args)]
+#[command(after_help = LISTEN_HELP)]
+pub struct ListenOptions {
+    /// The port on 127.0.0.1; 0: any free one.
+    #[arg(long, default_value_t = 9443)]
+    pub port: u16,
+    /// The profile that the requests follow: a built-in one, or one of the config's.
+    #[arg(long, default_value = "standard", value_name = "NAME")]
+    pub profile: String,
+    /// The secret itself.
+    #[arg(long, value_name = "SECRET", value_parser = secret, conflicts_with = "secret_file")]
+    pub secret: Option<Secret>,
+    /// A file that holds the secret.
+    #[arg(long, value_name = "FILE")]
+    pub secret_file: Option<PathBuf>,
+    /// A config that defines the profile.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// What is answered.
+    #[arg(long, default_value_t = 200, value_name = "CODE", value_parser = clap::value_parser!(u16).range(200..=599))]
+    pub status: u16,
+    /// Answer 503 to the first N requests of each event.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub fail: u32,
+    /// Answer 503 to each K-th request.
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u64).range(1..))]
+    pub fail_every: Option<u64>,
+    /// Wait before each answer, such as 250ms or 5s.
+    #[arg(long, value_name = "TIME", value_parser = delay)]
+    pub delay: Option<Duration>,
+    /// Where the CA is kept [default: hookwheel below $XDG_STATE_HOME or ~/.local/state].
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Print one JSON object a line.
+    #[arg(long)]
+    pub json: bool,
+    /// End after N requests; exit code 0 only if each of them verified.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub once: Option<u64>,
+}
+
+/// What is verified.
+#[derive(Debug, Args)]
+#[command(after_help = VERIFY_HELP)]
+pub struct VerifyOptions {
+    /// The profile that the request follows: a built-in one, or one of the config's.
+    #[arg(long, value_name = "NAME")]
+    pub profile: String,
+    /// A file that holds the secret; - for standard input.
+    #[arg(long, value_name = "FILE")]
+    pub secret_file: Option<PathBuf>,
+    /// One of the request's headers, `Name: value`. Can be given many times.
+    #[arg(long = "header", short = 'H', value_name = "HEADER")]
+    pub headers: Vec<String>,
+    /// A file with the request's body; - for standard input.
+    #[arg(long, value_name = "FILE", conflicts_with = "request")]
+    pub body: Option<PathBuf>,
+    /// A file with the whole request as it came (HTTP/1.1: request line, headers, empty line, body).
+    #[arg(long, value_name = "FILE", conflicts_with = "headers")]
+    pub request: Option<PathBuf>,
+    /// When the request came: RFC 3339, or seconds since 1970 [default: now].
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<String>,
+    /// A config that defines the profile.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print the verdict as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the form of a value parser")]
+fn secret(text: &str) -> Result<Secret, String> {
+    Ok(Secret::new(text.to_owned()))
+}
+
+fn delay(text: &str) -> Result<Duration, String> {
+    let delay = parse_duration(text).map_err(|error| error.to_string())?;
+    if delay > DELAY_MAX {
+        return Err("wait 10m at most".to_owned());
+    }
+    Ok(delay)
+}
