@@ -14,6 +14,7 @@ mod config;
 mod delivery;
 mod kill;
 mod lists;
+mod outside;
 mod refusals;
 mod rude;
 mod stop;
