@@ -19,5 +19,6 @@ mod refusals;
 mod rude;
 mod stop;
 mod support;
+mod table;
 mod tidy;
 mod web;
