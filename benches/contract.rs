@@ -16,7 +16,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac as _};
-use hookwheel::model::{AccountName, Event, EventId, Secret, UnixMicros, UnixMillis};
+use hookwheel::model::{AccountName, Event, EventId, Secret, UnixMicros};
 use hookwheel::profile::{Profile, Profiles};
 use hookwheel::render::{self, Envelope, ecma};
 use hookwheel::sign::{SignContext, Signer};
@@ -95,16 +95,17 @@ fn event(profile: &Profile) -> Event {
         rows.push_str(&row);
     }
     let data = ecma::normalise(&part(&rows)).unwrap();
+    let example = render::example(
+        profile,
+        &AccountName::new("acme").unwrap(),
+        EventId::generate(),
+        UnixMicros(1_706_096_400_123_456),
+    );
     Event {
-        account: AccountName::new("acme").unwrap(),
-        id: EventId::generate(),
-        event_type: profile.example.event_type.clone(),
-        created_at: UnixMicros(1_706_096_400_123_456),
-        received_at: UnixMillis(1_706_096_400_123),
         data: data.text,
         metadata: None,
         scope: None,
-        warning: data.warning,
+        ..example.unwrap()
     }
 }
 

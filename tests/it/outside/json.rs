@@ -2,9 +2,10 @@
 //! `JSON.stringify` byte for byte wherever no warning was given.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
-use hookwheel::model::{AccountName, Event, EventId, UnixMicros, UnixMillis};
-use hookwheel::profile::Profiles;
+use hookwheel::model::{AccountName, Event, EventId, UnixMicros};
+use hookwheel::profile::{Profile, Profiles};
 use hookwheel::render::{self, Envelope, ecma};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -101,16 +102,17 @@ fn json_text() -> impl Strategy<Value = String> {
 /// A profile's envelope, the data that carries a value in it, and where the value then is.
 struct Way {
     envelope: Envelope,
-    profile: &'static str,
+    profile: Arc<Profile>,
     data: fn(&str) -> String,
     path: &'static [&'static str],
 }
 
 fn ways() -> Vec<Way> {
-    let mut envelopes = render::compile_all(&Profiles::built_in()).unwrap();
-    let mut way = |profile, data: fn(&str) -> String, path| Way {
-        envelope: envelopes.remove(profile).unwrap(),
-        profile,
+    let profiles = Profiles::built_in();
+    let mut envelopes = render::compile_all(&profiles).unwrap();
+    let mut way = |name, data: fn(&str) -> String, path| Way {
+        envelope: envelopes.remove(name).unwrap(),
+        profile: Arc::clone(profiles.get(name).unwrap()),
         data,
         path,
     };
@@ -130,16 +132,17 @@ fn ways() -> Vec<Way> {
 fn body_of(way: &Way, text: &str) -> (String, bool) {
     let data = ecma::normalise(&(way.data)(text)).unwrap();
     let metadata = ecma::normalise(&format!(r#"{{"m": {text}}}"#)).unwrap();
+    let example = render::example(
+        &way.profile,
+        &AccountName::new("acme").unwrap(),
+        EventId::new("evt_1").unwrap(),
+        UnixMicros(1_706_096_400_123_456),
+    );
     let event = Event {
-        account: AccountName::new("acme").unwrap(),
-        id: EventId::new("evt_1").unwrap(),
-        event_type: "a.b".to_owned(),
-        created_at: UnixMicros(1_706_096_400_123_456),
-        received_at: UnixMillis(1_706_096_400_123),
         data: data.text,
         metadata: Some(metadata.text),
-        scope: None,
         warning: data.warning,
+        ..example.unwrap()
     };
     let warned = event.warning.is_some() || metadata.warning.is_some();
     (way.envelope.render(&event).unwrap(), warned)
@@ -166,11 +169,11 @@ fn any_json_arrives_whole_and_survives_node() {
             let count = if has_warning { &warned } else { &unwarned };
             count.set(count.get() + 1);
             if let Some(node) = node.borrow_mut().as_mut().filter(|_| !has_warning) {
-                prop_assert_eq!(node.stringify(&body), body.as_str(), "{}", way.profile);
+                prop_assert_eq!(node.stringify(&body), body.as_str(), "{}", way.profile.name);
             }
             if let Some(python) = python.borrow_mut().as_mut() {
                 let same = python.same(&body, way.path, &text);
-                prop_assert!(same, "{}: {} from {}", way.profile, body, text);
+                prop_assert!(same, "{}: {} from {}", way.profile.name, body, text);
             }
         }
         Ok(())
