@@ -222,7 +222,7 @@ pub enum Algorithm {
 pub struct HeaderRule {
     /// Its name, as HTTP compares it.
     pub name: HeaderName,
-    /// Its value: `{id}`, `{timestamp}`, `{type}`, `{attempt}` and text.
+    /// Its value: `{id}`, `{timestamp}`, `{type}`, `{attempt}`, `{retry}` and text.
     pub value: Template,
     /// The value, where it is the same for every event.
     pub constant: Option<HeaderValue>,

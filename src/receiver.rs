@@ -103,6 +103,7 @@ struct State {
     tasks: TaskTracker,
     connections: watch::Sender<u64>,
     requests: watch::Sender<u64>,
+    handshake_failure: watch::Sender<Option<String>>,
     kept: Mutex<VecDeque<ReceivedRequest>>,
 }
 
@@ -140,6 +141,7 @@ impl Receiver {
             tasks: TaskTracker::new(),
             connections: watch::Sender::new(0),
             requests: watch::Sender::new(0),
+            handshake_failure: watch::Sender::new(None),
             kept: Mutex::default(),
         });
         state.tasks.spawn(accept(listener, tls, Arc::clone(&state)));
@@ -192,6 +194,12 @@ impl Receiver {
     #[must_use]
     pub fn requests(&self) -> Vec<ReceivedRequest> {
         self.state.kept().iter().cloned().collect()
+    }
+
+    /// The newest failure of a TLS handshake, in words. Of several at once the last one is told.
+    #[must_use]
+    pub fn handshake_failures(&self) -> watch::Receiver<Option<String>> {
+        self.state.handshake_failure.subscribe()
     }
 
     /// Waits until `count` requests were received since the start. Set a deadline around it.

@@ -95,6 +95,9 @@ impl Signer {
         let count = rules.headers.len() + rules.signatures.len();
         let mut headers = Vec::with_capacity(count);
         for rule in &rules.headers {
+            if context.attempt <= 1 && rule.value.count(Field::Retry) > 0 {
+                continue;
+            }
             headers.push((rule.name.clone(), own_value(rule, context)?));
         }
         match secret {
@@ -165,6 +168,7 @@ fn field_text(field: Field, context: &SignContext<'_>, digest: &[u8]) -> String 
         Field::Timestamp => context.timestamp_s.to_string(),
         Field::Type => context.event_type.to_owned(),
         Field::Attempt => context.attempt.to_string(),
+        Field::Retry => context.attempt.saturating_sub(1).to_string(),
         Field::Hex => lower_hex(digest),
         Field::Base64 => BASE64.encode(digest),
         Field::Body => String::new(),

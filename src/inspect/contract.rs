@@ -99,10 +99,12 @@ impl Contract {
             found.as_str().map(str::to_owned)
         };
         let in_header = |field| crate::verify::own_field(&self.profile, headers, field);
+        let number = |field| in_header(field)?.parse::<u32>().ok();
+        let after_retry = || number(Field::Retry)?.checked_add(1);
         Named {
             id: in_header(Field::Id).or_else(|| in_body(&self.id_at)),
             event_type: in_header(Field::Type).or_else(|| in_body(&self.type_at)),
-            attempt: in_header(Field::Attempt).and_then(|text| text.parse().ok()),
+            attempt: number(Field::Attempt).or_else(after_retry),
         }
     }
 }

@@ -70,7 +70,10 @@ pub(super) fn open(directory: &Path, now: UnixMillis) -> anyhow::Result<Kept> {
     let text = match read(&path)? {
         Some(text) => text,
         None => {
-            let text = text_of(&Authority::until(NAME, last_day(today)?, None)?, today)?;
+            let text = text_of(
+                &Authority::local_until(NAME, last_day(today)?, None)?,
+                today,
+            )?;
             put(&path, &text, 0o600, false)?;
             read(&path)?.with_context(|| format!("{} is gone again", path.display()))?
         }
@@ -85,7 +88,7 @@ pub(super) fn open(directory: &Path, now: UnixMillis) -> anyhow::Result<Kept> {
     let mut authority = Authority::from_pem(NAME, &text, now).with_context(remedy)?;
     if until < today.saturating_add(RENEWED_BEFORE_DAYS.days()) {
         let key = authority.key_pem();
-        authority = Authority::until(NAME, last_day(today)?, Some(&key))?;
+        authority = Authority::local_until(NAME, last_day(today)?, Some(&key))?;
         put(&path, &text_of(&authority, today)?, 0o600, true)?;
     }
     let certificate = directory.join("ca.pem");

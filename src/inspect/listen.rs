@@ -63,10 +63,17 @@ pub async fn listen(options: ListenOptions) -> anyhow::Result<ExitCode> {
         signal(SignalKind::terminate())?,
     );
     desk.greet(receiver.address(), &kept, options.status)?;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        () = desk.done.cancelled() => {}
+    let mut failures = receiver.handshake_failures();
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            () = desk.done.cancelled() => break,
+            Ok(()) = failures.changed() => {
+                let failure = failures.borrow_and_update().clone();
+                desk.turned_away(&failure.unwrap_or_default(), &kept)?;
+            }
+        }
     }
     receiver.stop().await;
     desk.close()
@@ -194,6 +201,24 @@ impl Desk {
                 String::new(),
             ];
             lines.iter().try_for_each(|line| out.line(line))
+        };
+        told.context("standard output cannot be written")
+    }
+
+    /// Prints that a sender came, and left before there was a request.
+    fn turned_away(&self, failure: &str, kept: &Kept) -> anyhow::Result<()> {
+        let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+        let why = format!("a sender came, but there was no TLS with it: {failure}");
+        let ca = kept.certificate.display();
+        let fix = format!("let it trust {ca} (a daemon's `extra_ca`), and use an https:// URL");
+        let told = if book.out.is_machine() {
+            book.out
+                .json(&json!({ "kind": "no_tls", "why": why, "fix": fix }))
+        } else {
+            let lines = [format!("What to do: {fix}"), String::new()];
+            book.out
+                .bad(&why)
+                .and_then(|()| lines.iter().try_for_each(|line| book.out.line(line)))
         };
         told.context("standard output cannot be written")
     }

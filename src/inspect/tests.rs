@@ -154,6 +154,28 @@ fn a_ca_is_reused_and_renewed_before_its_end_with_the_same_key() {
 }
 
 #[test]
+fn listeners_that_start_at_once_use_one_ca() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path();
+    let keys: Vec<String> = std::thread::scope(|scope| {
+        let open = || {
+            keep::open(place, NOW)
+                .unwrap()
+                .authority
+                .key_pem()
+                .to_string()
+        };
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(open)).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
+    });
+    assert!(keys.iter().all(|key| *key == keys[0]));
+    assert_eq!(std::fs::read_dir(place).unwrap().count(), 2);
+}
+
+#[test]
 fn a_kept_request_is_read_to_the_byte() {
     let text = b"POST / HTTP/1.1\r\nA:  b \r\nA: c\r\ncontent-length: 3\r\n\r\n\r\nx\n";
     let captured = capture::request(text).unwrap();

@@ -393,7 +393,13 @@ fn header(
     let name = faults.take(name, |text| header_name(text));
     let value = faults.take(value, |text| {
         header_text(text)?;
-        let fields = [Field::Id, Field::Timestamp, Field::Type, Field::Attempt];
+        let fields = [
+            Field::Id,
+            Field::Timestamp,
+            Field::Type,
+            Field::Attempt,
+            Field::Retry,
+        ];
         let template = Template::parse(text, &fields)?;
         let constant = template
             .is_constant()

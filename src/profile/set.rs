@@ -322,10 +322,10 @@ fn check_together(
     for rule in &profile.signatures {
         for field in [Field::Timestamp, Field::Id] {
             let carried = rule.value.count(field) > 0
-                || profile
-                    .headers
-                    .iter()
-                    .any(|header| header.value.count(field) > 0);
+                || profile.headers.iter().any(|header| {
+                    // One with {retry} is not there on the first attempt.
+                    header.value.count(field) > 0 && header.value.count(Field::Retry) == 0
+                });
             if rule.signed.count(field) > 0 && !carried {
                 let name = field.name();
                 faults.push(

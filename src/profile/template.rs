@@ -13,6 +13,8 @@ pub enum Field {
     Type,
     /// `{attempt}`: the attempt's number, from 1.
     Attempt,
+    /// `{retry}`: the number of the retry, from 1. The first attempt is none: it has no header with this.
+    Retry,
     /// `{body}`: the bytes of the body.
     Body,
     /// `{hex}`: the signature in lower-case hexadecimal.
@@ -30,6 +32,7 @@ impl Field {
             Self::Timestamp => "timestamp",
             Self::Type => "type",
             Self::Attempt => "attempt",
+            Self::Retry => "retry",
             Self::Body => "body",
             Self::Hex => "hex",
             Self::Base64 => "base64",

@@ -275,6 +275,10 @@ fn checks_fields_against_each_other() {
             "signs {timestamp}, but no header carries it",
         ),
         (
+            "extends = \"standard\"\nheaders = { webhook-id = \"{id}\", X-T = \"{retry}:{timestamp}\" }",
+            "signs {timestamp}, but no header carries it",
+        ),
+        (
             "extends = \"standard\"\nevent_types = [\"x\"]",
             "not in `event_types`",
         ),

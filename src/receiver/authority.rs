@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, date_time_ymd,
+    BasicConstraints, CertificateParams, CidrSubnet, DnType, ExtendedKeyUsagePurpose,
+    GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, date_time_ymd,
 };
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier as _;
@@ -59,13 +59,15 @@ impl Authority {
         Self::signed_by_itself(params(name), KeyPair::generate()?)
     }
 
-    /// A CA with this common name whose certificate ends with a day (year, month, day in UTC). With the key
-    /// of an earlier one of the same name ([`key_pem`](Self::key_pem)) it stands in its place: who trusts
-    /// the earlier one trusts what this one issues.
+    /// A CA for this machine with this common name, whose certificate ends with a day (year, month, day in
+    /// UTC). It is trusted for loopback addresses and `localhost` only (name constraints, RFC 5280, 4.2.1.10),
+    /// so a stolen key is of no use elsewhere. With the key of an earlier one of the same name
+    /// ([`key_pem`](Self::key_pem)) it stands in its place: who trusts the earlier one trusts what this one
+    /// issues.
     ///
     /// # Errors
     /// [`ReceiverError::Certificate`] if the name cannot stand in a certificate or the key is none.
-    pub fn until(
+    pub fn local_until(
         name: &str,
         last_day: (i16, u8, u8),
         key_pem: Option<&str>,
@@ -77,6 +79,14 @@ impl Authority {
         let (year, month, day) = last_day;
         let mut params = params(name);
         params.not_after = date_time_ymd(i32::from(year).min(YEAR_MAX), month, day);
+        let permitted_subtrees = vec![
+            GeneralSubtree::IpAddress(CidrSubnet::V4([127, 0, 0, 0], [255, 0, 0, 0])),
+            GeneralSubtree::DnsName("localhost".to_owned()),
+        ];
+        params.name_constraints = Some(NameConstraints {
+            permitted_subtrees,
+            excluded_subtrees: Vec::new(),
+        });
         Self::signed_by_itself(params, key)
     }
 

@@ -51,7 +51,12 @@ pub(super) async fn connection(stream: TcpStream, tls: TlsAcceptor, state: Arc<S
     let stream = tokio::select! {
         done = handshake => match done {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return tracing::debug!(%error, "no TLS"),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "no TLS");
+                let failure = Some(error.to_string());
+                state.handshake_failure.send_replace(failure);
+                return;
+            }
             Err(_) => return tracing::debug!("no TLS in time"),
         },
         () = state.stopping.cancelled() => return,

@@ -16,6 +16,15 @@ use super::*;
 const AMPLE: Duration = Duration::from_secs(20);
 
 async fn client(authority: &Authority, receiver: &Receiver) -> TlsStream<TcpStream> {
+    let server = ServerName::from(receiver.address().ip());
+    connect(authority, receiver, server).await.unwrap()
+}
+
+async fn connect(
+    authority: &Authority,
+    receiver: &Receiver,
+    server: ServerName<'static>,
+) -> io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(authority.certificate().clone()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -25,9 +34,8 @@ async fn client(authority: &Authority, receiver: &Receiver) -> TlsStream<TcpStre
         .with_root_certificates(roots)
         .with_no_client_auth();
     let stream = TcpStream::connect(receiver.address()).await.unwrap();
-    let server = ServerName::from(receiver.address().ip());
     let tls = TlsConnector::from(Arc::new(config));
-    tls.connect(server, stream).await.unwrap()
+    tls.connect(server, stream).await
 }
 
 /// Writes a request and reads until the connection ends.
@@ -201,4 +209,26 @@ fn an_authority_shows_its_certificate_as_pem() {
             .issue(&["not a name\u{7f}é"])
             .is_err()
     );
+}
+
+#[tokio::test]
+async fn a_local_ca_is_trusted_for_this_machine_only() {
+    let authority = Authority::local_until("CA", (2999, 12, 31), None).unwrap();
+    let names = ["127.0.0.1", "localhost", "example.com", "10.0.0.1"];
+    for (name, trusted) in names.into_iter().zip([true, true, false, false]) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let identity = authority.issue(&[name]).unwrap();
+        let receiver = Receiver::start(listener, &identity, Options::default(), |_| {
+            std::future::ready(Answer::status(200))
+        })
+        .unwrap();
+        let mut failures = receiver.handshake_failures();
+        let server = ServerName::try_from(name).unwrap();
+        let connected = connect(&authority, &receiver, server).await;
+        assert_eq!(connected.is_ok(), trusted, "{name}");
+        if !trusted {
+            timeout(AMPLE, failures.changed()).await.unwrap().unwrap();
+            assert!(failures.borrow().is_some());
+        }
+    }
 }

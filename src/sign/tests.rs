@@ -269,3 +269,16 @@ fn a_profile_s_own_headers_tell_of_the_event() {
         ]
     );
 }
+
+#[test]
+fn a_header_with_the_retry_s_number_is_not_on_the_first_attempt() {
+    let text = "[p]\nextends = \"flock\"\nheaders = { X-Retry = \"{retry}\" }";
+    let profiles = Profiles::build(toml::from_str(text).unwrap()).unwrap();
+    let signer = Signer::compile(profiles.get("p").unwrap());
+    for (attempt, expected) in [(1, None), (2, Some("1")), (10, Some("9"))] {
+        let context = SignContext { attempt, ..CONTEXT };
+        let headers = signer.sign(b"{}", &context, None).unwrap();
+        let values: Vec<&str> = headers.iter().map(|(_, v)| v.to_str().unwrap()).collect();
+        assert_eq!(values.first().copied(), expected);
+    }
+}

@@ -81,7 +81,7 @@ pub(super) fn form(template: &Template) -> String {
 
 fn has_form(field: Field, text: &str) -> bool {
     match field {
-        Field::Timestamp | Field::Attempt => {
+        Field::Timestamp | Field::Attempt | Field::Retry => {
             text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u64>().is_ok()
         }
         Field::Hex => unhex(text).is_some_and(|bytes| bytes.len() == DIGEST_BYTES),

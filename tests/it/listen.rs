@@ -237,6 +237,27 @@ async fn its_ca_is_kept_so_a_daemon_trusts_it_after_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sender_that_does_not_trust_it_is_told_of() {
+    let site = Site::new(&["standard"]);
+    let listener = Listener::start(&site.path("ca"), &["--port", "0", "--json"]);
+    let listening = listener.json();
+    // The config trusts another CA.
+    let daemon = site.start();
+    let mut client = daemon.client("standard");
+    let webhook = registered(&mut client, webhook(&listening, 0)).await;
+    let event = post(&mut client, "a", json!({})).await;
+    let told = listener.json();
+    assert_eq!(told["kind"], "no_tls", "{told}");
+    assert!(
+        told["why"].as_str().unwrap().contains("UnknownCA"),
+        "{told}"
+    );
+    let ca = listening["ca"].as_str().unwrap();
+    assert!(told["fix"].as_str().unwrap().contains(ca), "{told}");
+    delivery_in(&mut client, &webhook, &event, "failed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_person_reads_where_to_send_and_what_came() {
     let site = Site::new(&["standard"]);
     let extra = [

@@ -190,6 +190,41 @@ fn deliveries() -> [(&'static str, Value, Value, &'static str); 4] {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_retry_says_so_and_is_signed_anew() {
+    let site = Site::new(&["slack"]).with(&profile_text("slack"));
+    let secret = "0123456789abcdef";
+    let web = Web::start(&site.authority, |n| if n == 3 { 200 } else { 500 }).await;
+    let daemon = site.start();
+    let mut client = daemon.client("slack");
+    let delays = ["1s", "1s"]; // so that the timestamps differ
+    let body = json!({ "url": web.url("/"), "secret": secret, "retry": { "delays": delays } });
+    let webhook = register(&mut client, body).await;
+    let event = json!({ "id": "Ev1", "type": "app_mention", "data": {} });
+    let answer = client
+        .call(Method::POST, "/api/v1/events", Some(&event))
+        .await;
+    assert_eq!(answer.unwrap().status, 202);
+    let webhook = webhook["id"].as_str().unwrap();
+    delivery_in(&mut client, webhook, "Ev1", "delivered").await;
+    let requests = web.stop().await;
+    let retries: Vec<String> = requests
+        .iter()
+        .map(|r| header(r, "x-slack-retry-num"))
+        .collect();
+    assert_eq!(retries, ["", "1", "2"]);
+    let profiles = profiles();
+    for request in &requests {
+        let profile = profiles.get("slack").unwrap();
+        verify(profile, secret, &request.headers, &request.body, request.at).unwrap();
+    }
+    let times: Vec<String> = requests
+        .iter()
+        .map(|r| header(r, "x-slack-request-timestamp"))
+        .collect();
+    assert!(times[0] < times[1] && times[1] < times[2], "{times:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_profile_delivers_through_the_daemon() {
     let extra: String = PROFILES.iter().map(|name| profile_text(name)).collect();
     let site = Site::new(&PROFILES).with(&extra);
