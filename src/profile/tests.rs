@@ -216,7 +216,7 @@ event_types = ["ok", "not ok"]
 match_on = ["id"]
 [[a.signature]]
 header = "Content-Length"
-algorithm = "ed25519"
+algorithm = "ed448"
 signed = "{timestamp}"
 value = "{hex}{base64}"
 [b]
@@ -244,7 +244,7 @@ retry = { delays = [], initial = "1s" }
         ("a", 5, "is not an event type"),
         ("a", 6, "neither `type` nor a path"),
         ("a", 8, "is set by the sender"),
-        ("a", 9, "use \"hmac-sha256\""),
+        ("a", 9, "use \"hmac-sha256\" or \"ed25519\""),
         ("a", 10, "{body} exactly once"),
         ("a", 11, "exactly once"),
         (
@@ -286,6 +286,22 @@ fn checks_fields_against_each_other() {
         (
             "extends = \"flock\"\nretry = { multiplier = 0.5 }",
             "from 1 to 100",
+        ),
+        (
+            "extends = \"standard\"\n[[p.signature]]\nheader = \"webhook-signature\"\nalgorithm = \"ed25519\"\nsigned = \"{body}\"\nvalue = \"v1a,{base64}\"",
+            "secrets are generated as \"whsk_{base64:32}\"",
+        ),
+        (
+            "extends = \"standard\"\n[[p.signature]]\nheader = \"a\"\nalgorithm = \"ed25519\"\nkey = \"utf8\"\nsigned = \"{body}\"\nvalue = \"v1a,{base64}\"",
+            "leave `key` out",
+        ),
+        (
+            "extends = \"standard\"\nsecret = { key = \"whsk-base64\" }",
+            "is an HMAC and [secret] has an ed25519 key",
+        ),
+        (
+            "extends = \"standard\"\n[[p.signature]]\nheader = \"a\"\nalgorithm = \"hmac-sha256\"\nsigned = \"{body}\"\nvalue = \"v1 {base64}\"",
+            "no value may hold a space",
         ),
         (
             "extends = \"flock\"\nheaders = { x-flock-signature = \"a\" }",
