@@ -349,3 +349,42 @@ fn counts_lines_and_columns_in_characters() {
     assert_eq!(line_column("é=1\nüb", 7), (2, 2));
     assert_eq!(line_column("a", 99), (1, 2));
 }
+
+#[test]
+fn an_old_secret_signs_until_it_expires_and_only_where_secrets_overlap() {
+    use crate::model::{AccountName, Endpoint, OldSecret, WebhookId};
+    let [new, old] = ["new", "old"].map(|text| Secret::new(text.to_owned()));
+    let webhook = Webhook {
+        id: WebhookId(1),
+        account: AccountName::new("acme").unwrap(),
+        version: 1,
+        url: Endpoint::parse("https://example.com/").unwrap(),
+        events: Vec::new(),
+        scope: None,
+        name: None,
+        description: None,
+        secret: Some(new.clone()),
+        staged_secret: Some(Secret::new("staged".to_owned())),
+        old_secret: Some(OldSecret {
+            secret: old.clone(),
+            expires_at: UnixMillis(1_000),
+        }),
+        headers: Vec::new(),
+        format: None,
+        filter: None,
+        timeout_ms: None,
+        retry: None,
+        active: true,
+        created_at: UnixMillis(0),
+        updated_at: UnixMillis(0),
+    };
+    let profiles = Profiles::built_in();
+    let overlap = profiles.get("standard").unwrap();
+    let staged = profiles.get("flock").unwrap();
+    assert_eq!(
+        overlap.signing_secrets(&webhook, UnixMillis(999)),
+        [&new, &old]
+    );
+    assert_eq!(overlap.signing_secrets(&webhook, UnixMillis(1_000)), [&new]);
+    assert_eq!(staged.signing_secrets(&webhook, UnixMillis(0)), [&new]);
+}

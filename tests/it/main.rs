@@ -11,10 +11,12 @@
 mod api;
 mod commands;
 mod config;
+mod contract;
 mod delivery;
 mod kill;
 mod lists;
 mod refusals;
+mod rotation;
 mod rude;
 mod stop;
 mod support;
