@@ -5,6 +5,7 @@
 //! and body must have a bound and a deadline.
 
 mod access;
+mod contract;
 mod deliveries;
 mod error;
 mod events;
@@ -13,6 +14,7 @@ mod health;
 mod input;
 mod paced;
 mod page;
+mod secrets;
 mod server;
 mod webhooks;
 
@@ -91,6 +93,7 @@ impl Api {
             )
             .route("/api/v1/webhooks/{id}", webhook)
             .route("/api/v1/webhooks/{id}/test", post(webhooks::test))
+            .route("/api/v1/webhooks/{id}/secret/{verb}", post(secrets::turn))
             .route("/api/v1/webhooks/{id}/deliveries", get(deliveries::list))
             .route(
                 "/api/v1/webhooks/{id}/deliveries/{event}",

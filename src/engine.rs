@@ -16,8 +16,8 @@ mod unbroken;
 mod webhooks;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -80,6 +80,8 @@ pub struct Parts {
 /// The engine. Shared as an `Arc`.
 pub struct Engine {
     registry: Registry,
+    /// The profiles that an account can have; replaced by a reload.
+    profiles: RwLock<Profiles>,
     writer: Writer,
     reader: Reader,
     sender: Sender,
@@ -201,6 +203,7 @@ impl Engine {
         let clock = parts.clock;
         let engine = Arc::new(Self {
             registry,
+            profiles: RwLock::new(profiles.clone()),
             writer: parts.writer,
             reader: parts.reader,
             sender: parts.sender,
@@ -266,6 +269,10 @@ impl Engine {
         profiles: &Profiles,
     ) -> Result<(), EngineError> {
         let contracts: HashMap<_, _> = registry::contracts(accounts, profiles)?;
+        *self
+            .profiles
+            .write()
+            .expect("no holder of this lock panics") = profiles.clone();
         for (webhook, error) in self.registry.set_contracts(contracts) {
             tracing::warn!(webhook_id = %webhook, %error, "the webhook is held");
             self.tell(Hint::Changed { webhook }).await;
@@ -300,6 +307,13 @@ impl Engine {
     #[must_use]
     pub fn contract(&self, account: &AccountName) -> Option<Arc<Contract>> {
         self.registry.contract(account)
+    }
+
+    /// The profiles that an account can have.
+    #[must_use]
+    pub fn profiles(&self) -> Profiles {
+        let profiles = self.profiles.read();
+        profiles.expect("no holder of this lock panics").clone()
     }
 
     /// The webhooks of an account, oldest first.

@@ -8,6 +8,12 @@
 //! exponential schedule replace each other), while `[headers]`, `[[signature]]` and `[example]` are
 //! replaced whole.
 //!
+//! Signatures: any number of `[[signature]]` tables. Those of one header make one header line, their values
+//! joined by one space. Each takes its key from the webhook's secret as its `key` says (`utf8`,
+//! `whsec-base64` or `whsk-base64`; where it is not given, as `[secret] key` says, and for ed25519 always
+//! `whsk-base64`). A profile that has both HMAC and ed25519 signatures needs two secrets: a webhook's secret
+//! is then both, the HMAC one first and one space between, and `generate` has two such parts.
+//!
 //! What is parsed here is checked and typed, and trusted after it. This module renders nothing, signs
 //! nothing and reads no file. Invariant: every profile in [`Profiles`] has every field, each template names
 //! only what it may, and what a signature covers besides the body is carried by some header.
@@ -23,7 +29,9 @@ use std::ops::Range;
 
 use http::{HeaderName, HeaderValue};
 
-use crate::model::{GonePolicy, Policy, RetryPolicy, SuccessRule, UnixMicros, Webhook};
+use crate::model::{
+    GonePolicy, Policy, RetryPolicy, Secret, SuccessRule, UnixMicros, UnixMillis, Webhook,
+};
 
 pub use raw::RawProfile;
 pub use set::{Profiles, line_column};
@@ -103,6 +111,8 @@ pub struct Profile {
     pub headers: Vec<HeaderRule>,
     /// When to try again, unless the webhook has its own schedule.
     pub retry: RetryPolicy,
+    /// No delay of an exponential schedule is longer, milliseconds; also where a webhook changes parts of it.
+    pub retry_delay_max_ms: u64,
     /// What happens when a schedule ends without success.
     pub exhausted: Exhausted,
     /// How fast one webhook is sent to.
@@ -128,6 +138,27 @@ impl Profile {
         webhook.timeout_ms.unwrap_or(self.timeout_ms)
     }
 
+    /// The secrets that sign a request made at `now`, the newest first: where rotation is by overlap, the
+    /// one before the present one too, until it expires.
+    #[must_use]
+    pub fn signing_secrets<'w>(&self, webhook: &'w Webhook, now: UnixMillis) -> Vec<&'w Secret> {
+        let old = webhook
+            .old_secret
+            .as_ref()
+            .filter(|old| self.secret.rotation == Rotation::Overlap && now < old.expires_at);
+        let old = old.map(|old| &old.secret);
+        webhook.secret.iter().chain(old).collect()
+    }
+
+    /// Whether the value of this signature header is a list, one space between: old and new secret both
+    /// sign, or several signatures share the header.
+    #[must_use]
+    pub fn is_list(&self, header: &HeaderName) -> bool {
+        let rules = self.signatures.iter();
+        let sharing = rules.filter(|rule| rule.header_name == *header).count();
+        sharing > 1 || self.secret.rotation == Rotation::Overlap
+    }
+
     /// Every type that a subscription may name: those posted, then those inside events. Empty: any.
     pub fn subscribable(&self) -> impl Iterator<Item = &str> {
         self.event_types
@@ -151,12 +182,37 @@ pub enum MatchPath {
 pub struct SecretRules {
     /// Whether every webhook has a secret: one is generated where none is given.
     pub required: bool,
-    /// How a secret is generated.
-    pub generate: Generate,
+    /// How a secret is generated: one part, or two where HMAC and ed25519 both sign.
+    pub generate: Vec<Generate>,
     /// How secrets are rotated.
     pub rotation: Rotation,
-    /// How the HMAC key comes from the secret's text.
+    /// How the key of a signature that names none comes from the secret's text.
     pub key: KeyForm,
+    /// The forms of all signatures, each once, HMAC's first; `key` where nothing is signed.
+    pub keys: Vec<KeyForm>,
+}
+
+impl SecretRules {
+    /// The part of a secret's text that a key of this form is made from: all of it, unless HMAC and ed25519
+    /// both sign. Then it is the part before or behind the space, and of a text with one part only (as a
+    /// receiver may hold) the one that its prefix tells. `None`: the text has no such part.
+    #[must_use]
+    pub fn part<'s>(&self, form: KeyForm, secret: &'s str) -> Option<&'s str> {
+        let signing = |form: KeyForm| form == KeyForm::WhskBase64;
+        let both = self.keys.iter().any(|form| signing(*form))
+            && self.keys.iter().any(|form| !signing(*form));
+        if !both {
+            return Some(secret);
+        }
+        match secret.split_once(' ') {
+            Some((_, behind)) if signing(form) => Some(behind),
+            Some((before, _)) => Some(before),
+            None => {
+                let alone = secret.starts_with("whsk_") || secret.starts_with("whpk_");
+                (alone == signing(form)).then_some(secret)
+            }
+        }
+    }
 }
 
 /// How a secret is generated: fixed text around one random part.
@@ -186,13 +242,28 @@ pub enum Rotation {
     Overlap,
 }
 
-/// How the HMAC key comes from the secret's text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How a signature's key comes from the secret's text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum KeyForm {
-    /// The UTF-8 bytes of the whole text, any prefix included.
+    /// HMAC: the UTF-8 bytes of the whole text, any prefix included.
     Utf8,
-    /// The bytes that the text behind `whsec_` is the base64 of (Standard Webhooks 1.0).
+    /// HMAC: the bytes that the text behind `whsec_` is the base64 of (Standard Webhooks 1.0).
     WhsecBase64,
+    /// ed25519: the text behind `whsk_` is the base64 of a 32-byte seed, or of the seed and the public key
+    /// (64 bytes). Receivers hold the public key, `whpk_` and its base64 (Standard Webhooks 1.0).
+    WhskBase64,
+}
+
+impl KeyForm {
+    /// Its name in a profile.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Utf8 => "utf8",
+            Self::WhsecBase64 => "whsec-base64",
+            Self::WhskBase64 => "whsk-base64",
+        }
+    }
 }
 
 /// One signature header.
@@ -204,6 +275,8 @@ pub struct SignatureRule {
     pub header_name: HeaderName,
     /// How it is made.
     pub algorithm: Algorithm,
+    /// How its key comes from the secret.
+    pub key: KeyForm,
     /// Which bytes are signed: `{timestamp}`, `{id}`, `{body}` and text. Has the body once.
     pub signed: Template,
     /// The header's value: `{hex}` or `{base64}` once, `{timestamp}`, `{id}` and text.
@@ -215,6 +288,19 @@ pub struct SignatureRule {
 pub enum Algorithm {
     /// HMAC (RFC 2104) with SHA-256.
     HmacSha256,
+    /// PureEdDSA over Curve25519 (RFC 8032, Ed25519).
+    Ed25519,
+}
+
+impl Algorithm {
+    /// Its name in a profile.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::HmacSha256 => "hmac-sha256",
+            Self::Ed25519 => "ed25519",
+        }
+    }
 }
 
 /// A header that the profile adds.

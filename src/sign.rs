@@ -1,9 +1,10 @@
 //! Signatures and headers: a profile's rules, a body and a secret make the headers of one attempt.
 //!
 //! Pure: the time and the attempt's number are handed in, nothing is read or sent. A secret leaves this
-//! module only as a key into an HMAC. A receiver's side of the same rules is `verify`, which shares
+//! module only as a key into an HMAC or an ed25519 signature. A receiver's side of the same rules is `verify`, which shares
 //! nothing with this but the profile.
 
+mod ed25519;
 mod header;
 mod hmac_sha256;
 mod secret;
@@ -20,9 +21,7 @@ pub use header::{HEADERS_MAX, HeaderError, check_header, reserved_headers};
 pub use secret::SecretError;
 
 use crate::model::Secret;
-use crate::profile::{
-    Algorithm, Field, HeaderRule, KeyForm, Piece, Profile, SignatureRule, Template,
-};
+use crate::profile::{Field, HeaderRule, Piece, Profile, SecretRules, SignatureRule, Template};
 
 /// What is known of one attempt besides its body.
 #[derive(Clone, Copy, Debug)]
@@ -61,8 +60,7 @@ pub struct Signer {
 struct Rules {
     headers: Vec<HeaderRule>,
     signatures: Vec<SignatureRule>,
-    key: KeyForm,
-    secret_required: bool,
+    secret: SecretRules,
 }
 
 impl Signer {
@@ -72,16 +70,18 @@ impl Signer {
         let rules = Rules {
             headers: profile.headers.clone(),
             signatures: profile.signatures.clone(),
-            key: profile.secret.key,
-            secret_required: profile.secret.required,
+            secret: profile.secret.clone(),
         };
         Self {
             rules: Arc::new(rules),
         }
     }
 
-    /// The headers that the profile adds to a request with this `body`: its own, then its signatures.
-    /// Without a secret there are no signatures, where the profile allows that.
+    /// The headers that the profile adds to a request with this `body`: its own, then its signatures, one
+    /// header line for each name. `secrets` are the newest first, and so are the signatures of a line, with
+    /// one space between. Without a secret there are no signatures, where the profile allows that. An older
+    /// secret that does not fit the profile any more signs nothing: whoever has only that one could not
+    /// verify by this profile anyway.
     ///
     /// # Errors
     /// [`SignError`] where a secret is missing or malformed, or a value cannot stand in a header.
@@ -89,7 +89,7 @@ impl Signer {
         &self,
         body: &[u8],
         context: &SignContext<'_>,
-        secret: Option<&Secret>,
+        secrets: &[&Secret],
     ) -> Result<Vec<(HeaderName, HeaderValue)>, SignError> {
         let rules = &*self.rules;
         let count = rules.headers.len() + rules.signatures.len();
@@ -100,23 +100,44 @@ impl Signer {
             }
             headers.push((rule.name.clone(), own_value(rule, context)?));
         }
-        match secret {
-            Some(secret) => {
-                let key = secret::key(rules.key, secret)?;
-                for rule in &rules.signatures {
-                    headers.push((
-                        rule.header_name.clone(),
-                        signature(rule, &key, body, context)?,
-                    ));
+        if secrets.is_empty() && rules.secret.required && !rules.signatures.is_empty() {
+            return Err(SignError::SecretMissing);
+        }
+        for (age, secret) in secrets.iter().enumerate() {
+            for rule in &rules.signatures {
+                let key = match rules.key(rule, secret) {
+                    Ok(key) => key,
+                    Err(_) if age > 0 => continue,
+                    Err(error) => return Err(error.into()),
+                };
+                let value = signature(rule, &key, body, context)?;
+                let lines = headers.get_mut(rules.headers.len()..).unwrap_or_default();
+                match lines.iter_mut().find(|(name, _)| *name == rule.header_name) {
+                    Some((name, line)) => *line = joined(name, line, &value)?,
+                    None => headers.push((rule.header_name.clone(), value)),
                 }
             }
-            None if rules.secret_required && !rules.signatures.is_empty() => {
-                return Err(SignError::SecretMissing);
-            }
-            None => {}
         }
         Ok(headers)
     }
+}
+
+impl Rules {
+    fn key(&self, rule: &SignatureRule, secret: &Secret) -> Result<secret::Key, SecretError> {
+        let part = self.secret.part(rule.key, secret.expose());
+        secret::key(rule.key, part.ok_or(SecretError::Parts)?)
+    }
+}
+
+/// Two values of one header line.
+fn joined(
+    name: &HeaderName,
+    line: &HeaderValue,
+    value: &HeaderValue,
+) -> Result<HeaderValue, SignError> {
+    let bytes = [line.as_bytes(), b" ", value.as_bytes()].concat();
+    HeaderValue::from_maybe_shared(bytes::Bytes::from(bytes))
+        .map_err(|_| SignError::HeaderValue(name.clone()))
 }
 
 fn own_value(rule: &HeaderRule, context: &SignContext<'_>) -> Result<HeaderValue, SignError> {
@@ -129,25 +150,43 @@ fn own_value(rule: &HeaderRule, context: &SignContext<'_>) -> Result<HeaderValue
 
 fn signature(
     rule: &SignatureRule,
-    key: &[u8],
+    key: &secret::Key,
     body: &[u8],
     context: &SignContext<'_>,
 ) -> Result<HeaderValue, SignError> {
-    let digest = match rule.algorithm {
-        Algorithm::HmacSha256 => {
+    let digest = match key {
+        secret::Key::Hmac(key) => {
             let mut mac = hmac_sha256::Mac::new(key);
-            for piece in rule.signed.pieces() {
-                match piece {
-                    Piece::Text(text) => mac.update(text.as_bytes()),
-                    Piece::Field(Field::Body) => mac.update(body),
-                    Piece::Field(field) => mac.update(field_text(*field, context, &[]).as_bytes()),
-                }
-            }
-            mac.finish()
+            signed(rule, body, context, |bytes| mac.update(bytes));
+            mac.finish().to_vec()
+        }
+        secret::Key::Ed25519(key) => {
+            // It goes over the message twice (RFC 8032, 5.1.6), so the message must be in one piece.
+            let mut message = Vec::with_capacity(body.len() + 128);
+            signed(rule, body, context, |bytes| {
+                message.extend_from_slice(bytes);
+            });
+            key.sign(&message).to_vec()
         }
     };
     let text = fill(&rule.value, context, &digest);
     HeaderValue::try_from(text).map_err(|_| SignError::HeaderValue(rule.header_name.clone()))
+}
+
+/// Hands over the signed bytes, piece by piece.
+fn signed(
+    rule: &SignatureRule,
+    body: &[u8],
+    context: &SignContext<'_>,
+    mut take: impl FnMut(&[u8]),
+) {
+    for piece in rule.signed.pieces() {
+        match piece {
+            Piece::Text(text) => take(text.as_bytes()),
+            Piece::Field(Field::Body) => take(body),
+            Piece::Field(field) => take(field_text(*field, context, &[]).as_bytes()),
+        }
+    }
 }
 
 fn fill(template: &Template, context: &SignContext<'_>, digest: &[u8]) -> String {

@@ -6,6 +6,7 @@
 //! explored: the usual mistakes with keys and bodies are tried, and the one that explains it is named.
 //! Signatures are compared in constant time. Nothing here reads a clock or logs a secret.
 
+mod ed25519;
 mod key;
 mod reading;
 #[cfg(test)]
@@ -17,7 +18,7 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
 use crate::model::UnixMillis;
-use crate::profile::{Algorithm, Field, Piece, Profile, Rotation, SignatureRule};
+use crate::profile::{Algorithm, Field, Piece, Profile, SignatureRule};
 use crate::render::ecma;
 use reading::Reading;
 
@@ -134,12 +135,14 @@ pub fn own_field(profile: &Profile, headers: &HeaderMap, field: Field) -> Option
     let mut carriers = rules.filter(|rule| rule.value.count(field) > 0);
     carriers.find_map(|rule| {
         let text = headers.get(&rule.name)?.to_str().ok()?;
-        let reading = Reading::of(&rule.value, text)?;
+        let reading = Reading::of(&rule.value, text, 0)?;
         reading.text(field).map(str::to_owned)
     })
 }
 
-/// Verifies a request as a receiver that holds `secret` would.
+/// Verifies a request as a receiver that holds `secret` would: every signature for which it holds a key. For
+/// an ed25519 signature that is the public key, `whpk_…` (or the private one, `whsk_…`); where HMAC and ed25519
+/// both sign, `secret` may be either one or both with a space between.
 ///
 /// # Errors
 /// [`VerifyError`] says why the request is not to be trusted.
@@ -150,19 +153,25 @@ pub fn verify(
     body: &[u8],
     now: UnixMillis,
 ) -> Result<Verified, VerifyError> {
-    let key = key::proper(profile.secret.key, secret).map_err(VerifyError::SecretMalformed)?;
+    let mut keyed = Vec::with_capacity(profile.signatures.len());
+    for rule in &profile.signatures {
+        if let Some(part) = profile.secret.part(rule.key, secret) {
+            let key = key::proper(rule.key, part).map_err(VerifyError::SecretMalformed)?;
+            keyed.push((rule, part, key));
+        }
+    }
+    if keyed.is_empty() {
+        return Err(VerifyError::NothingSigned);
+    }
     let own = own_headers(profile, headers)?;
     let mut verified = Verified {
         timestamp_s: own.timestamp_s(),
         id: own.text(Field::Id).map(str::to_owned),
     };
-    if profile.signatures.is_empty() {
-        return Err(VerifyError::NothingSigned);
-    }
-    for rule in &profile.signatures {
+    for (rule, secret, key) in keyed {
         let candidates = candidates(profile, rule, headers, &own)?;
         if !any_matches(rule, &candidates, &key, body) {
-            return Err(explain(profile, rule, &candidates, secret, body));
+            return Err(explain(rule, &candidates, secret, body));
         }
         let signed_s = candidates.iter().find_map(Reading::timestamp_s);
         verified.timestamp_s = verified.timestamp_s.or(signed_s);
@@ -185,7 +194,7 @@ fn own_headers(profile: &Profile, headers: &HeaderMap) -> Result<Reading, Verify
             continue; // it says nothing that a signature needs
         }
         let text = one(headers, rule.name.as_str())?;
-        match Reading::of(&rule.value, text) {
+        match Reading::of(&rule.value, text, 0) {
             Some(reading) => all.add(reading),
             None => return Err(malformed(rule.name.as_str(), &rule.value)),
         }
@@ -201,13 +210,17 @@ fn candidates(
     own: &Reading,
 ) -> Result<Vec<Reading>, VerifyError> {
     let text = one(headers, rule.header_name.as_str())?;
-    let readings: Option<Vec<Reading>> = match profile.secret.rotation {
-        Rotation::Staged => Reading::of(&rule.value, text).map(|reading| vec![reading]),
-        Rotation::Overlap => {
-            // A list may hold signatures of versions that are not known here: they are passed over.
-            let known = text.split(' ').filter_map(|v| Reading::of(&rule.value, v));
-            Some(known.collect::<Vec<_>>()).filter(|readings| !readings.is_empty())
-        }
+    let bytes = match rule.algorithm {
+        Algorithm::HmacSha256 => 32,
+        Algorithm::Ed25519 => ed25519::BYTES,
+    };
+    let readings: Option<Vec<Reading>> = if profile.is_list(&rule.header_name) {
+        // A list may hold signatures of versions that are not known here: they are passed over.
+        let all = text.split(' ');
+        let known = all.filter_map(|value| Reading::of(&rule.value, value, bytes));
+        Some(known.collect::<Vec<_>>()).filter(|readings| !readings.is_empty())
+    } else {
+        Reading::of(&rule.value, text, bytes).map(|reading| vec![reading])
     };
     let mut readings = readings.ok_or_else(|| malformed(&rule.header, &rule.value))?;
     for reading in &mut readings {
@@ -243,15 +256,27 @@ fn malformed(header: &str, template: &crate::profile::Template) -> VerifyError {
 /// Whether one of the offered signatures is that of `body` under `key`. All are compared.
 fn any_matches(rule: &SignatureRule, offered: &[Reading], key: &[u8], body: &[u8]) -> bool {
     offered.iter().fold(false, |matched, reading| {
-        let expected = signature_of(rule, reading, key, body);
+        let signed = signed_bytes(rule, reading, body);
         let equal = reading
             .signature()
-            .is_some_and(|given| bool::from(given.ct_eq(&expected)));
+            .is_some_and(|given| matches(rule.algorithm, key, &signed, &given));
         matched | equal
     })
 }
 
-fn signature_of(rule: &SignatureRule, reading: &Reading, key: &[u8], body: &[u8]) -> Vec<u8> {
+fn matches(algorithm: Algorithm, key: &[u8], signed: &[u8], given: &[u8]) -> bool {
+    match algorithm {
+        Algorithm::HmacSha256 => {
+            let mac = Hmac::<Sha256>::new_from_slice(key);
+            let mac = mac.expect("HMAC takes a key of any length");
+            let expected = mac.chain_update(signed).finalize().into_bytes();
+            bool::from(given.ct_eq(&expected))
+        }
+        Algorithm::Ed25519 => ed25519::matches(key, signed, given),
+    }
+}
+
+fn signed_bytes(rule: &SignatureRule, reading: &Reading, body: &[u8]) -> Vec<u8> {
     let mut signed = Vec::with_capacity(body.len() + 64);
     for piece in rule.signed.pieces() {
         match piece {
@@ -262,29 +287,17 @@ fn signature_of(rule: &SignatureRule, reading: &Reading, key: &[u8], body: &[u8]
             }
         }
     }
-    match rule.algorithm {
-        Algorithm::HmacSha256 => {
-            let mac = Hmac::<Sha256>::new_from_slice(key);
-            let mac = mac.expect("HMAC takes a key of any length");
-            mac.chain_update(&signed).finalize().into_bytes().to_vec()
-        }
-    }
+    signed
 }
 
 /// Tries the usual mistakes, and names the first that explains the signature.
-fn explain(
-    profile: &Profile,
-    rule: &SignatureRule,
-    offered: &[Reading],
-    secret: &str,
-    body: &[u8],
-) -> VerifyError {
-    for (how, key) in key::others(profile.secret.key, secret) {
+fn explain(rule: &SignatureRule, offered: &[Reading], secret: &str, body: &[u8]) -> VerifyError {
+    for (how, key) in key::others(rule.key, secret) {
         if any_matches(rule, offered, &key, body) {
             return VerifyError::KeyForm(how);
         }
     }
-    let Ok(key) = key::proper(profile.secret.key, secret) else {
+    let Ok(key) = key::proper(rule.key, secret) else {
         return VerifyError::Mismatch;
     };
     for (how, body) in other_bodies(body) {

@@ -103,6 +103,32 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Takes a member that is an object, to be read field by field and given back to [`Fields::close`].
+    /// `None`: absent, or wrong (then it is noted). `Some(None)`: null.
+    pub(super) fn object(&mut self, name: &str, expected: &str) -> Option<Option<Self>> {
+        let raw = self.raw(name)?;
+        if raw == "null" {
+            return Some(None);
+        }
+        match Self::parse(raw) {
+            Ok(inner) => Some(Some(inner)),
+            Err(_) => {
+                self.refuse(name, format!("must be {expected}"));
+                None
+            }
+        }
+    }
+
+    /// Ends the reading of a member taken with [`Fields::object`]; what is wrong with it is noted here.
+    pub(super) fn close(&mut self, name: &str, mut inner: Self, known: &str) {
+        inner.refuse_unknown(known);
+        self.errors
+            .extend(inner.errors.into_iter().map(|error| FieldError {
+                pointer: format!("/{name}{}", error.pointer),
+                ..error
+            }));
+    }
+
     /// Takes a member that must be there.
     pub(super) fn required<T: DeserializeOwned>(
         &mut self,
@@ -136,15 +162,19 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// 400 with all the fields at fault.
     pub(super) fn finish(mut self, known: &str) -> Result<(), Problem> {
-        for (name, _) in std::mem::take(&mut self.members) {
-            let pointer = name.replace('~', "~0").replace('/', "~1");
-            let detail = format!("is not known here; the fields are: {known}");
-            self.refuse_as("unknown_field", &pointer, detail);
-        }
+        self.refuse_unknown(known);
         if self.errors.is_empty() {
             Ok(())
         } else {
             Err(Problem::fields(self.errors))
+        }
+    }
+
+    fn refuse_unknown(&mut self, known: &str) {
+        for (name, _) in std::mem::take(&mut self.members) {
+            let pointer = name.replace('~', "~0").replace('/', "~1");
+            let detail = format!("is not known here; the fields are: {known}");
+            self.refuse_as("unknown_field", &pointer, detail);
         }
     }
 }

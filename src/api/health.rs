@@ -13,7 +13,7 @@ use crate::model::Scope;
 use super::Api;
 use super::access::Caller;
 use super::error::Problem;
-use super::page::json_answer;
+use super::page::{json_answer, page};
 use super::webhooks::contract;
 
 /// The scheduler goes round at least every second; five missed rounds are a stall.
@@ -51,27 +51,26 @@ pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Response {
     response
 }
 
-/// `GET /api/v1/profiles`: the caller's profile, as far as a receiver sees it.
+/// `GET /api/v1/profiles`: all that an account can have, each with its contract; `own` is the caller's. There
+/// are some hundreds at most, so they are one page.
 pub(super) async fn profiles(
     State(api): State<Arc<Api>>,
     caller: Caller,
 ) -> Result<Response, Problem> {
     caller.require(Scope::Read)?;
-    let contract = contract(&api, &caller)?;
-    let profile = &contract.profile;
-    let headers: Vec<&str> = profile
-        .signatures
-        .iter()
-        .map(|rule| rule.header.as_str())
-        .collect();
-    let shown = json!({ "data": [{
-        "name": profile.name,
-        "signature_headers": headers,
-        "attempts": profile.retry.attempts_max(),
-        "timeout_ms": profile.timeout_ms,
-        "event_types": profile.subscribable().collect::<Vec<_>>(),
-    }]});
-    Ok(json_answer(StatusCode::OK, &shown))
+    let own = contract(&api, &caller)?;
+    let profiles = api.engine.profiles();
+    let rows = profiles.iter().map(|profile| {
+        json!({
+            "name": profile.name,
+            "own": profile.name == own.profile.name,
+            "event_types": profile.subscribable().collect::<Vec<_>>(),
+            "events_required": profile.events_required,
+            "scope_field": profile.scope_field,
+            "contract": super::contract::show(profile, None),
+        })
+    });
+    Ok(page(rows.collect(), None))
 }
 
 /// `GET /api/v1/event-types`: what the caller's profile knows; an empty list means any type.

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::engine::{Contract, Live};
-use crate::model::{AccountName, Outcome, Scope, Secret, Webhook, WebhookId};
+use crate::model::{AccountName, Outcome, Scope, Secret, UnixMillis, Webhook, WebhookId};
 
 use super::Api;
 use super::access::Caller;
@@ -66,7 +66,7 @@ pub(super) async fn create(
         webhook.ok_or_else(|| Problem::internal(&"a field was refused without a word"))?;
     let live = api.engine.create_webhook(webhook).await?;
     tracing::info!(webhook_id = %live.webhook.id, account = %caller.account(), "webhook registered");
-    let mut shown = show_webhook(&live.webhook, &contract);
+    let mut shown = show_whole(&live.webhook, &contract, now);
     if let Some(secret) = &live.webhook.secret {
         shown.insert("secret".to_owned(), json!(secret.expose()));
     }
@@ -98,6 +98,7 @@ pub(super) async fn list(
         None => None,
     };
     let contract = contract(&api, &caller)?;
+    let now = api.engine.clock().wall();
     let all = api.engine.webhooks(caller.account());
     let from = after.map_or(0, |after| {
         all.partition_point(|live| live.webhook.id <= after)
@@ -106,7 +107,7 @@ pub(super) async fn list(
     let rows: Vec<Value> = rest
         .iter()
         .take(limit)
-        .map(|live| Value::Object(show_webhook(&live.webhook, &contract)))
+        .map(|live| Value::Object(show_webhook(&live.webhook, &contract, now)))
         .collect();
     let next = rest
         .get(limit.saturating_sub(1))
@@ -123,7 +124,7 @@ pub(super) async fn show(
 ) -> Result<Response, Problem> {
     caller.require(Scope::Read)?;
     let live = find(&api, caller.account(), &id)?;
-    let shown = show_webhook(&live.webhook, &live.contract);
+    let shown = show_whole(&live.webhook, &live.contract, api.engine.clock().wall());
     Ok(json_answer(StatusCode::OK, &Value::Object(shown)))
 }
 
@@ -147,14 +148,16 @@ pub(super) async fn change(
     if fields.raw("secret").is_some() {
         fields.refuse(
             "secret",
-            "cannot be changed here; register a new webhook for a new secret",
+            "cannot be changed here; use POST …/secret/rotate, or …/secret/stage where the profile stages",
         );
     }
     fields.finish(&draft::known(&live.contract.profile))?;
-    webhook.updated_at = api.engine.clock().wall();
+    let now = api.engine.clock().wall();
+    webhook.forget_expired_secret(now);
+    webhook.updated_at = now;
     let live = api.engine.change_webhook(webhook).await?;
     tracing::info!(webhook_id = %live.webhook.id, account = %caller.account(), "webhook changed");
-    let shown = show_webhook(&live.webhook, &live.contract);
+    let shown = show_whole(&live.webhook, &live.contract, now);
     Ok(json_answer(StatusCode::OK, &Value::Object(shown)))
 }
 
@@ -200,8 +203,20 @@ pub(super) fn status_of(outcome: &Outcome) -> Option<u16> {
     }
 }
 
-/// A webhook as answers show it: no secret, and of its headers only the names.
-fn show_webhook(webhook: &Webhook, contract: &Contract) -> Map<String, Value> {
+/// A webhook with its effective contract, as answers about one webhook show it.
+pub(super) fn show_whole(
+    webhook: &Webhook,
+    contract: &Contract,
+    now: UnixMillis,
+) -> Map<String, Value> {
+    let mut shown = show_webhook(webhook, contract, now);
+    let told = super::contract::show(&contract.profile, Some(webhook));
+    shown.insert("contract".to_owned(), told);
+    shown
+}
+
+/// A webhook as lists show it: no secret, and of its headers only the names.
+fn show_webhook(webhook: &Webhook, contract: &Contract, now: UnixMillis) -> Map<String, Value> {
     let mut shown = Map::new();
     let mut put = |name: &str, value: Value| {
         shown.insert(name.to_owned(), value);
@@ -233,6 +248,19 @@ fn show_webhook(webhook: &Webhook, contract: &Contract) -> Map<String, Value> {
     put(
         "signed",
         json!(webhook.secret.as_ref().map(Secret::expose).is_some()),
+    );
+    if let Some(secret) = &webhook.secret
+        && let Some(key) = contract.profile.secret.public_key(secret)
+    {
+        put("public_key", json!(key));
+    }
+    let old_until = webhook.old_secret_until(now);
+    put(
+        "secret_rotation",
+        json!({
+            "staged": webhook.staged_secret.is_some(),
+            "old_until": old_until.map(|until| until.to_string()),
+        }),
     );
     put("created_at", json!(webhook.created_at.to_string()));
     put("updated_at", json!(webhook.updated_at.to_string()));

@@ -15,7 +15,9 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 
 use crate::metrics::Metrics;
-use crate::model::{Attempt, Event, FaultKind, Next, Outcome, Phases, Position, QueueEntry, after};
+use crate::model::{
+    Attempt, Event, FaultKind, Next, Outcome, Phases, Position, QueueEntry, UnixMillis, after,
+};
 use crate::sender::{Request, Sent};
 use crate::sign::SignContext;
 use crate::store::{Finish, Written};
@@ -34,7 +36,7 @@ pub(crate) struct Prepared {
     pub(crate) signed: Vec<(String, String)>,
 }
 
-/// Renders and signs `event` for a webhook.
+/// Renders and signs `event` for a webhook. Which secrets sign is told by the wall clock, `now`.
 ///
 /// # Errors
 /// Says in words why there can be no request; that is recorded as the attempt's outcome.
@@ -42,7 +44,7 @@ pub(crate) fn prepare(
     live: &Live,
     event: &Event,
     attempt: u32,
-    timestamp_s: u64,
+    now: UnixMillis,
 ) -> Result<Prepared, String> {
     let body = live
         .contract
@@ -52,13 +54,14 @@ pub(crate) fn prepare(
     let context = SignContext {
         id: event.id.as_str(),
         event_type: &event.event_type,
-        timestamp_s,
+        timestamp_s: now.seconds(),
         attempt,
     };
+    let secrets = live.contract.profile.signing_secrets(&live.webhook, now);
     let signed = live
         .contract
         .signer
-        .sign(body.as_bytes(), &context, live.webhook.secret.as_ref())
+        .sign(body.as_bytes(), &context, &secrets)
         .map_err(|why| why.to_string())?;
     let mut headers = HeaderMap::with_capacity(live.headers.len() + signed.len() + 1);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -220,7 +223,7 @@ impl Engine {
         event: &Event,
         number: u32,
     ) -> (Sent, Vec<(String, String)>) {
-        let prepared = match prepare(live, event, number, self.clock.wall().seconds()) {
+        let prepared = match prepare(live, event, number, self.clock.wall()) {
             Ok(prepared) => prepared,
             Err(why) => return (self.unsent(why), Vec::new()),
         };

@@ -24,6 +24,18 @@ pub enum RetryError {
     Jitter,
 }
 
+/// The numbers behind an exponential schedule.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Backoff {
+    /// The first delay, milliseconds.
+    pub initial_ms: u64,
+    /// Each delay is the one before times this.
+    pub multiplier: f64,
+    /// No delay is longer than this, milliseconds, where the schedule shows such a bound: its last delays are
+    /// the same.
+    pub max_delay_ms: Option<u64>,
+}
+
 /// When to try again: one delay for each retry, counted from the end of the failed attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetryPolicy {
@@ -78,6 +90,44 @@ impl RetryPolicy {
             delay *= multiplier;
         }
         Self::new(delays_ms, jitter_percent)
+    }
+
+    /// The numbers that [`RetryPolicy::exponential`] makes this schedule's delays from; `None` where there are
+    /// none, or fewer than two delays, which tell no multiplier. Where several multipliers fit, as delays are
+    /// whole milliseconds, it is the one with the fewest decimals.
+    #[must_use]
+    pub fn backoff(&self) -> Option<Backoff> {
+        let delays = self.delays_ms.as_slice();
+        let (initial_ms, max_delay_ms) = match delays {
+            [first, second, .., before, last] if before == last && second < last => {
+                (*first, Some(*last))
+            }
+            [first, _, ..] => (*first, None),
+            _ => return None,
+        };
+        let cap = max_delay_ms.unwrap_or(DELAY_MAX_MS);
+        // Each delay under the cap leaves a range of multipliers that would have made it.
+        let (mut low, mut high) = (1.0_f64, 100.0_f64);
+        let under_cap = delays.iter().zip(0_i32..).skip(1);
+        for (delay, power) in under_cap.take_while(|(delay, _)| **delay < cap) {
+            let root = |ms: f64| (ms / initial_ms as f64).powf(1.0 / f64::from(power));
+            low = low.max(root(*delay as f64 - 0.5));
+            high = high.min(root(*delay as f64 + 0.5));
+        }
+        let shortest = |unit: f64| (low * unit).ceil() / unit;
+        let decimals = [1.0, 10.0, 100.0, 1000.0].map(shortest);
+        let found = decimals.into_iter().chain([f64::midpoint(low, high)]);
+        let made = |multiplier: &f64| {
+            let count = delays.len();
+            let again = Self::exponential(count, initial_ms, *multiplier, cap, 0);
+            again.is_ok_and(|again| again.delays_ms == delays)
+        };
+        let multiplier = found.filter(|number| *number <= high).find(made)?;
+        Some(Backoff {
+            initial_ms,
+            multiplier,
+            max_delay_ms,
+        })
     }
 
     /// The delays in milliseconds, without jitter.
@@ -173,6 +223,8 @@ pub struct Policy {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -189,6 +241,34 @@ mod tests {
             RetryPolicy::new(vec![0; 101], 0),
             Err(RetryError::TooMany(101))
         );
+    }
+
+    proptest! {
+        #[test]
+        fn the_numbers_of_an_exponential_schedule_are_found_again(
+            retries in 2_usize..20, initial_ms in 50_u64..100_000, hundredths in 100_u32..1000,
+        ) {
+            let multiplier = f64::from(hundredths) / 100.0;
+            let cap = 30 * 24 * 3600 * 1000;
+            let policy = RetryPolicy::exponential(retries, initial_ms, multiplier, cap, 0).unwrap();
+            let found = policy.backoff().unwrap();
+            let cap = found.max_delay_ms.unwrap_or(cap);
+            let again = RetryPolicy::exponential(retries, found.initial_ms, found.multiplier, cap, 0);
+            prop_assert_eq!(again.unwrap(), policy);
+        }
+    }
+
+    #[test]
+    fn a_list_has_no_multiplier() {
+        let list = |delays: &[u64]| RetryPolicy::new(delays.to_vec(), 0).unwrap().backoff();
+        assert_eq!(list(&[60_000, 300_000, 900_000]), None);
+        assert_eq!(list(&[5000]), None);
+        assert_eq!(list(&[5000, 1000]), None);
+        assert_eq!(list(&[0, 0]).unwrap().multiplier, 1.0);
+        assert_eq!(list(&[1000, 5000, 5000]), None);
+        let capped = list(&[1000, 2000, 4000, 5000, 5000]).unwrap();
+        assert_eq!((capped.multiplier, capped.max_delay_ms), (2.0, Some(5000)));
+        assert_eq!(list(&[7, 7, 7]).unwrap().multiplier, 1.0);
     }
 
     #[test]

@@ -3,17 +3,17 @@
 //! A [`Partial`] is what one table says; partials are laid over each other along `extends`, and the
 //! result is completed in `set`.
 
+mod signing;
+
 use std::ops::Range;
 
 use http::{HeaderName, HeaderValue};
 use toml::Spanned;
 
-use super::raw::{
-    RawExample, RawExhausted, RawProfile, RawRate, RawRetry, RawSecret, RawSignature,
-};
+use super::raw::{RawExample, RawExhausted, RawProfile, RawRate, RawRetry};
 use super::{
-    Algorithm, Example, ExhaustedAction, Field, Generate, HeaderRule, KeyForm, MatchPath, Overflow,
-    ProfileError, Random, Rotation, SignatureRule, Template, check_type,
+    Example, ExhaustedAction, Field, Generate, HeaderRule, KeyForm, MatchPath, Overflow,
+    ProfileError, Rotation, SignatureRule, Template, check_type,
 };
 use crate::model::{EventId, GonePolicy, StatusRange, SuccessRule, UnixMicros, parse_duration};
 
@@ -37,7 +37,7 @@ pub(super) const FRAMING_HEADERS: [&str; 10] = [
     "expect",
 ];
 /// Names that the API's own members of an event or a registration have.
-const TAKEN_FIELDS: [&str; 16] = [
+const TAKEN_FIELDS: [&str; 30] = [
     "id",
     "type",
     "data",
@@ -54,6 +54,20 @@ const TAKEN_FIELDS: [&str; 16] = [
     "timeout",
     "retry",
     "version",
+    "format",
+    "filter",
+    "bearer_token",
+    "api_key",
+    "api_key_header",
+    "auth_header",
+    "auth_value",
+    "max_retries",
+    "retry_delay",
+    "retry_backoff",
+    "signed",
+    "public_key",
+    "secret_rotation",
+    "contract",
 ];
 
 /// What one table says. `None`: nothing, so the parent's value holds.
@@ -71,10 +85,12 @@ pub(super) struct Partial {
     pub(super) on_gone: Option<GonePolicy>,
     pub(super) honour_retry_after: Option<bool>,
     pub(super) secret_required: Option<bool>,
-    pub(super) generate: Option<Generate>,
+    pub(super) generate: Option<Vec<Generate>>,
+    pub(super) generate_span: Option<Range<usize>>,
     pub(super) rotation: Option<Rotation>,
     pub(super) key: Option<KeyForm>,
-    pub(super) signatures: Option<Vec<SignatureRule>>,
+    /// Each with the key form that it names itself; its rule's is not yet known.
+    pub(super) signatures: Option<Vec<(SignatureRule, Option<KeyForm>)>>,
     pub(super) headers: Option<Vec<HeaderRule>>,
     pub(super) delays_ms: Option<Vec<u64>>,
     pub(super) initial_ms: Option<u64>,
@@ -115,6 +131,7 @@ impl Partial {
             honour_retry_after: child.honour_retry_after.or(self.honour_retry_after),
             secret_required: child.secret_required.or(self.secret_required),
             generate: child.generate.or(self.generate),
+            generate_span: child.generate_span.or(self.generate_span),
             rotation: child.rotation.or(self.rotation),
             key: child.key.or(self.key),
             signatures: child.signatures.or(self.signatures),
@@ -142,6 +159,7 @@ impl Partial {
     pub(super) fn unplaced(self) -> Self {
         Self {
             body_span: None,
+            generate_span: None,
             retry_span: None,
             example_span: None,
             ..self
@@ -218,7 +236,8 @@ pub(super) fn partial(raw: &RawProfile, faults: &mut Faults<'_>) -> Partial {
         honour_retry_after: raw.honour_retry_after,
         signatures: raw.signature.as_ref().map(|all| {
             let all = all.iter();
-            all.filter_map(|raw| signature(raw, faults)).collect()
+            all.filter_map(|raw| signing::signature(raw, faults))
+                .collect()
         }),
         headers: raw.headers.as_ref().map(|all| {
             let all = all.iter();
@@ -228,7 +247,7 @@ pub(super) fn partial(raw: &RawProfile, faults: &mut Faults<'_>) -> Partial {
         ..Partial::default()
     };
     if let Some(raw) = &raw.secret {
-        secret(raw, &mut partial, faults);
+        signing::secret(raw, &mut partial, faults);
     }
     if let Some(raw) = &raw.retry {
         partial.retry_span = Some(raw.span());
@@ -245,26 +264,6 @@ pub(super) fn partial(raw: &RawProfile, faults: &mut Faults<'_>) -> Partial {
         partial.example = example(raw.get_ref(), faults);
     }
     partial
-}
-
-fn secret(raw: &RawSecret, partial: &mut Partial, faults: &mut Faults<'_>) {
-    partial.secret_required = raw.required;
-    partial.generate = faults.maybe(raw.generate.as_ref(), |text| generate(text));
-    partial.rotation = faults.maybe(raw.rotation.as_ref(), |text| {
-        choice(
-            text,
-            &[("staged", Rotation::Staged), ("overlap", Rotation::Overlap)],
-        )
-    });
-    partial.key = faults.maybe(raw.key.as_ref(), |text| {
-        choice(
-            text,
-            &[
-                ("utf8", KeyForm::Utf8),
-                ("whsec-base64", KeyForm::WhsecBase64),
-            ],
-        )
-    });
 }
 
 fn retry(raw: &RawRetry, partial: &mut Partial, faults: &mut Faults<'_>) {
@@ -346,43 +345,6 @@ fn example(raw: &RawExample, faults: &mut Faults<'_>) -> Option<Example> {
         id,
         created_at,
     })
-}
-
-fn signature(raw: &RawSignature, faults: &mut Faults<'_>) -> Option<SignatureRule> {
-    let header_name = faults.take(&raw.header, |text| header_name(text));
-    let algorithm = faults.take(&raw.algorithm, |text| {
-        choice(text, &[("hmac-sha256", Algorithm::HmacSha256)])
-    });
-    let signed = faults.take(&raw.signed, |text| {
-        let template = Template::parse(text, &[Field::Timestamp, Field::Id, Field::Body])?;
-        match template.count(Field::Body) {
-            1 => Ok(template),
-            _ => Err("the signed text has {body} exactly once".to_owned()),
-        }
-    });
-    let value = faults.take(&raw.value, |text| signature_value(text));
-    Some(SignatureRule {
-        header: raw.header.get_ref().clone(),
-        header_name: header_name?,
-        algorithm: algorithm?,
-        signed: signed?,
-        value: value?,
-    })
-}
-
-fn signature_value(text: &str) -> Result<Template, String> {
-    let fields = [Field::Hex, Field::Base64, Field::Timestamp, Field::Id];
-    let template = Template::parse(text, &fields)?;
-    if template.count(Field::Hex) + template.count(Field::Base64) != 1 {
-        return Err("the value has either {hex} or {base64}, exactly once".to_owned());
-    }
-    if text.contains("}{") {
-        return Err(
-            "two placeholders need text between them, or no receiver can part them".to_owned(),
-        );
-    }
-    header_text(text)?;
-    Ok(template)
 }
 
 fn header(
@@ -500,35 +462,6 @@ fn body(text: &str) -> Result<String, String> {
         return Err(format!("the template is over {BODY_TEMPLATE_MAX} bytes"));
     }
     Ok(text.to_owned())
-}
-
-/// Reads how secrets are generated: text around one `{random:n}` or `{base64:n}` at its end.
-fn generate(text: &str) -> Result<Generate, String> {
-    let refused = || {
-        format!(
-            "`{text}` is not text followed by {{random:n}} (n letters and digits, 24 to 128) or \
-             {{base64:n}} (n random bytes, 24 to 64)"
-        )
-    };
-    let (prefix, random) = text.split_once('{').ok_or_else(refused)?;
-    let (kind, count) = random
-        .strip_suffix('}')
-        .and_then(|inner| inner.split_once(':'))
-        .ok_or_else(refused)?;
-    let count: usize = count.parse().map_err(|_| refused())?;
-    let printable = prefix.bytes().all(|byte| (0x21..0x7f).contains(&byte));
-    let random = match kind {
-        "random" if (24..=128).contains(&count) => Random::Alphanumeric(count),
-        "base64" if (24..=64).contains(&count) => Random::Base64(count),
-        _ => return Err(refused()),
-    };
-    if !printable || prefix.len() > 32 {
-        return Err(refused());
-    }
-    Ok(Generate {
-        prefix: prefix.to_owned(),
-        random,
-    })
 }
 
 fn json(text: &str, object: bool) -> Result<String, String> {

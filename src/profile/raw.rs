@@ -43,6 +43,7 @@ pub(super) struct RawSecret {
 pub(super) struct RawSignature {
     pub(super) header: Spanned<String>,
     pub(super) algorithm: Spanned<String>,
+    pub(super) key: Option<Spanned<String>>,
     pub(super) signed: Spanned<String>,
     pub(super) value: Spanned<String>,
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::parse::{Faults, Partial, partial};
 use super::{
-    Exhausted, Field, KeyForm, Profile, ProfileError, Random, Rate, RawProfile, SecretRules,
+    Algorithm, Exhausted, Field, KeyForm, Piece, Profile, ProfileError, Random, Rate, RawProfile,
+    SecretRules, SignatureRule,
 };
 use crate::model::RetryPolicy;
 
@@ -222,7 +223,8 @@ fn chain(name: &str, tables: &BTreeMap<String, Table>) -> Result<Option<Partial>
 /// Makes the profile, and checks what concerns more than one field.
 fn complete(partial: Partial, faults: &mut Faults<'_>) -> Option<Profile> {
     let retry = retry(&partial, faults);
-    let secret = secret(&partial, faults);
+    let signatures = signatures(&partial, faults);
+    let secret = secret(&partial, signatures.as_deref().unwrap_or_default(), faults);
     let example_span = partial.example_span.clone();
     let profile = Profile {
         name: faults.profile.to_owned(),
@@ -238,9 +240,10 @@ fn complete(partial: Partial, faults: &mut Faults<'_>) -> Option<Profile> {
         on_gone: need(partial.on_gone, "on_gone", faults)?,
         honour_retry_after: need(partial.honour_retry_after, "honour_retry_after", faults)?,
         secret: secret?,
-        signatures: need(partial.signatures, "signature", faults)?,
+        signatures: signatures?,
         headers: need(partial.headers, "headers", faults)?,
         retry: retry?,
+        retry_delay_max_ms: partial.max_delay_ms.unwrap_or(u64::MAX),
         exhausted: Exhausted {
             action: need(partial.exhausted_action, "exhausted.action", faults)?,
             unless_succeeded_since: partial.unless_succeeded_since.unwrap_or(false),
@@ -284,21 +287,90 @@ fn retry(partial: &Partial, faults: &mut Faults<'_>) -> Option<RetryPolicy> {
         .ok()
 }
 
-fn secret(partial: &Partial, faults: &mut Faults<'_>) -> Option<SecretRules> {
+/// The signatures, each with its key's form: its own, or the profile's.
+fn signatures(partial: &Partial, faults: &mut Faults<'_>) -> Option<Vec<SignatureRule>> {
+    let all = need(partial.signatures.clone(), "signature", faults)?;
+    let settled = all.into_iter().map(|(mut rule, own)| {
+        rule.key = match (rule.algorithm, own.or(partial.key)) {
+            (Algorithm::Ed25519, _) => KeyForm::WhskBase64,
+            (Algorithm::HmacSha256, Some(KeyForm::WhskBase64)) => {
+                faults.push(
+                    None,
+                    format!(
+                        "`{}` is an HMAC and [secret] has an ed25519 key; give this signature \
+                         `key = \"whsec-base64\"` or \"utf8\"",
+                        rule.header
+                    ),
+                );
+                KeyForm::Utf8
+            }
+            (Algorithm::HmacSha256, form) => form.unwrap_or(KeyForm::Utf8),
+        };
+        rule
+    });
+    Some(settled.collect())
+}
+
+fn secret(
+    partial: &Partial,
+    signatures: &[SignatureRule],
+    faults: &mut Faults<'_>,
+) -> Option<SecretRules> {
+    let key = need(partial.key, "secret.key", faults)?;
+    let mut keys: Vec<KeyForm> = signatures.iter().map(|rule| rule.key).collect();
+    if keys.is_empty() {
+        keys.push(key);
+    }
+    keys.sort_unstable();
+    keys.dedup();
     let rules = SecretRules {
         required: need(partial.secret_required, "secret.required", faults)?,
         generate: need(partial.generate.clone(), "secret.generate", faults)?,
         rotation: need(partial.rotation, "secret.rotation", faults)?,
-        key: need(partial.key, "secret.key", faults)?,
+        key,
+        keys,
     };
-    let base64 = matches!(rules.generate.random, Random::Base64(_));
-    if rules.key == KeyForm::WhsecBase64 && !(base64 && rules.generate.prefix == "whsec_") {
+    if let Some(fit) = unfit_generate(&rules) {
+        let names: Vec<&str> = rules.keys.iter().map(|form| form.as_str()).collect();
         faults.push(
-            None,
-            "with `key = \"whsec-base64\"` secrets are generated as \"whsec_{base64:32}\"",
+            partial.generate_span.clone(),
+            format!(
+                "with `key = \"{}\"` secrets are generated as \"{fit}\"; write that as [secret] `generate`",
+                names.join("\"` and `key = \"")
+            ),
         );
     }
     Some(rules)
+}
+
+/// What `generate` should be, where the secrets that it makes are not those that the signatures need.
+fn unfit_generate(rules: &SecretRules) -> Option<String> {
+    let needs = |form: KeyForm| rules.keys.contains(&form);
+    let mut expected = Vec::with_capacity(2);
+    if needs(KeyForm::WhsecBase64) {
+        expected.push(("whsec_", "{base64:32}"));
+    } else if needs(KeyForm::Utf8) {
+        expected.push(("", "whsec_{random:32}"));
+    }
+    if needs(KeyForm::WhskBase64) {
+        expected.push(("whsk_", "{base64:32}"));
+    }
+    let fits = expected.len() == rules.generate.len()
+        && expected
+            .iter()
+            .zip(&rules.generate)
+            .all(|((prefix, _), made)| {
+                let base64 = match made.random {
+                    Random::Alphanumeric(_) => false,
+                    // A seed has 32 bytes (RFC 8032, 5.1.5), an HMAC key as many as the profile likes.
+                    Random::Base64(count) => *prefix != "whsk_" || count == 32,
+                };
+                prefix.is_empty() || (base64 && made.prefix == *prefix)
+            });
+    let shown = expected
+        .iter()
+        .map(|(prefix, random)| format!("{prefix}{random}"));
+    (!fits).then(|| shown.collect::<Vec<_>>().join(" "))
 }
 
 fn check_together(
@@ -338,11 +410,21 @@ fn check_together(
             }
         }
         let same = |name: &http::HeaderName| *name == rule.header_name;
-        let twice = profile.signatures.iter().filter(|r| same(&r.header_name));
+        let twice = profile.signatures.iter().filter(|other| *other == rule);
         if twice.count() > 1 || profile.headers.iter().any(|header| same(&header.name)) {
             faults.push(
                 None,
                 format!("the header `{}` is defined twice", rule.header),
+            );
+        }
+        let spaced = |piece: &Piece| matches!(piece, Piece::Text(text) if text.contains(' '));
+        if profile.is_list(&rule.header_name) && rule.value.pieces().iter().any(spaced) {
+            faults.push(
+                None,
+                format!(
+                    "`{}` is a list with one space between its values, so no value may hold a space",
+                    rule.header
+                ),
             );
         }
     }

@@ -216,7 +216,7 @@ event_types = ["ok", "not ok"]
 match_on = ["id"]
 [[a.signature]]
 header = "Content-Length"
-algorithm = "ed25519"
+algorithm = "ed448"
 signed = "{timestamp}"
 value = "{hex}{base64}"
 [b]
@@ -244,7 +244,7 @@ retry = { delays = [], initial = "1s" }
         ("a", 5, "is not an event type"),
         ("a", 6, "neither `type` nor a path"),
         ("a", 8, "is set by the sender"),
-        ("a", 9, "use \"hmac-sha256\""),
+        ("a", 9, "use \"hmac-sha256\" or \"ed25519\""),
         ("a", 10, "{body} exactly once"),
         ("a", 11, "exactly once"),
         (
@@ -292,6 +292,22 @@ fn checks_fields_against_each_other() {
             "from 1 to 100",
         ),
         (
+            "extends = \"standard\"\n[[p.signature]]\nheader = \"webhook-signature\"\nalgorithm = \"ed25519\"\nsigned = \"{body}\"\nvalue = \"v1a,{base64}\"",
+            "secrets are generated as \"whsk_{base64:32}\"",
+        ),
+        (
+            "extends = \"standard\"\n[[p.signature]]\nheader = \"a\"\nalgorithm = \"ed25519\"\nkey = \"utf8\"\nsigned = \"{body}\"\nvalue = \"v1a,{base64}\"",
+            "leave `key` out",
+        ),
+        (
+            "extends = \"standard\"\nsecret = { key = \"whsk-base64\" }",
+            "is an HMAC and [secret] has an ed25519 key",
+        ),
+        (
+            "extends = \"standard\"\n[[p.signature]]\nheader = \"a\"\nalgorithm = \"hmac-sha256\"\nsigned = \"{body}\"\nvalue = \"v1 {base64}\"",
+            "no value may hold a space",
+        ),
+        (
             "extends = \"flock\"\nheaders = { x-flock-signature = \"a\" }",
             "defined twice",
         ),
@@ -336,4 +352,43 @@ fn counts_lines_and_columns_in_characters() {
     assert_eq!(line_column("é=1\nüb", 0), (1, 1));
     assert_eq!(line_column("é=1\nüb", 7), (2, 2));
     assert_eq!(line_column("a", 99), (1, 2));
+}
+
+#[test]
+fn an_old_secret_signs_until_it_expires_and_only_where_secrets_overlap() {
+    use crate::model::{AccountName, Endpoint, OldSecret, WebhookId};
+    let [new, old] = ["new", "old"].map(|text| Secret::new(text.to_owned()));
+    let webhook = Webhook {
+        id: WebhookId(1),
+        account: AccountName::new("acme").unwrap(),
+        version: 1,
+        url: Endpoint::parse("https://example.com/").unwrap(),
+        events: Vec::new(),
+        scope: None,
+        name: None,
+        description: None,
+        secret: Some(new.clone()),
+        staged_secret: Some(Secret::new("staged".to_owned())),
+        old_secret: Some(OldSecret {
+            secret: old.clone(),
+            expires_at: UnixMillis(1_000),
+        }),
+        headers: Vec::new(),
+        format: None,
+        filter: None,
+        timeout_ms: None,
+        retry: None,
+        active: true,
+        created_at: UnixMillis(0),
+        updated_at: UnixMillis(0),
+    };
+    let profiles = Profiles::built_in();
+    let overlap = profiles.get("standard").unwrap();
+    let staged = profiles.get("flock").unwrap();
+    assert_eq!(
+        overlap.signing_secrets(&webhook, UnixMillis(999)),
+        [&new, &old]
+    );
+    assert_eq!(overlap.signing_secrets(&webhook, UnixMillis(1_000)), [&new]);
+    assert_eq!(staged.signing_secrets(&webhook, UnixMillis(0)), [&new]);
 }

@@ -85,7 +85,7 @@ proptest! {
     fn every_product_s_receiver_accepts(body: Vec<u8>, secret in "[!-~]{8,100}") {
         for (name, header, accepts) in SAMPLES {
             let given = Secret::new(secret.clone());
-            let headers = signer(name).sign(&body, &CONTEXT, Some(&given)).unwrap();
+            let headers = signer(name).sign(&body, &CONTEXT, &[&given]).unwrap();
             prop_assert_eq!(headers.len(), 1);
             prop_assert_eq!(headers[0].0.as_str(), header);
             let value = headers[0].1.to_str().unwrap();
@@ -100,7 +100,7 @@ proptest! {
 fn a_whsec_secret_is_used_whole_where_the_key_is_its_text() {
     let secret = Secret::new("whsec_1a2b3c4d5e6f7g8h9i0j".to_owned());
     let headers = signer("dataflow")
-        .sign(b"{}", &CONTEXT, Some(&secret))
+        .sign(b"{}", &CONTEXT, &[&secret])
         .unwrap();
     let value = headers[0].1.to_str().unwrap();
     let hash = hmac_hex(b"whsec_1a2b3c4d5e6f7g8h9i0j", b"1706096400.{}");
@@ -116,9 +116,7 @@ fn the_published_vector_of_standard_webhooks_holds() {
         ..CONTEXT
     };
     let body = br#"{"test": 2432232314}"#;
-    let headers = signer("standard")
-        .sign(body, &context, Some(&secret))
-        .unwrap();
+    let headers = signer("standard").sign(body, &context, &[&secret]).unwrap();
     let text: Vec<(&str, &str)> = headers
         .iter()
         .map(|(n, v)| (n.as_str(), v.to_str().unwrap()))
@@ -142,7 +140,7 @@ fn without_a_secret_there_is_no_signature_or_an_error() {
         ("dataflow", true),
         ("standard", true),
     ] {
-        let result = signer(name).sign(b"{}", &CONTEXT, None);
+        let result = signer(name).sign(b"{}", &CONTEXT, &[]);
         if signed {
             assert_eq!(result, Err(SignError::SecretMissing), "{name}");
         } else {
@@ -150,7 +148,7 @@ fn without_a_secret_there_is_no_signature_or_an_error() {
         }
     }
     let bad = Secret::new("not-whsec-at-all".to_owned());
-    let result = signer("standard").sign(b"{}", &CONTEXT, Some(&bad));
+    let result = signer("standard").sign(b"{}", &CONTEXT, &[&bad]);
     assert_eq!(result, Err(SignError::Secret(SecretError::Base64)));
 }
 
@@ -254,7 +252,7 @@ fn a_profile_s_own_headers_tell_of_the_event() {
     let text = "[p]\nextends = \"flock\"\nheaders = { X-Event = \"{type}/{id}\", X-Try = \"n{attempt} at {timestamp}\", X-Fixed = \"yes\" }";
     let profiles = Profiles::build(toml::from_str(text).unwrap()).unwrap();
     let signer = Signer::compile(profiles.get("p").unwrap());
-    let mut headers = signer.sign(b"{}", &CONTEXT, None).unwrap();
+    let mut headers = signer.sign(b"{}", &CONTEXT, &[]).unwrap();
     headers.sort_by(|a, b| a.0.as_str().cmp(b.0.as_str()));
     let text: Vec<(&str, &str)> = headers
         .iter()
@@ -277,8 +275,130 @@ fn a_header_with_the_retry_s_number_is_not_on_the_first_attempt() {
     let signer = Signer::compile(profiles.get("p").unwrap());
     for (attempt, expected) in [(1, None), (2, Some("1")), (10, Some("9"))] {
         let context = SignContext { attempt, ..CONTEXT };
-        let headers = signer.sign(b"{}", &context, None).unwrap();
+        let headers = signer.sign(b"{}", &context, &[]).unwrap();
         let values: Vec<&str> = headers.iter().map(|(_, v)| v.to_str().unwrap()).collect();
         assert_eq!(values.first().copied(), expected);
     }
+}
+
+/// Standard Webhooks' own header with HMAC and ed25519 in it, and a header of one's own beside it.
+const THREE_SIGNATURES: &str = r#"
+[p]
+extends = "standard"
+[p.secret]
+generate = "whsec_{base64:32} whsk_{base64:32}"
+[[p.signature]]
+header = "webhook-signature"
+algorithm = "hmac-sha256"
+signed = "{id}.{timestamp}.{body}"
+value = "v1,{base64}"
+[[p.signature]]
+header = "webhook-signature"
+algorithm = "ed25519"
+signed = "{id}.{timestamp}.{body}"
+value = "v1a,{base64}"
+[[p.signature]]
+header = "X-Own-Signature"
+algorithm = "hmac-sha256"
+key = "utf8"
+signed = "{body}"
+value = "sha256={hex}"
+"#;
+
+/// The vector of svix-server's tests of its asymmetric keys.
+const KEY_PAIR: &str =
+    "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg==";
+
+#[test]
+fn several_signatures_stand_in_one_line_and_in_lines_of_their_own() {
+    let profiles = Profiles::build(toml::from_str(THREE_SIGNATURES).unwrap()).unwrap();
+    let profile = profiles.get("p").unwrap();
+    let hmac = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    let secret = profile.secret.check(&format!("{hmac} {KEY_PAIR}")).unwrap();
+    let context = SignContext {
+        id: "msg_p5jXN8AQM9LWM0D4loKWxJek",
+        timestamp_s: 1_614_265_330,
+        ..CONTEXT
+    };
+    let body = br#"{"test": 2432232314}"#;
+    let headers = Signer::compile(profile)
+        .sign(body, &context, &[&secret])
+        .unwrap();
+    let lines: Vec<(&str, &str)> = headers
+        .iter()
+        .map(|(n, v)| (n.as_str(), v.to_str().unwrap()))
+        .collect();
+    assert_eq!(lines.len(), 4);
+    assert_eq!(
+        lines[2],
+        (
+            "webhook-signature",
+            "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE= \
+             v1a,hnO3f9T8Ytu9HwrXslvumlUpqtNVqkhqw/enGzPCXe5BdqzCInXqYXFymVJaA7AZdpXwVLPo3mNl8EM+m7TBAg=="
+        )
+    );
+    let own = format!("sha256={}", hmac_hex(hmac.as_bytes(), body));
+    assert_eq!(lines[3], ("x-own-signature", own.as_str()));
+    let generated = profile.secret.generate().unwrap();
+    assert!(profile.secret.check(generated.expose()).is_ok());
+    for half in [hmac, KEY_PAIR] {
+        assert_eq!(profile.secret.check(half), Err(SecretError::Parts));
+    }
+    let three = format!("{hmac} {KEY_PAIR} {hmac}");
+    assert_eq!(profile.secret.check(&three), Err(SecretError::Character));
+}
+
+#[test]
+fn while_two_secrets_sign_the_newest_comes_first() {
+    let [new, old] = ["new-secret", "old-secret"].map(|text| Secret::new(text.to_owned()));
+    let headers = signer("flock")
+        .sign(b"{}", &CONTEXT, &[&new, &old])
+        .unwrap();
+    let expected = [&new, &old].map(|secret| {
+        let hex = hmac_hex(secret.expose().as_bytes(), b"{}");
+        format!("sha256={hex}")
+    });
+    assert_eq!(headers.len(), 1);
+    assert_eq!(headers[0].1.to_str().unwrap(), expected.join(" "));
+    // An old secret that is no key here must not keep the new one from signing.
+    let good = signer("standard");
+    let new = good_secret();
+    let headers = good.sign(b"{}", &CONTEXT, &[&new, &old]).unwrap();
+    assert_eq!(headers, good.sign(b"{}", &CONTEXT, &[&new]).unwrap());
+}
+
+fn good_secret() -> Secret {
+    Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned())
+}
+
+#[test]
+fn ed25519_secrets_are_seeds_or_pairs_that_belong_together() {
+    let text = "[p]\nextends = \"standard\"\nsecret = { key = \"whsk-base64\", generate = \"whsk_{base64:32}\" }\n\
+                [[p.signature]]\nheader = \"webhook-signature\"\nalgorithm = \"ed25519\"\n\
+                signed = \"{id}.{timestamp}.{body}\"\nvalue = \"v1a,{base64}\"";
+    let profiles = Profiles::build(toml::from_str(text).unwrap()).unwrap();
+    let rules = &profiles.get("p").unwrap().secret;
+    let pair = BASE64.decode(&KEY_PAIR["whsk_".len()..]).unwrap();
+    let seed = format!("whsk_{}", BASE64.encode(&pair[..32]));
+    let public = format!("whpk_{}", BASE64.encode(&pair[32..]));
+    for text in [KEY_PAIR, &seed] {
+        let secret = rules.check(text).unwrap();
+        assert_eq!(rules.public_key(&secret).as_deref(), Some(public.as_str()));
+    }
+    let mut torn = pair;
+    torn[63] ^= 1;
+    let torn = format!("whsk_{}", BASE64.encode(torn));
+    for text in [
+        torn.as_str(),
+        "whsk_AAAAAAAA",
+        "whsk_%%%%%%%%",
+        &seed[5..],
+        &public,
+    ] {
+        assert_eq!(rules.check(text), Err(SecretError::Ed25519), "{text}");
+    }
+    assert!(rules.check(rules.generate().unwrap().expose()).is_ok());
+    let standard = &Profiles::built_in();
+    let standard = &standard.get("standard").unwrap().secret;
+    assert_eq!(standard.public_key(&good_secret()), None);
 }

@@ -7,6 +7,8 @@ use zeroize::Zeroizing;
 
 use crate::profile::KeyForm;
 
+use super::ed25519;
+
 const PREFIX: &str = "whsec_";
 /// Takes base64 with and without padding, as receivers' libraries do.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
@@ -25,11 +27,24 @@ pub(super) fn proper(form: KeyForm, secret: &str) -> Result<Key, &'static str> {
             let encoded = encoded.ok_or("it does not start with whsec_")?;
             decoded(encoded).ok_or("what stands behind whsec_ is not base64")
         }
+        KeyForm::WhskBase64 => {
+            const NO_KEY: &str = "what stands behind whpk_ or whsk_ is not the base64 of a key";
+            if let Some(public) = secret.strip_prefix("whpk_") {
+                return decoded(public).filter(|key| key.len() == 32).ok_or(NO_KEY);
+            }
+            let private = secret.strip_prefix("whsk_");
+            let private = decoded(private.ok_or("it starts neither with whpk_ nor with whsk_")?);
+            let public = private.and_then(|private| ed25519::public_of(&private));
+            public.map(|key| Zeroizing::new(key.to_vec())).ok_or(NO_KEY)
+        }
     }
 }
 
 /// The other readings of the same text, each with what must be done to get it.
 pub(super) fn others(form: KeyForm, secret: &str) -> Vec<(&'static str, Key)> {
+    if form == KeyForm::WhskBase64 {
+        return Vec::new(); // a private key cannot be used in two ways
+    }
     let bare = secret.strip_prefix(PREFIX);
     let mut keys = Vec::new();
     if form != KeyForm::Utf8 {

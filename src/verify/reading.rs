@@ -5,9 +5,6 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::profile::{Field, Piece, Template};
 
-/// Bytes of an HMAC-SHA256.
-const DIGEST_BYTES: usize = 32;
-
 /// What header values say, field by field.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reading {
@@ -15,8 +12,9 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    /// Reads `value` as something that `template` wrote; `None` where it cannot be.
-    pub(super) fn of(template: &Template, value: &str) -> Option<Self> {
+    /// Reads `value` as something that `template` wrote, with a signature of `bytes` bytes; `None` where it
+    /// cannot be.
+    pub(super) fn of(template: &Template, value: &str, bytes: usize) -> Option<Self> {
         let mut reading = Self::default();
         let mut rest = value;
         let mut pieces = template.pieces().iter().peekable();
@@ -30,7 +28,7 @@ impl Reading {
                         None => rest.len(),
                     };
                     let (text, behind) = rest.split_at(end);
-                    if !has_form(*field, text) {
+                    if !has_form(*field, text, bytes) {
                         return None;
                     }
                     reading.fields.push((*field, text.to_owned()));
@@ -79,15 +77,15 @@ pub(super) fn form(template: &Template) -> String {
     template.pieces().iter().map(part).collect()
 }
 
-fn has_form(field: Field, text: &str) -> bool {
+fn has_form(field: Field, text: &str, signature_bytes: usize) -> bool {
     match field {
         Field::Timestamp | Field::Attempt | Field::Retry => {
             text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u64>().is_ok()
         }
-        Field::Hex => unhex(text).is_some_and(|bytes| bytes.len() == DIGEST_BYTES),
+        Field::Hex => unhex(text).is_some_and(|bytes| bytes.len() == signature_bytes),
         Field::Base64 => STANDARD
             .decode(text)
-            .is_ok_and(|bytes| bytes.len() == DIGEST_BYTES),
+            .is_ok_and(|bytes| bytes.len() == signature_bytes),
         Field::Id | Field::Type => !text.is_empty(),
         Field::Body => false,
     }

@@ -25,7 +25,7 @@ fn signed(name: &str, secret: &str, body: &[u8]) -> HeaderMap {
     let signer = Signer::compile(profiles.get(name).unwrap());
     let secret = Secret::new(secret.to_owned());
     signer
-        .sign(body, &context, Some(&secret))
+        .sign(body, &context, &[&secret])
         .unwrap()
         .into_iter()
         .collect()
@@ -229,4 +229,65 @@ fn a_profile_without_signatures_verifies_nothing() {
         NOW,
     );
     assert_eq!(result, Err(VerifyError::NothingSigned));
+}
+
+const BOTH: &str = r#"
+[p]
+extends = "standard"
+secret = { generate = "whsec_{base64:32} whsk_{base64:32}" }
+[[p.signature]]
+header = "webhook-signature"
+algorithm = "hmac-sha256"
+signed = "{id}.{timestamp}.{body}"
+value = "v1,{base64}"
+[[p.signature]]
+header = "webhook-signature"
+algorithm = "ed25519"
+signed = "{id}.{timestamp}.{body}"
+value = "v1a,{base64}"
+"#;
+
+#[test]
+fn each_holder_of_a_key_accepts_its_part_of_a_shared_header() {
+    let profiles = Profiles::build(toml::from_str(BOTH).unwrap()).unwrap();
+    let profile = profiles.get("p").unwrap();
+    let secret = profile.secret.generate().unwrap();
+    let public = profile.secret.public_key(&secret).unwrap();
+    let (hmac, private) = secret.expose().split_once(' ').unwrap();
+    let context = SignContext {
+        id: "evt_1",
+        event_type: "a.b",
+        timestamp_s: NOW.seconds(),
+        attempt: 1,
+    };
+    let signer = Signer::compile(profile);
+    let headers = signer.sign(BODY, &context, &[&secret]).unwrap();
+    let headers: HeaderMap = headers.into_iter().collect();
+    let both = format!("{hmac} {public}");
+    for held in [
+        hmac,
+        private,
+        public.as_str(),
+        both.as_str(),
+        secret.expose(),
+    ] {
+        let verified = verify(profile, held, &headers, BODY, NOW).unwrap();
+        assert_eq!(verified.timestamp_s, Some(NOW.seconds()));
+        let altered = verify(profile, held, &headers, b"{}", NOW);
+        assert_eq!(altered, Err(VerifyError::Mismatch));
+        let pretty = verify(profile, held, &headers, &[BODY, b"\n"].concat(), NOW);
+        assert!(matches!(pretty, Err(VerifyError::BodyChanged(_))));
+    }
+    let other = profile.secret.generate().unwrap();
+    let other = profile.secret.public_key(&other).unwrap();
+    let refused = verify(profile, &other, &headers, BODY, NOW);
+    assert_eq!(refused, Err(VerifyError::Mismatch));
+    let refused = verify(profile, "whpk_AAAA", &headers, BODY, NOW);
+    assert!(matches!(refused, Err(VerifyError::SecretMalformed(_))));
+    // A key of small order, under which one signature would fit many messages.
+    let small = format!(
+        "whpk_{}",
+        BASE64.encode([[1].as_slice(), &[0; 31]].concat())
+    );
+    assert!(verify(profile, &small, &headers, BODY, NOW).is_err());
 }

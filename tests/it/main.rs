@@ -11,6 +11,7 @@
 mod api;
 mod commands;
 mod config;
+mod contract;
 mod delivery;
 mod kill;
 mod listen;
@@ -18,6 +19,7 @@ mod lists;
 mod migration;
 mod outside;
 mod refusals;
+mod rotation;
 mod rude;
 mod stop;
 mod support;

@@ -133,7 +133,7 @@ fn each_profile_signs_as_its_product_publishes_it() {
         };
         let secret = Secret::new(vector.secret.to_owned());
         let signed = Signer::compile(profile)
-            .sign(vector.body.as_bytes(), &context, Some(&secret))
+            .sign(vector.body.as_bytes(), &context, &[&secret])
             .unwrap();
         let headers: HeaderMap = signed.into_iter().collect();
         assert_eq!(headers[vector.header], vector.value, "{}", vector.profile);

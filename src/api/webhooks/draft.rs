@@ -1,15 +1,10 @@
 //! A webhook's fields as a client gives them: one reading for registering and for changing.
 
-use std::collections::BTreeMap;
-
-use http::header::HeaderName;
-use serde::Deserialize;
+mod headers;
+mod schedule;
 
 use crate::api::fields::Fields;
-use crate::model::{
-    AccountName, AddressPolicy, Endpoint, Header, RetryPolicy, Secret, UnixMillis, Webhook,
-    WebhookId, parse_duration,
-};
+use crate::model::{AccountName, AddressPolicy, Endpoint, UnixMillis, Webhook, WebhookId};
 use crate::profile::Profile;
 use crate::render::pattern::Pattern;
 
@@ -18,15 +13,8 @@ const NAME_MAX: usize = 200;
 const DESCRIPTION_MAX: usize = 2_000;
 /// Event patterns of one webhook: each is compared with each event of the account.
 const PATTERNS_MAX: usize = 100;
-/// Owner's headers, and bytes of all of them together: receivers refuse heads beyond some 8 kB.
-const HEADERS_MAX: usize = 50;
-const HEADER_BYTES_MAX: usize = 8 * 1024;
 /// A scope's length, bytes, as for an event's.
 pub(crate) const SCOPE_MAX: usize = 200;
-/// No attempt may take longer: it holds a connection and a place among those under way.
-const TIMEOUT_MAX_MS: u64 = 5 * 60 * 1000;
-const TIMEOUT_MIN_MS: u64 = 100;
-
 /// A webhook of a new identity with nothing set but where it sends.
 fn blank(account: AccountName, now: UnixMillis, url: Endpoint) -> Webhook {
     Webhook {
@@ -61,8 +49,16 @@ pub(super) fn known(profile: &Profile) -> String {
         "name",
         "description",
         "headers",
+        "bearer_token",
+        "api_key",
+        "api_key_header",
+        "auth_header",
+        "auth_value",
         "timeout",
         "retry",
+        "max_retries",
+        "retry_delay",
+        "retry_backoff",
         "secret",
     ]);
     names.join(", ")
@@ -134,17 +130,9 @@ pub(super) fn apply(
     if let Some(description) = bounded(fields, "description", DESCRIPTION_MAX) {
         webhook.description = description;
     }
-    let headers = "an object of header names and values";
-    if let Some(given) = fields.value::<BTreeMap<String, Option<String>>>("headers", headers) {
-        read_headers(fields, webhook, given, profile);
-    }
-    if let Some(timeout) = fields.nullable::<String>("timeout", "a duration such as \"10s\"") {
-        read_timeout(fields, webhook, timeout.as_deref());
-    }
-    let retry = "an object such as {\"delays\": [\"5s\", \"5m\"]}";
-    if let Some(given) = fields.nullable::<Retry>("retry", retry) {
-        read_retry(fields, webhook, given);
-    }
+    headers::read(fields, webhook, profile);
+    schedule::read_timeout(fields, webhook);
+    schedule::read_retry(fields, webhook, profile);
 }
 
 fn bounded(fields: &mut Fields<'_>, name: &str, bytes_max: usize) -> Option<Option<String>> {
@@ -208,134 +196,6 @@ fn read_events(
     }
     if good {
         webhook.events = events;
-    }
-}
-
-fn read_headers(
-    fields: &mut Fields<'_>,
-    webhook: &mut Webhook,
-    given: BTreeMap<String, Option<String>>,
-    profile: &Profile,
-) {
-    if given.len() > HEADERS_MAX {
-        return fields.refuse("headers", format!("has over {HEADERS_MAX} entries"));
-    }
-    let bytes: usize = given
-        .iter()
-        .map(|(name, value)| name.len() + value.as_ref().map_or(0, String::len))
-        .sum();
-    if bytes > HEADER_BYTES_MAX {
-        return fields.refuse(
-            "headers",
-            format!("are over {HEADER_BYTES_MAX} bytes together"),
-        );
-    }
-    let mut headers: Vec<Header> = Vec::with_capacity(given.len());
-    for (name, value) in given {
-        match header(webhook, &name, value, profile) {
-            Ok(new)
-                if headers
-                    .iter()
-                    .any(|had| had.name.eq_ignore_ascii_case(&new.name)) =>
-            {
-                fields.refuse_as(
-                    "header_invalid",
-                    "headers",
-                    format!("{name} is given twice"),
-                );
-            }
-            Ok(new) => headers.push(new),
-            Err((code, detail)) => {
-                let pointer = name.replace('~', "~0").replace('/', "~1");
-                fields.refuse_as(code, &format!("headers/{pointer}"), detail);
-            }
-        }
-    }
-    webhook.headers = headers;
-}
-
-/// A header as given; null keeps the value that is stored, which no answer shows.
-fn header(
-    webhook: &Webhook,
-    name: &str,
-    value: Option<String>,
-    profile: &Profile,
-) -> Result<Header, (&'static str, String)> {
-    let value = match value {
-        Some(value) => Secret::new(value),
-        None => webhook
-            .headers
-            .iter()
-            .find(|stored| stored.name.eq_ignore_ascii_case(name))
-            .map(|stored| stored.value.clone())
-            .ok_or_else(|| {
-                (
-                    "header_invalid",
-                    "has no stored value to keep: give one".to_owned(),
-                )
-            })?,
-    };
-    crate::sign::check_header(profile, name, value.expose())
-        .map_err(|error| (error.code(), error.to_string()))?;
-    debug_assert!(HeaderName::try_from(name).is_ok());
-    Ok(Header {
-        name: name.to_owned(),
-        value,
-    })
-}
-
-fn read_timeout(fields: &mut Fields<'_>, webhook: &mut Webhook, text: Option<&str>) {
-    let Some(text) = text else {
-        webhook.timeout_ms = None;
-        return;
-    };
-    let ms = match parse_duration(text) {
-        Ok(timeout) => u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
-        Err(error) => return fields.refuse("timeout", error.to_string()),
-    };
-    match u32::try_from(ms) {
-        Ok(short) if (TIMEOUT_MIN_MS..=TIMEOUT_MAX_MS).contains(&ms) => {
-            webhook.timeout_ms = Some(short);
-        }
-        _ => fields.refuse("timeout", "must be from 100ms to 5m"),
-    }
-}
-
-/// A retry schedule as a list of delays.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Retry {
-    delays: Vec<String>,
-    jitter: Option<String>,
-}
-
-fn read_retry(fields: &mut Fields<'_>, webhook: &mut Webhook, given: Option<Retry>) {
-    let Some(given) = given else {
-        webhook.retry = None;
-        return;
-    };
-    let mut delays = Vec::with_capacity(given.delays.len());
-    for (at, text) in given.delays.iter().enumerate() {
-        match parse_duration(text) {
-            Ok(delay) => delays.push(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)),
-            Err(error) => {
-                fields.refuse_as("invalid", &format!("retry/delays/{at}"), error.to_string())
-            }
-        }
-    }
-    let jitter = match given.jitter.as_deref().unwrap_or("0%").strip_suffix('%') {
-        Some(digits) => digits.parse::<u8>().ok(),
-        None => None,
-    };
-    let Some(jitter) = jitter else {
-        let detail = "must be a percentage such as \"20%\"";
-        return fields.refuse_as("invalid", "retry/jitter", detail);
-    };
-    if delays.len() == given.delays.len() {
-        match RetryPolicy::new(delays, jitter) {
-            Ok(policy) => webhook.retry = Some(policy),
-            Err(error) => fields.refuse("retry", error.to_string()),
-        }
     }
 }
 

@@ -1,0 +1,230 @@
+//! Replacing a webhook's secret: `POST /api/v1/webhooks/{id}/secret/{verb}`.
+//!
+//! A profile rotates by overlap (`rotate`: both secrets sign until the old one expires) or staged (`stage`,
+//! then `promote`, or `abort`; `rollback` takes the old secret back). A new secret is in the answer that makes
+//! it and in no other; no log line has one.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::model::{RotationError, Scope, Secret, UnixMillis, Webhook, parse_duration};
+use crate::profile::{Profile, Rotation};
+
+use super::Api;
+use super::access::Caller;
+use super::error::{self, Problem};
+use super::fields::Fields;
+use super::input::Text;
+use super::page::{Named, json_answer};
+use super::webhooks::{find, show_whole};
+
+/// How long the old secret is kept where the caller does not say: a day to change every receiver.
+const KEEP_OLD_MS: u64 = 24 * 3600 * 1000;
+/// Its bounds: below a minute attempts under way would be refused, and beyond a month it is no rotation.
+const KEEP_OLD_MIN_MS: u64 = 60 * 1000;
+const KEEP_OLD_MAX_MS: u64 = 30 * 24 * 3600 * 1000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verb {
+    Rotate,
+    Stage,
+    Promote,
+    Abort,
+    Rollback,
+}
+
+impl Verb {
+    fn of(name: &str) -> Option<Self> {
+        Some(match name {
+            "rotate" => Self::Rotate,
+            "stage" => Self::Stage,
+            "promote" => Self::Promote,
+            "abort" => Self::Abort,
+            "rollback" => Self::Rollback,
+            _ => return None,
+        })
+    }
+
+    /// The fields that its body may have.
+    const fn fields(self) -> &'static str {
+        match self {
+            Self::Rotate => "secret, keep_old",
+            Self::Stage => "secret",
+            Self::Promote => "keep_old",
+            Self::Abort | Self::Rollback => "none",
+        }
+    }
+
+    const fn past(self) -> &'static str {
+        match self {
+            Self::Rotate => "secret rotated",
+            Self::Stage => "secret staged",
+            Self::Promote => "staged secret promoted",
+            Self::Abort => "staged secret dropped",
+            Self::Rollback => "secret rolled back",
+        }
+    }
+}
+
+/// `POST /api/v1/webhooks/{id}/secret/{verb}`
+pub(super) async fn turn(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Named((id, verb)): Named<(String, String)>,
+    text: Text,
+) -> Result<Response, Problem> {
+    caller.require(Scope::Admin)?;
+    let Some(verb) = Verb::of(&verb) else {
+        return Err(error::not_found().await);
+    };
+    let live = find(&api, caller.account(), &id)?;
+    let profile = &live.contract.profile;
+    check_offered(verb, profile)?;
+    let now = api.engine.clock().wall();
+    let mut webhook = live.webhook.clone();
+    webhook.forget_expired_secret(now);
+    let new = apply(verb, text.as_str(), &mut webhook, profile, now)?;
+    webhook.updated_at = now;
+    let live = api.engine.change_webhook(webhook).await?;
+    tracing::info!(webhook_id = %live.webhook.id, account = %caller.account(), "{}", verb.past());
+    let mut shown = show_whole(&live.webhook, &live.contract, now);
+    if let Some(secret) = new {
+        shown.insert("secret".to_owned(), json!(secret.expose()));
+        let public = live.contract.profile.secret.public_key(&secret);
+        if verb == Verb::Stage && public.is_some() {
+            shown.insert("staged_public_key".to_owned(), json!(public));
+        }
+    }
+    Ok(json_answer(StatusCode::OK, &Value::Object(shown)))
+}
+
+/// Which verbs a profile's rotation has; what was staged or replaced before the profile changed can still be
+/// dropped or taken back.
+fn check_offered(verb: Verb, profile: &Profile) -> Result<(), Problem> {
+    let conflict = |code, detail: String| Err(Problem::new(StatusCode::CONFLICT, code, detail));
+    if profile.signatures.is_empty() {
+        let detail = format!(
+            "the profile `{}` signs nothing, so there is no secret",
+            profile.name
+        );
+        return conflict("nothing_signed", detail);
+    }
+    let instead = match (verb, profile.secret.rotation) {
+        (Verb::Stage | Verb::Promote | Verb::Rollback, Rotation::Overlap) => {
+            "both secrets sign for a while: use POST …/secret/rotate"
+        }
+        (Verb::Rotate, Rotation::Staged) => {
+            "its receivers know one signature at a time: use POST …/secret/stage, and when they have \
+             the new secret POST …/secret/promote"
+        }
+        _ => return Ok(()),
+    };
+    let detail = format!("with the profile `{}` {instead}", profile.name);
+    conflict("rotation_not_offered", detail)
+}
+
+/// Makes the move. Gives the secret that is new with it.
+fn apply(
+    verb: Verb,
+    text: &str,
+    webhook: &mut Webhook,
+    profile: &Profile,
+    now: UnixMillis,
+) -> Result<Option<Secret>, Problem> {
+    let text = if text.trim().is_empty() { "{}" } else { text };
+    let mut fields = Fields::parse(text)?;
+    let made = match verb {
+        Verb::Rotate => {
+            let new = new_secret(&mut fields, webhook, profile);
+            let until = keep_old(&mut fields, now);
+            fields.finish(verb.fields())?;
+            let (new, until) = both(new, until)?;
+            webhook.rotate_secret(new.clone(), until);
+            return Ok(Some(new));
+        }
+        Verb::Stage => {
+            let new = new_secret(&mut fields, webhook, profile);
+            fields.finish(verb.fields())?;
+            let (new, ()) = both(new, Some(()))?;
+            webhook.stage_secret(new.clone()).map_err(refused)?;
+            return Ok(Some(new));
+        }
+        Verb::Promote => {
+            let until = keep_old(&mut fields, now);
+            fields.finish(verb.fields())?;
+            let ((), until) = both(Some(()), until)?;
+            webhook.promote_secret(until)
+        }
+        Verb::Abort => {
+            fields.finish(verb.fields())?;
+            webhook.abort_secret()
+        }
+        Verb::Rollback => {
+            fields.finish(verb.fields())?;
+            webhook.roll_back_secret(now)
+        }
+    };
+    made.map_err(refused)?;
+    Ok(None)
+}
+
+fn both<A, B>(one: Option<A>, other: Option<B>) -> Result<(A, B), Problem> {
+    one.zip(other)
+        .ok_or_else(|| Problem::internal(&"a field was refused without a word"))
+}
+
+fn refused(error: RotationError) -> Problem {
+    Problem::new(StatusCode::CONFLICT, error.code(), error.to_string())
+}
+
+/// The secret that is given, or a new one; `None` where it was refused.
+fn new_secret(fields: &mut Fields<'_>, webhook: &Webhook, profile: &Profile) -> Option<Secret> {
+    let given = fields.has("secret");
+    let text = fields.nullable::<String>("secret", "a string");
+    if given && text.is_none() {
+        return None;
+    }
+    let made = match text.flatten() {
+        Some(text) => profile.secret.check(&text),
+        None => profile.secret.generate(),
+    };
+    match made {
+        Ok(new) if webhook.secret.as_ref() == Some(&new) => {
+            let detail =
+                "is the secret that signs already; give another one, or none to have one made";
+            fields.refuse_as("secret_invalid", "secret", detail);
+            None
+        }
+        Ok(new) => Some(new),
+        Err(error) => {
+            fields.refuse_as("secret_invalid", "secret", error.to_string());
+            None
+        }
+    }
+}
+
+/// Until when the old secret is kept; `None` where `keep_old` was refused.
+fn keep_old(fields: &mut Fields<'_>, now: UnixMillis) -> Option<UnixMillis> {
+    let given = fields.has("keep_old");
+    let text = fields.nullable::<String>("keep_old", "a duration such as \"24h\"");
+    let keep_ms = match text {
+        None if given => return None,
+        None | Some(None) => KEEP_OLD_MS,
+        Some(Some(text)) => match parse_duration(&text) {
+            Ok(keep) => u64::try_from(keep.as_millis()).unwrap_or(u64::MAX),
+            Err(error) => {
+                fields.refuse("keep_old", error.to_string());
+                return None;
+            }
+        },
+    };
+    if !(KEEP_OLD_MIN_MS..=KEEP_OLD_MAX_MS).contains(&keep_ms) {
+        fields.refuse("keep_old", "must be from 1m to 30d");
+        return None;
+    }
+    Some(UnixMillis(now.0.saturating_add(keep_ms)))
+}
