@@ -37,6 +37,8 @@ mod tally;
 mod tests;
 mod trust;
 
+pub use exchange::USER_AGENT_TEXT;
+
 use connect::Connector;
 use fault::Fault;
 use pool::Pool;

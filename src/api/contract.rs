@@ -9,6 +9,7 @@ use crate::model::{GonePolicy, RetryPolicy, SuccessRule, Webhook};
 use crate::profile::{
     Algorithm, ExhaustedAction, Field, Overflow, Piece, Profile, Rotation, SignatureRule, Template,
 };
+use crate::sender::USER_AGENT_TEXT;
 
 /// The contract of a profile, or of a webhook with it.
 pub(super) fn show(profile: &Profile, webhook: Option<&Webhook>) -> Value {
@@ -45,7 +46,9 @@ pub(super) fn show(profile: &Profile, webhook: Option<&Webhook>) -> Value {
 fn headers(profile: &Profile, webhook: Option<&Webhook>, signed: bool) -> Map<String, Value> {
     let mut headers = Map::new();
     headers.insert("Content-Type".to_owned(), json!("application/json"));
+    headers.insert("User-Agent".to_owned(), json!(USER_AGENT_TEXT));
     for rule in &profile.headers {
+        headers.retain(|name, _| !name.eq_ignore_ascii_case(rule.name.as_str()));
         headers.insert(rule.name.as_str().to_owned(), json!(form(&rule.value)));
     }
     for rule in profile.signatures.iter().filter(|_| signed) {
@@ -61,6 +64,7 @@ fn headers(profile: &Profile, webhook: Option<&Webhook>, signed: bool) -> Map<St
         headers.insert(name, json!(line));
     }
     for header in webhook.iter().flat_map(|webhook| &webhook.headers) {
+        headers.retain(|name, _| !name.eq_ignore_ascii_case(&header.name));
         headers.insert(header.name.clone(), json!("<as given>"));
     }
     headers
@@ -237,7 +241,7 @@ mod tests {
             let shown = show(profile, None);
             let headers = shown["headers"].as_object().unwrap();
             let rules = &profile.signatures;
-            assert_eq!(headers.len(), 1 + profile.headers.len() + rules.len());
+            assert_eq!(headers.len(), 2 + profile.headers.len() + rules.len());
             let text = shown.to_string();
             assert!(
                 !text.contains("{hex}") && !text.contains("{base64}"),

@@ -49,8 +49,9 @@ const SENDERS_OWN: [HeaderName; 7] = [
     UPGRADE,
 ];
 
-const USER_AGENT_VALUE: HeaderValue =
-    HeaderValue::from_static(concat!("Hookwheel/", env!("CARGO_PKG_VERSION")));
+/// What a request says of its sender, unless its headers say it already.
+pub const USER_AGENT_TEXT: &str = concat!("Hookwheel/", env!("CARGO_PKG_VERSION"));
+const USER_AGENT_VALUE: HeaderValue = HeaderValue::from_static(USER_AGENT_TEXT);
 
 /// A request in the form in which it goes out.
 pub(super) type Message = http::Request<Full<Bytes>>;

@@ -15,6 +15,10 @@ async fn patch(client: &mut Client, path: &str, body: Value) -> Value {
     answer.body
 }
 
+fn agent() -> String {
+    format!("Hookwheel/{}", env!("CARGO_PKG_VERSION"))
+}
+
 fn path_of(shown: &Value) -> String {
     format!("/api/v1/webhooks/{}", shown["id"].as_str().unwrap())
 }
@@ -192,6 +196,10 @@ fn mistaken_credentials() -> Vec<(Value, &'static str)> {
         (json!({ "auth_header": "X-A" }), "/auth_value"),
         (json!({ "auth_value": "a" }), "/auth_header"),
         (
+            json!({ "auth_value": "a", "auth_header": 5 }),
+            "/auth_header",
+        ),
+        (
             json!({ "auth_header": "X A", "auth_value": "a" }),
             "/auth_header",
         ),
@@ -282,7 +290,7 @@ async fn the_answer_tells_the_contract_that_the_receiver_sees() {
         json!({ "url": web.url("/"), "events": ["pipeline.*"], "headers": { "X-Team": "blue" } });
     let created = register(&mut client, body).await;
     let contract = &created["contract"];
-    let headers = json!({ "Content-Type": "application/json",
+    let headers = json!({ "Content-Type": "application/json", "User-Agent": agent(),
         "X-DataFlow-Signature": "t=<unix seconds>,v1=<hex>", "X-Team": "<as given>" });
     assert_eq!(contract["headers"], headers);
     assert_eq!(contract["method"], "POST");
@@ -316,6 +324,7 @@ async fn the_answer_tells_the_contract_that_the_receiver_sees() {
     for name in contract["headers"].as_object().unwrap().keys() {
         assert!(!header(&requests[0], name).is_empty(), "{name} is promised");
     }
+    assert_eq!(header(&requests[0], "user-agent"), agent());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -327,7 +336,7 @@ async fn a_webhook_without_a_secret_is_promised_no_signature() {
     let contract = &created["contract"];
     assert_eq!(
         contract["headers"],
-        json!({ "Content-Type": "application/json" })
+        json!({ "Content-Type": "application/json", "User-Agent": agent() })
     );
     assert_eq!(contract["signatures"], json!([]));
 }

@@ -104,9 +104,13 @@ fn api_key(fields: &mut Fields<'_>) -> Option<Short> {
 }
 
 fn auth(fields: &mut Fields<'_>) -> Option<Short> {
+    let named = fields.has("auth_header");
     let name = fields.nullable::<String>("auth_header", "a header's name, as a string");
     let given = fields.has("auth_value");
     let value = credential(fields, "auth_value");
+    if named && name.is_none() {
+        return None; // it is refused already
+    }
     match (name.flatten(), value) {
         (Some(header), Some(value)) => Some(Short {
             field: "auth_value",
