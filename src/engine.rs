@@ -27,6 +27,7 @@ use tokio_util::task::TaskTracker;
 use crate::metrics::Metrics;
 use crate::model::{AccountName, Clock, EventId, SteadyMillis, WebhookId};
 use crate::profile::Profiles;
+use crate::render::Formats;
 use crate::sender::Sender;
 use crate::store::{self, Reader, WriteError, Writer};
 
@@ -195,8 +196,9 @@ impl Engine {
         options: &Options,
         accounts: &[(AccountName, String)],
         profiles: &Profiles,
+        formats: &Formats,
     ) -> Result<(Arc<Self>, Running), EngineError> {
-        let registry = Registry::new(registry::contracts(accounts, profiles)?);
+        let registry = Registry::new(registry::contracts(accounts, profiles, formats)?);
         let (hints, hints_in) = mpsc::channel(HINTS_MAX);
         let clock = parts.clock;
         let engine = Arc::new(Self {
@@ -256,7 +258,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Replaces the accounts and their profiles, as a reload does. Webhooks that no longer fit are held.
+    /// Replaces the accounts, their profiles and the formats, as a reload does. Webhooks that no longer fit are held.
     ///
     /// # Errors
     /// Where a profile does not compile; nothing is changed then.
@@ -264,8 +266,9 @@ impl Engine {
         &self,
         accounts: &[(AccountName, String)],
         profiles: &Profiles,
+        formats: &Formats,
     ) -> Result<(), EngineError> {
-        let contracts: HashMap<_, _> = registry::contracts(accounts, profiles)?;
+        let contracts: HashMap<_, _> = registry::contracts(accounts, profiles, formats)?;
         for (webhook, error) in self.registry.set_contracts(contracts) {
             tracing::warn!(webhook_id = %webhook, %error, "the webhook is held");
             self.tell(Hint::Changed { webhook }).await;

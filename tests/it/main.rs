@@ -12,6 +12,8 @@ mod api;
 mod commands;
 mod config;
 mod delivery;
+mod filters;
+mod formats;
 mod kill;
 mod lists;
 mod refusals;

@@ -61,6 +61,8 @@ pub(super) fn known(profile: &Profile) -> String {
         "name",
         "description",
         "headers",
+        "format",
+        "filter",
         "timeout",
         "retry",
         "secret",
