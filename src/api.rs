@@ -10,6 +10,7 @@ mod deliveries;
 mod error;
 mod events;
 mod fields;
+mod filters;
 mod health;
 mod input;
 mod paced;
@@ -106,6 +107,7 @@ impl Api {
             .route("/api/v1/events", get(events::list).post(events::create))
             .route("/api/v1/events/batch", post(events::create_batch))
             .route("/api/v1/events/{id}", get(events::show))
+            .route("/api/v1/filters/test", post(filters::test))
             .route("/api/v1/profiles", get(health::profiles))
             .route("/api/v1/event-types", get(health::event_types))
             .route("/healthz", get(health::healthz))

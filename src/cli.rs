@@ -41,7 +41,7 @@ Exit codes: 0 done; 1 failed; 64 the command line or the config is wrong.";
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the daemon. SIGTERM stops it gracefully, SIGHUP reads accounts, keys and profiles again.
+    /// Run the daemon. SIGTERM stops it gracefully, SIGHUP reads accounts, keys, profiles and formats again.
     Serve(ConfigPath),
     /// Check a config and report every error in it, with line, column and fix.
     Check(ConfigPath),

@@ -12,6 +12,7 @@
 mod accounts;
 mod environment;
 mod files;
+mod formats;
 mod profiles;
 mod reader;
 mod report;
@@ -28,6 +29,7 @@ use toml::de::DeTable;
 
 use crate::model::Account;
 use crate::profile::Profiles;
+use crate::render::Formats;
 use crate::{engine, sender, store, telemetry};
 
 pub use report::{ConfigError, ConfigErrors, Place};
@@ -54,6 +56,8 @@ pub struct Config {
     pub accounts: Vec<Account>,
     /// All profiles: the built-in ones and those that the config defines. Each account's is among them.
     pub profiles: Profiles,
+    /// All formats: the built-in ones and those that the config defines.
+    pub formats: Formats,
     /// The log.
     pub log: telemetry::Options,
 }
@@ -101,7 +105,7 @@ impl Config {
     }
 
     /// Whether what differs from `running` is more than a running daemon takes over: anything but
-    /// accounts, keys, profiles and the log's level.
+    /// accounts, keys, profiles, formats and the log's level.
     #[must_use]
     pub fn needs_restart(&self, running: &Self) -> bool {
         self.server != running.server
@@ -125,7 +129,7 @@ impl Config {
         Self::read(text, file, base, environment).map(|(config, _)| config)
     }
 
-    /// Every key that a config can have outside of profiles: its path, `[]` for a place in a list, such
+    /// Every key that a config can have outside of profiles and formats: its path, `[]` for a place in a list, such
     /// as `server.listen` and `accounts[].keys[].hash`.
     #[must_use]
     pub fn known_keys() -> BTreeSet<String> {
@@ -154,6 +158,7 @@ impl Config {
         }
         let mut document = document.into_inner();
         let (profiles, names) = profiles::take(&mut document, &mut faults);
+        let formats = formats::take(&mut document, &mut faults);
         let mut context = Context {
             faults,
             overrides: environment::overrides(environment),
@@ -163,6 +168,7 @@ impl Config {
         let sections = sections::read(&mut root, base);
         let accounts = accounts::read(&mut root, base, &names);
         root.also_known("profiles");
+        root.also_known("formats");
         root.finish();
         environment::report_unknown(&mut context);
         if !context.faults.is_empty() {
@@ -175,6 +181,7 @@ impl Config {
             sender: sections.sender,
             accounts,
             profiles,
+            formats,
             log: sections.log,
         };
         Ok((config, context.known))

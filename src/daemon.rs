@@ -130,7 +130,13 @@ impl Daemon {
             metrics: metrics.clone(),
         };
         let names = accounts(&config);
-        let (engine, running) = Engine::start(parts, &config.delivery, &names, &config.profiles)?;
+        let (engine, running) = Engine::start(
+            parts,
+            &config.delivery,
+            &names,
+            &config.profiles,
+            &config.formats,
+        )?;
         let options = api::Options {
             body_bytes_max: config.server.body_bytes_max,
             connections_max,
@@ -243,13 +249,15 @@ async fn sweep(reader: Reader, writer: Writer, limits: retention::Limits, clock:
 }
 
 impl Handle {
-    /// Takes over accounts, keys and profiles of a new config. What else changed needs a restart.
+    /// Takes over accounts, keys, profiles and formats of a new config. What else changed needs a restart.
     ///
     /// # Errors
     /// Where a profile does not compile; nothing is changed then.
     pub async fn reload(&self, config: &Config) -> Result<(), EngineError> {
         let names = accounts(config);
-        self.engine.set_accounts(&names, &config.profiles).await?;
+        self.engine
+            .set_accounts(&names, &config.profiles, &config.formats)
+            .await?;
         self.api.set_access(Access::new(&config.accounts));
         Ok(())
     }

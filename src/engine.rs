@@ -27,6 +27,7 @@ use tokio_util::task::TaskTracker;
 use crate::metrics::Metrics;
 use crate::model::{AccountName, Clock, EventId, SteadyMillis, WebhookId};
 use crate::profile::Profiles;
+use crate::render::Formats;
 use crate::sender::Sender;
 use crate::store::{self, Reader, WriteError, Writer};
 
@@ -197,8 +198,9 @@ impl Engine {
         options: &Options,
         accounts: &[(AccountName, String)],
         profiles: &Profiles,
+        formats: &Formats,
     ) -> Result<(Arc<Self>, Running), EngineError> {
-        let registry = Registry::new(registry::contracts(accounts, profiles)?);
+        let registry = Registry::new(registry::contracts(accounts, profiles, formats)?);
         let (hints, hints_in) = mpsc::channel(HINTS_MAX);
         let clock = parts.clock;
         let engine = Arc::new(Self {
@@ -259,7 +261,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Replaces the accounts and their profiles, as a reload does. Webhooks that no longer fit are held.
+    /// Replaces the accounts, their profiles and the formats, as a reload does. Webhooks that no longer fit are held.
     ///
     /// # Errors
     /// Where a profile does not compile; nothing is changed then.
@@ -267,8 +269,9 @@ impl Engine {
         &self,
         accounts: &[(AccountName, String)],
         profiles: &Profiles,
+        formats: &Formats,
     ) -> Result<(), EngineError> {
-        let contracts: HashMap<_, _> = registry::contracts(accounts, profiles)?;
+        let contracts: HashMap<_, _> = registry::contracts(accounts, profiles, formats)?;
         *self
             .profiles
             .write()

@@ -1,19 +1,24 @@
 //! From an event to the bytes of a request's body, and from a subscription to the events it gets.
 //!
 //! [`ecma`] gives JSON the one form that survives `JSON.stringify(JSON.parse(body))`; [`Envelope`] is a
-//! profile's body template; [`pattern`] matches event types. Nothing here signs, sends or reads a clock.
+//! profile's body template, [`Formats`] are those that a webhook may name instead; [`pattern`] matches event
+//! types, [`filter`] whole events. Nothing here signs, sends or reads a clock.
 //! Invariant: a value that a product posted reaches the receiver unaltered.
 
 pub mod ecma;
 mod envelope;
+pub mod filter;
+mod format;
 pub mod pattern;
 mod raw;
+mod shape;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 
 pub use envelope::{Envelope, EnvelopeError, RenderError, example};
+pub use format::{Format, FormatError, Formats, RawFormat};
 
 use crate::profile::{ProfileError, Profiles};
 

@@ -19,8 +19,10 @@ use super::fields::Fields;
 use super::input::Text;
 use super::page::{Asked, Named, bad_cursor, json_answer, page, row_limit};
 
+mod chosen;
 mod draft;
 
+use chosen::Chosen;
 pub(super) use draft::SCOPE_MAX;
 
 /// Webhooks of one account: the live table is in memory. Below the store's bound on one event's fan-out by
@@ -61,14 +63,19 @@ pub(super) async fn create(
     let now = api.engine.clock().wall();
     let (account, profile) = (caller.account(), &contract.profile);
     let webhook = draft::create(&mut fields, account, now, profile, &api.policy);
+    let chosen = Chosen::read(&mut fields, &contract.formats);
     fields.finish(&draft::known(&contract.profile))?;
-    let webhook =
+    let mut webhook =
         webhook.ok_or_else(|| Problem::internal(&"a field was refused without a word"))?;
+    chosen.put(&mut webhook);
     let live = api.engine.create_webhook(webhook).await?;
     tracing::info!(webhook_id = %live.webhook.id, account = %caller.account(), "webhook registered");
     let mut shown = show_whole(&live.webhook, &contract, now);
     if let Some(secret) = &live.webhook.secret {
         shown.insert("secret".to_owned(), json!(secret.expose()));
+    }
+    if let Some(hint) = chosen::hint(&live.webhook, &contract.formats) {
+        shown.insert("hint".to_owned(), json!(hint));
     }
     let mut response = json_answer(StatusCode::CREATED, &Value::Object(shown));
     let location = format!("/api/v1/webhooks/{}", live.webhook.id);
@@ -145,6 +152,7 @@ pub(super) async fn change(
         &live.contract.profile,
         &api.policy,
     );
+    Chosen::read(&mut fields, &live.contract.formats).put(&mut webhook);
     if fields.raw("secret").is_some() {
         fields.refuse(
             "secret",
@@ -233,6 +241,8 @@ fn show_webhook(webhook: &Webhook, contract: &Contract, now: UnixMillis) -> Map<
         .iter()
         .map(|header| (header.name.clone(), Value::Null));
     put("headers", Value::Object(headers.collect()));
+    put("format", json!(webhook.format));
+    put("filter", chosen::show_filter(webhook.filter.as_deref()));
     let timeout = contract.profile.timeout_ms(webhook);
     put("timeout", json!(draft::duration_text(u64::from(timeout))));
     let retry = contract.profile.policy(webhook).retry;

@@ -10,6 +10,7 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue, ValueDeserializer};
 
 use crate::profile::{ProfileError, Profiles, RawProfile};
+use crate::render::compile_all;
 
 use super::report::Faults;
 use super::tree::Origin;
@@ -43,7 +44,7 @@ struct Written {
 /// names. A definition with faults counts as a name: an account that uses it is not at fault.
 pub(super) fn take(document: &mut DeTable<'_>, faults: &mut Faults<'_>) -> (Profiles, Known) {
     let mut written = Written::default();
-    for (key, value) in tables(document, faults) {
+    for (key, value) in tables(document, "profiles", faults) {
         let (at, name) = (Origin::File(key.span()), key.into_inner().into_owned());
         if let Some(parent) = value.get_ref().get("extends")
             && let Some(parent) = parent.get_ref().as_str()
@@ -63,7 +64,11 @@ pub(super) fn take(document: &mut DeTable<'_>, faults: &mut Faults<'_>) -> (Prof
         .keys()
         .filter(|name| built_in.get(name).is_none());
     names.extend(defined.cloned());
-    let profiles = Profiles::build(written.tables).unwrap_or_else(|errors| {
+    let profiles = Profiles::build(written.tables).and_then(|profiles| {
+        // A body template that does not compile is the operator's to mend, here and not at the first start.
+        compile_all(&profiles).map(|_| profiles)
+    });
+    let profiles = profiles.unwrap_or_else(|errors| {
         for error in errors {
             report(&error, &written.places, faults);
         }
@@ -91,12 +96,13 @@ impl Written {
     }
 }
 
-/// Each entry of the `profiles` table.
-fn tables<'i>(
+/// Takes the table `name` out of the document, and gives each of its entries, which are tables themselves.
+pub(super) fn tables<'i>(
     document: &mut DeTable<'i>,
+    name: &str,
     faults: &mut Faults<'_>,
 ) -> Vec<(Spanned<DeString<'i>>, Spanned<DeValue<'i>>)> {
-    let Some(value) = document.remove("profiles") else {
+    let Some(value) = document.remove(name) else {
         return Vec::new();
     };
     let at = Origin::File(value.span());
@@ -104,8 +110,8 @@ fn tables<'i>(
         DeValue::Table(table) => table.into_iter().collect(),
         other => {
             let problem = format!("must be a table, but is of type {}", other.type_str());
-            let fix = "write each profile as a table of its own: [profiles.NAME]";
-            faults.add(&at, "profiles", problem, fix);
+            let fix = format!("write each as a table of its own: [{name}.NAME]");
+            faults.add(&at, name, problem, fix);
             Vec::new()
         }
     }

@@ -12,7 +12,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderMap};
 
 use crate::metrics::Metrics;
 use crate::model::{
@@ -46,11 +46,7 @@ pub(crate) fn prepare(
     attempt: u32,
     now: UnixMillis,
 ) -> Result<Prepared, String> {
-    let body = live
-        .contract
-        .envelope
-        .render(event)
-        .map_err(|why| why.to_string())?;
+    let body = live.body(event).map_err(|why| why.to_string())?;
     let context = SignContext {
         id: event.id.as_str(),
         event_type: &event.event_type,
@@ -64,7 +60,7 @@ pub(crate) fn prepare(
         .sign(body.as_bytes(), &context, &secrets)
         .map_err(|why| why.to_string())?;
     let mut headers = HeaderMap::with_capacity(live.headers.len() + signed.len() + 1);
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_TYPE, live.content_type());
     headers.extend(live.headers.clone());
     let mut kept = Vec::with_capacity(signed.len());
     for (name, value) in signed {
@@ -80,10 +76,10 @@ pub(crate) fn prepare(
 }
 
 /// The body that a webhook is sent for `event`, as the log shows it: made anew from the stored event, so
-/// it is what was sent as long as the profile has not been changed since.
+/// it is what was sent as long as the profile and the webhook's format have not been changed since.
 #[must_use]
 pub fn prepared_body(live: &Live, event: &Event) -> Option<String> {
-    live.contract.envelope.render(event).ok()
+    live.body(event).ok()
 }
 
 /// An event as the log names it: by its id, or by its place in the journal where it cannot be read.

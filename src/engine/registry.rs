@@ -12,8 +12,9 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::model::{AccountName, Event, Policy, Webhook, WebhookId};
 use crate::profile::{Profile, Profiles};
-use crate::render::Envelope;
+use crate::render::filter::{self, Filter, Subject};
 use crate::render::pattern::{self, Pattern};
+use crate::render::{Envelope, Format, Formats, RenderError};
 use crate::sign::Signer;
 
 use super::EngineError;
@@ -27,6 +28,8 @@ pub struct Contract {
     pub envelope: Envelope,
     /// The signature rules.
     pub signer: Signer,
+    /// The formats that its webhooks may name.
+    pub formats: Formats,
 }
 
 /// A webhook made ready to work: its patterns parsed, its profile's rules and its own put together.
@@ -43,6 +46,8 @@ pub struct Live {
     /// The owner's headers.
     pub headers: HeaderMap,
     patterns: Vec<Pattern>,
+    filter: Option<Filter>,
+    format: Option<Arc<Format>>,
 }
 
 impl Live {
@@ -56,6 +61,19 @@ impl Live {
             .iter()
             .map(|text| Pattern::read(text).map_err(|why| broken("events", why.to_string())))
             .collect::<Result<Vec<_>, _>>()?;
+        let filter = match &webhook.filter {
+            Some(text) => Some(Filter::parse(text).map_err(|faults| {
+                let why: Vec<String> = faults.iter().map(ToString::to_string).collect();
+                broken("filter", why.join("; "))
+            })?),
+            None => None,
+        };
+        let format = match &webhook.format {
+            Some(name) => Some(contract.formats.get(name).cloned().ok_or_else(|| {
+                broken("format", format!("no format is called `{name}` any more"))
+            })?),
+            None => None,
+        };
         let mut headers = HeaderMap::with_capacity(webhook.headers.len());
         for header in &webhook.headers {
             let name = HeaderName::try_from(header.name.as_str())
@@ -72,12 +90,35 @@ impl Live {
             timeout: Duration::from_millis(u64::from(timeout_ms)),
             headers,
             patterns,
+            filter,
+            format,
             contract,
             webhook,
         })
     }
 
-    /// Whether it wants an event of this scope whose type is named by any of `subjects`.
+    /// The body that it is sent for `event`.
+    ///
+    /// # Errors
+    /// [`RenderError`] where the template of its format or envelope makes none of this event.
+    pub fn body(&self, event: &Event) -> Result<String, RenderError> {
+        match &self.format {
+            Some(format) => format.render(event),
+            None => self.contract.envelope.render(event),
+        }
+    }
+
+    /// The `Content-Type` of its bodies.
+    #[must_use]
+    pub fn content_type(&self) -> HeaderValue {
+        match &self.format {
+            Some(format) => format.content_type.clone(),
+            None => HeaderValue::from_static("application/json"),
+        }
+    }
+
+    /// Whether it wants an event of this scope whose type is named by any of `subjects`, as far as its
+    /// filter does not decide.
     fn wants(&self, scope: Option<&str>, subjects: &[Cow<'_, str>]) -> bool {
         let scope_fits = match (&self.webhook.scope, scope) {
             (None, _) => true,
@@ -108,6 +149,7 @@ struct Table {
 pub(super) fn contracts(
     accounts: &[(AccountName, String)],
     profiles: &Profiles,
+    formats: &Formats,
 ) -> Result<HashMap<AccountName, Arc<Contract>>, EngineError> {
     let mut compiled: HashMap<&str, Arc<Contract>> = HashMap::new();
     let mut of_account = HashMap::new();
@@ -115,7 +157,7 @@ pub(super) fn contracts(
         let contract = match compiled.get(profile_name.as_str()) {
             Some(contract) => Arc::clone(contract),
             None => {
-                let contract = Arc::new(Contract::compile(profile_name, profiles)?);
+                let contract = Arc::new(Contract::compile(profile_name, profiles, formats)?);
                 compiled.insert(profile_name, Arc::clone(&contract));
                 contract
             }
@@ -126,7 +168,7 @@ pub(super) fn contracts(
 }
 
 impl Contract {
-    fn compile(name: &str, profiles: &Profiles) -> Result<Self, EngineError> {
+    fn compile(name: &str, profiles: &Profiles, formats: &Formats) -> Result<Self, EngineError> {
         let refused = |reason: String| EngineError::Profile {
             name: name.to_owned(),
             reason,
@@ -137,6 +179,7 @@ impl Contract {
         Ok(Self {
             envelope: Envelope::compile(profile).map_err(|why| refused(why.to_string()))?,
             signer: Signer::compile(profile),
+            formats: formats.clone(),
             profile: Arc::clone(profile),
         })
     }
@@ -231,11 +274,16 @@ impl Registry {
     /// are held.
     #[must_use]
     pub(super) fn matching(&self, event: &Event, subjects: &[Cow<'_, str>]) -> Vec<WebhookId> {
-        self.of_account(&event.account)
-            .iter()
-            .filter(|live| live.wants(event.scope.as_deref(), subjects))
-            .map(|live| live.webhook.id)
-            .collect()
+        let all = self.of_account(&event.account);
+        let fits = |live: &&Arc<Live>| live.wants(event.scope.as_deref(), subjects);
+        let mut wanting: Vec<&Arc<Live>> = all.iter().filter(fits).collect();
+        // One text, looked into once, serves all filters; without a filter there is none.
+        if let Some(first) = wanting.iter().find(|live| live.filter.is_some()) {
+            let text = filter::event_text(event, &first.contract.profile.scope_field);
+            let subject = Subject::new(&text);
+            wanting.retain(|live| live.filter.as_ref().is_none_or(|f| f.matches(&subject)));
+        }
+        wanting.iter().map(|live| live.webhook.id).collect()
     }
 }
 

@@ -65,8 +65,14 @@ fn site() -> Site {
         in_flight_per_webhook_max: 16,
         stop_grace: Duration::from_secs(5),
     };
-    let (engine, running) =
-        Engine::start(parts, &options, &accounts(), &Profiles::built_in()).unwrap();
+    let (engine, running) = Engine::start(
+        parts,
+        &options,
+        &accounts(),
+        &Profiles::built_in(),
+        &Formats::built_in(),
+    )
+    .unwrap();
     Site {
         engine,
         running,
@@ -250,12 +256,16 @@ async fn what_waits_for_an_account_flows_when_a_reload_brings_it_back() {
     for round in 0..10 {
         let name = format!("e{round}");
         site.engine.post(&account(), draft(&name)).await.unwrap();
-        site.engine.set_accounts(&other, &profiles).await.unwrap();
+        let formats = Formats::built_in();
+        site.engine
+            .set_accounts(&other, &profiles, &formats)
+            .await
+            .unwrap();
         assert!(site.engine.webhook(&account(), id).is_none());
         let refused = site.engine.post(&account(), draft("refused")).await;
         assert!(matches!(refused, Err(IntakeError::Account(_))));
         site.engine
-            .set_accounts(&accounts(), &profiles)
+            .set_accounts(&accounts(), &profiles, &formats)
             .await
             .unwrap();
         let event = site.events()[0];
@@ -267,14 +277,14 @@ async fn what_waits_for_an_account_flows_when_a_reload_brings_it_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_and_reloads_at_once_leave_what_is_on_disk() {
     let site = site();
-    let profiles = Profiles::built_in();
+    let (profiles, formats) = (Profiles::built_in(), Formats::built_in());
     for _ in 0..20 {
         let new = webhook();
         let id = new.id;
         site.engine.create_webhook(new).await.unwrap();
         let removing = site.engine.remove_webhook(id, 1);
         let accounts = accounts();
-        let reloading = site.engine.set_accounts(&accounts, &profiles);
+        let reloading = site.engine.set_accounts(&accounts, &profiles, &formats);
         let (removed, reloaded) = tokio::join!(removing, reloading);
         removed.unwrap();
         reloaded.unwrap();

@@ -164,7 +164,7 @@ impl Engine {
         let delivered = matches!(sent.outcome,
             Outcome::Status(code) if live.policy.success.accepts(code));
         Tested {
-            body: live.contract.envelope.render(&event).ok(),
+            body: live.body(&event).ok(),
             event: event.id,
             attempt: Attempt {
                 number: 1,

@@ -12,10 +12,11 @@ use std::io;
 use std::sync::Arc;
 
 use minijinja::value::{Object, ValueKind};
-use minijinja::{Environment, Error, ErrorKind, Output, UndefinedBehavior, Value};
+use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value};
 
 use super::ecma::{self, JsonError};
 use super::raw::Raw;
+use super::shape;
 use crate::model::{AccountName, Event, EventId, UnixMicros, UnixMillis};
 use crate::profile::Profile;
 
@@ -64,7 +65,18 @@ impl Envelope {
     /// # Errors
     /// [`EnvelopeError`] says what is wrong with the template and where.
     pub fn compile(profile: &Profile) -> Result<Self, EnvelopeError> {
-        let source = without_white_space(&profile.body)?;
+        let envelope = Self::read(&profile.body)?;
+        let account = AccountName::new("example").expect("this is an account name");
+        let id = EventId::new("evt_example").expect("this is an event id");
+        let full = example(profile, &account, id, UnixMicros(0))
+            .map_err(|error| EnvelopeError(format!("has an example that is not JSON: {error}")))?;
+        envelope.try_out(&full)?;
+        Ok(envelope)
+    }
+
+    /// Compiles a body template without trying it.
+    pub(super) fn read(body: &str) -> Result<Self, EnvelopeError> {
+        let source = without_white_space(body)?;
         let mut environment = Environment::empty();
         environment.set_fuel(Some(FUEL));
         environment.set_recursion_limit(RECURSION_MAX);
@@ -74,6 +86,7 @@ impl Envelope {
         environment.add_filter("millis", |value: Value| time(&value, 3));
         environment.add_filter("micros", |value: Value| time(&value, 6));
         environment.add_filter("unix", |value: Value| unix_seconds(&value));
+        shape::add_filters(&mut environment);
         environment
             .add_template_owned(TEMPLATE, source)
             .map_err(|error| refused(&error))?;
@@ -87,11 +100,9 @@ impl Envelope {
             let known = NAMES.join(", ");
             return Err(EnvelopeError(format!("names `{name}`; there are {known}")));
         }
-        let envelope = Self {
+        Ok(Self {
             environment: Arc::new(environment),
-        };
-        envelope.try_out(profile)?;
-        Ok(envelope)
+        })
     }
 
     /// The body for `event`.
@@ -111,19 +122,19 @@ impl Envelope {
         Ok(ecma::normalise_to(&text, ecma::BODY_DEPTH_MAX)?.text)
     }
 
-    fn try_out(&self, profile: &Profile) -> Result<(), EnvelopeError> {
-        let account = AccountName::new("example").expect("this is an account name");
-        let id = EventId::new("evt_example").expect("this is an event id");
-        let full = example(profile, &account, id, UnixMicros(0))
-            .map_err(|error| EnvelopeError(format!("has an example that is not JSON: {error}")))?;
+    /// Renders `full`, and the same event with as little as an event can have.
+    pub(super) fn try_out(&self, full: &Event) -> Result<(), EnvelopeError> {
         let bare = Event {
             data: "null".to_owned(),
             metadata: None,
             scope: None,
             ..full.clone()
         };
-        for (event, which) in [(full, "the example"), (bare, "an event whose data is null")] {
-            self.render(&event).map_err(|error| {
+        for (event, which) in [
+            (full, "the example"),
+            (&bare, "an event whose data is null"),
+        ] {
+            self.render(event).map_err(|error| {
                 EnvelopeError(match error {
                     RenderError::Template(message) => format!("stops on {which}: {message}"),
                     RenderError::NotJson(error) => {
@@ -207,7 +218,7 @@ impl Object for Context {
 
 /// An instant; without a filter it is written with microseconds.
 #[derive(Debug)]
-struct Time(UnixMicros);
+pub(super) struct Time(UnixMicros);
 
 impl Object for Time {
     fn repr(self: &Arc<Self>) -> minijinja::value::ObjectRepr {
@@ -240,7 +251,11 @@ fn no_time() -> Error {
 }
 
 /// Writes a value as `JSON.stringify` does; what is undefined is `null`.
-fn write_json(out: &mut Output<'_>, value: &Value, depth: usize) -> Result<(), Error> {
+pub(super) fn write_json(
+    out: &mut dyn fmt::Write,
+    value: &Value,
+    depth: usize,
+) -> Result<(), Error> {
     if let Some(raw) = value.downcast_object_ref::<Raw>() {
         return Ok(out.write_str(raw.as_str())?);
     }
@@ -278,13 +293,13 @@ fn write_json(out: &mut Output<'_>, value: &Value, depth: usize) -> Result<(), E
     Ok(())
 }
 
-fn write_string(out: &mut Output<'_>, text: &str) -> Result<(), Error> {
+fn write_string(out: &mut dyn fmt::Write, text: &str) -> Result<(), Error> {
     let mut quoted = String::with_capacity(text.len() + 2);
     ecma::quote(text, &mut quoted);
     Ok(out.write_str(&quoted)?)
 }
 
-fn write_number(out: &mut Output<'_>, value: &Value) -> Result<(), Error> {
+fn write_number(out: &mut dyn fmt::Write, value: &Value) -> Result<(), Error> {
     if value.is_integer() {
         return Ok(write!(out, "{value}")?);
     }

@@ -38,14 +38,14 @@ fn member<'a>(object: &'a str, key: &str) -> Option<&'a str> {
 }
 
 /// The members of an object (key with quotes, value) or the elements of an array (no key).
-struct Parts<'a> {
+pub(super) struct Parts<'a> {
     text: &'a str,
     pos: usize,
     object: bool,
 }
 
 impl<'a> Parts<'a> {
-    fn of(text: &'a str) -> Self {
+    pub(super) fn of(text: &'a str) -> Self {
         let object = text.starts_with('{');
         let pos = if object || text.starts_with('[') {
             1
@@ -82,7 +82,7 @@ impl<'a> Iterator for Parts<'a> {
 }
 
 /// How many bytes the JSON value at the start of `bytes` has.
-fn value_length(bytes: &[u8]) -> usize {
+pub(super) fn value_length(bytes: &[u8]) -> usize {
     let mut depth = 0_usize;
     let mut at = 0;
     while let Some(byte) = bytes.get(at) {
@@ -144,6 +144,11 @@ impl Raw {
     /// The JSON text.
     pub(super) fn as_str(&self) -> &str {
         self.text.get(self.from..self.to).unwrap_or_default()
+    }
+
+    /// The members of an object, each key with its quotes taken off; none of any other value.
+    pub(super) fn members(self: &Arc<Self>) -> impl Iterator<Item = (Cow<'_, str>, Value)> {
+        Parts::of(self.as_str()).filter_map(|(key, value)| Some((string(key?)?, self.part(value))))
     }
 
     /// A native value where it prints as the same text, so that templates can compare and join it.

@@ -160,6 +160,7 @@ fn keys_shown(text: &str) -> BTreeSet<String> {
         } else if let Some((key, _)) = line.split_once(" = ")
             && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
             && !section.starts_with("profiles")
+            && !section.starts_with("formats")
         {
             keys.insert(format!("{section}.{key}"));
         }

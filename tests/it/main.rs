@@ -13,6 +13,8 @@ mod commands;
 mod config;
 mod contract;
 mod delivery;
+mod filters;
+mod formats;
 mod kill;
 mod listen;
 mod lists;

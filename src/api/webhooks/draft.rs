@@ -54,6 +54,8 @@ pub(super) fn known(profile: &Profile) -> String {
         "api_key_header",
         "auth_header",
         "auth_value",
+        "format",
+        "filter",
         "timeout",
         "retry",
         "max_retries",

@@ -1,0 +1,70 @@
+//! Trying out a filter: `POST /api/v1/filters/test`.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::model::Scope;
+use crate::render::ecma;
+use crate::render::filter::{Filter, FilterError, Subject};
+
+use super::Api;
+use super::access::Caller;
+use super::error::Problem;
+use super::fields::Fields;
+use super::input::Text;
+use super::page::json_answer;
+
+/// `POST /api/v1/filters/test`: whether `event` fits `pattern`, and if not, `why`: the first field of the
+/// pattern that does not, with its pointer. The event is given as filters see it: `id`, `type`,
+/// `created_at`, the scope field, `data` and `metadata`, or as much of it as the pattern asks for.
+pub(super) async fn test(
+    State(_): State<Arc<Api>>,
+    caller: Caller,
+    text: Text,
+) -> Result<Response, Problem> {
+    caller.require(Scope::Read)?;
+    let mut fields = Fields::parse(text.as_str())?;
+    let filter = required(&mut fields, "pattern", "an event pattern").map(Filter::parse);
+    let event = required(&mut fields, "event", "an event").map(ecma::normalise);
+    match &event {
+        Some(Err(error)) => fields.refuse("event", error.to_string()),
+        Some(Ok(event)) if !event.text.starts_with('{') => {
+            fields.refuse("event", "must be an object");
+        }
+        _ => {}
+    }
+    if let Some(Err(faults)) = &filter {
+        refuse_filter(&mut fields, "pattern", faults);
+    }
+    fields.finish("pattern, event")?;
+    let (Some(Ok(filter)), Some(Ok(event))) = (filter, event) else {
+        return Err(Problem::internal(&"a field was refused without a word"));
+    };
+    let subject = Subject::new(&event.text);
+    let why = match filter.check(&subject) {
+        Ok(()) => Value::Null,
+        Err(why) => json!({ "pointer": why.pointer, "detail": why.to_string() }),
+    };
+    let shown = json!({ "matches": why.is_null(), "why": why });
+    Ok(json_answer(StatusCode::OK, &shown))
+}
+
+fn required<'a>(fields: &mut Fields<'a>, name: &str, expected: &str) -> Option<&'a str> {
+    let raw = fields.raw(name);
+    if raw.is_none() {
+        fields.refuse_as("missing", name, format!("is missing: give {expected}"));
+    }
+    raw
+}
+
+/// Notes what is wrong with a filter that stands in the field `name`.
+pub(super) fn refuse_filter(fields: &mut Fields<'_>, name: &str, faults: &[FilterError]) {
+    for fault in faults {
+        let path = format!("{name}{}", fault.pointer);
+        fields.refuse_as("filter_invalid", &path, fault.message.as_str());
+    }
+}

@@ -1,0 +1,81 @@
+//! What a webhook's owner chooses of its events and of their form: `filter` and `format`.
+
+use serde_json::Value;
+
+use crate::api::fields::Fields;
+use crate::api::filters::refuse_filter;
+use crate::model::Webhook;
+use crate::render::Formats;
+use crate::render::filter::Filter;
+
+/// The two fields as given: outside `None` where absent or refused, inside `None` for null.
+#[derive(Debug)]
+pub(super) struct Chosen {
+    format: Option<Option<String>>,
+    filter: Option<Option<String>>,
+}
+
+impl Chosen {
+    /// Reads and checks both; what is wrong is noted in `fields`.
+    pub(super) fn read(fields: &mut Fields<'_>, formats: &Formats) -> Self {
+        Self {
+            format: read_format(fields, formats),
+            filter: read_filter(fields),
+        }
+    }
+
+    /// Puts what was given in the place of what `webhook` has.
+    pub(super) fn put(self, webhook: &mut Webhook) {
+        if let Some(format) = self.format {
+            webhook.format = format;
+        }
+        if let Some(filter) = self.filter {
+            webhook.filter = filter;
+        }
+    }
+}
+
+fn read_format(fields: &mut Fields<'_>, formats: &Formats) -> Option<Option<String>> {
+    let format = fields.nullable::<String>("format", "a format's name or null")?;
+    if let Some(name) = &format
+        && formats.get(name).is_none()
+    {
+        let known: Vec<&str> = formats.names().collect();
+        let detail = format!("is not a format here; there are {}", known.join(", "));
+        fields.refuse_as("format_unknown", "format", detail);
+        return None;
+    }
+    Some(format)
+}
+
+fn read_filter(fields: &mut Fields<'_>) -> Option<Option<String>> {
+    match fields.raw("filter")? {
+        "null" => Some(None),
+        text => match Filter::parse(text) {
+            Ok(_) => Some(Some(text.to_owned())),
+            Err(faults) => {
+                refuse_filter(fields, "filter", &faults);
+                None
+            }
+        },
+    }
+}
+
+/// A filter as it was given; its numbers are such that a tree holds them.
+pub(super) fn show_filter(filter: Option<&str>) -> Value {
+    filter
+        .and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or(Value::Null)
+}
+
+/// What to say to the owner of a webhook whose receiver takes another form than it will be sent.
+pub(super) fn hint(webhook: &Webhook, formats: &Formats) -> Option<String> {
+    if webhook.format.is_some() {
+        return None;
+    }
+    let format = formats.of_host(&webhook.url.host())?;
+    let name = &format.name;
+    Some(format!(
+        "this host takes messages in a form of its own; set `format` to \"{name}\" to send them"
+    ))
+}

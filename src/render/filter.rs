@@ -1,0 +1,251 @@
+//! Filters: event patterns as Amazon EventBridge defines them, matched against an event's JSON text.
+//!
+//! A pattern has the shape of the events that it fits. Each field is named in it with an array of rules,
+//! of which one must fit; all fields must fit:
+//! `{"data": {"type": ["BugAnalysis"], "payload": {"severity": ["Critical", "High"]}}}`. A rule is an exact
+//! value or one of `prefix`, `suffix`, `equals-ignore-case`, `anything-but`, `numeric`, `exists`,
+//! `wildcard` and `cidr`; `$or` takes patterns of which one must fit
+//! (<https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-pattern-operators.html>).
+//!
+//! Where an event has an array, one element must fit; of a pattern inside an array of objects, all fields
+//! must fit in the same element, and what `exists: false` says is said of that element. As there, rules look
+//! at strings, numbers, true, false and null only: for `exists`, an object or an empty array is not there.
+//! Better than there: numbers are compared as exact decimals of any size, so `300`, `300.0` and `3e2` are
+//! equal and integers beyond 2^53 are told apart.
+//!
+//! Matching is total, takes time in proportion to the event, and builds no tree of it.
+
+mod decimal;
+mod parse;
+mod rule;
+mod subject;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use crate::model::Event;
+
+use rule::{Rule, Scalar};
+pub use subject::Subject;
+use subject::{Kind, elements};
+
+/// A pattern's text may have this many bytes: it is kept in memory with its webhook, and EventBridge's
+/// own bound is the same.
+pub const BYTES_MAX: usize = 4 * 1024;
+/// How deep a pattern may nest: each level is one more look at the same bytes of an event.
+pub const DEPTH_MAX: usize = 16;
+/// Rules in one pattern, list entries of `anything-but` included: each is tried on each value of its field.
+pub const RULES_MAX: usize = 100;
+/// Stars in one wildcard: each is one search in the rest of a value.
+pub const STARS_MAX: usize = 20;
+
+/// One thing that is wrong with a pattern.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{pointer}: {message}")]
+pub struct FilterError {
+    /// Where in the pattern: an RFC 6901 pointer, empty for the pattern as a whole.
+    pub pointer: String,
+    /// What is wrong and what to write instead.
+    pub message: String,
+}
+
+/// A parsed event pattern.
+#[derive(Clone, Debug)]
+pub struct Filter {
+    root: Pattern,
+}
+
+/// Fields and alternatives that must all fit.
+#[derive(Clone, Debug)]
+struct Pattern {
+    fields: Vec<Field>,
+    alternatives: Vec<Alternatives>,
+}
+
+#[derive(Clone, Debug)]
+struct Field {
+    /// With its quotes, as the stable form writes it.
+    key: String,
+    pointer: String,
+    test: Test,
+}
+
+#[derive(Clone, Debug)]
+enum Test {
+    Inside(Pattern),
+    Value(Vec<Rule>),
+}
+
+/// A `$or`: one of these must fit.
+#[derive(Clone, Debug)]
+struct Alternatives {
+    pointer: String,
+    any: Vec<Pattern>,
+}
+
+/// Why an event does not fit: the first field of the pattern that does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mismatch<'a> {
+    /// Where in the pattern: an RFC 6901 pointer.
+    pub pointer: &'a str,
+    found: Found<'a>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found<'a> {
+    Nothing,
+    Value(&'a str),
+    NoAlternative,
+}
+
+/// Of a value that does not fit, no more than this is quoted, characters.
+const QUOTED_MAX: usize = 80;
+
+impl fmt::Display for Mismatch<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.found {
+            Found::Nothing => f.write_str("the event has no value there, and no rule fits that"),
+            Found::NoAlternative => f.write_str("no alternative fits"),
+            Found::Value(text) => {
+                let mut shown = text.chars();
+                let quoted: String = shown.by_ref().take(QUOTED_MAX).collect();
+                let more = if shown.next().is_some() { "…" } else { "" };
+                write!(f, "no rule fits {quoted}{more}")
+            }
+        }
+    }
+}
+
+impl Filter {
+    /// Parses a pattern.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, each at its place.
+    pub fn parse(text: &str) -> Result<Self, Vec<FilterError>> {
+        parse::parse(text).map(|root| Self { root })
+    }
+
+    /// Whether an event fits.
+    #[must_use]
+    pub fn matches(&self, event: &Subject<'_>) -> bool {
+        self.check(event).is_ok()
+    }
+
+    /// As [`Filter::matches`], and says what does not fit.
+    ///
+    /// # Errors
+    /// [`Mismatch`] names the first field of the pattern that does not fit.
+    pub fn check<'a>(&'a self, event: &'a Subject<'_>) -> Result<(), Mismatch<'a>> {
+        self.root.check(Some(event.text()), event, true)
+    }
+}
+
+impl Pattern {
+    /// Whether the value at its place fits, `None` where the event has nothing there. `shared`: no array is
+    /// above it, so it is looked at once for all filters.
+    fn check<'a>(
+        &'a self,
+        value: Option<&'a str>,
+        event: &'a Subject<'_>,
+        shared: bool,
+    ) -> Result<(), Mismatch<'a>> {
+        let Some((text, Kind::Array)) = value.map(|text| (text, Kind::of(text))) else {
+            return self.check_one(value, event, shared);
+        };
+        let mut first = None;
+        for element in elements(text) {
+            match self.check_one(Some(element), event, false) {
+                Ok(()) => return Ok(()),
+                Err(mismatch) => first = first.or(Some(mismatch)),
+            }
+        }
+        match first {
+            Some(mismatch) => Err(mismatch),
+            None => self.check_one(None, event, shared),
+        }
+    }
+
+    fn check_one<'a>(
+        &'a self,
+        value: Option<&'a str>,
+        event: &'a Subject<'_>,
+        shared: bool,
+    ) -> Result<(), Mismatch<'a>> {
+        let members = value
+            .filter(|text| Kind::of(text) == Kind::Object)
+            .map(|text| event.members(text, shared));
+        for field in &self.fields {
+            let value = members
+                .as_ref()
+                .and_then(|members| members.find(&field.key));
+            match &field.test {
+                Test::Inside(pattern) => pattern.check(value, event, shared)?,
+                Test::Value(rules) => check_rules(rules, value).map_err(|found| Mismatch {
+                    pointer: &field.pointer,
+                    found,
+                })?,
+            }
+        }
+        for alternatives in &self.alternatives {
+            let mut any = alternatives.any.iter();
+            if !any.any(|pattern| pattern.check_one(value, event, shared).is_ok()) {
+                return Err(Mismatch {
+                    pointer: &alternatives.pointer,
+                    found: Found::NoAlternative,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether one of the rules fits what the event has.
+fn check_rules<'a>(rules: &[Rule], value: Option<&'a str>) -> Result<(), Found<'a>> {
+    let mut some = false;
+    // `elements` of a value that is no array is that value.
+    for element in value.into_iter().flat_map(elements) {
+        if Kind::of(element) == Kind::Object {
+            continue;
+        }
+        some = true;
+        let scalar = Scalar::of(element);
+        if rules.iter().any(|rule| rule.fits(&scalar)) {
+            return Ok(());
+        }
+    }
+    if !some && rules.iter().any(Rule::fits_nothing) {
+        return Ok(());
+    }
+    Err(value.map_or(Found::Nothing, Found::Value))
+}
+
+/// An event's text as filters see it:
+/// `{"id", "type", "created_at", "<scope field>", "data", "metadata"}`, with `created_at` as the API shows it,
+/// null for no scope and `{}` for no metadata.
+#[must_use]
+pub fn event_text(event: &Event, scope_field: &str) -> String {
+    let mut text = String::with_capacity(event.data.len() + 256);
+    let mut member = |key: &str, value: &dyn Fn(&mut String)| {
+        text.push(if text.is_empty() { '{' } else { ',' });
+        super::ecma::quote(key, &mut text);
+        text.push(':');
+        value(&mut text);
+    };
+    let quote = super::ecma::quote;
+    member("id", &|out| quote(event.id.as_str(), out));
+    member("type", &|out| quote(&event.event_type, out));
+    member("created_at", &|out| {
+        quote(&event.created_at.rfc3339(6), out)
+    });
+    member(scope_field, &|out| match &event.scope {
+        Some(scope) => quote(scope, out),
+        None => out.push_str("null"),
+    });
+    member("data", &|out| out.push_str(&event.data));
+    member("metadata", &|out| {
+        out.push_str(event.metadata.as_deref().unwrap_or("{}"));
+    });
+    text.push('}');
+    text
+}
