@@ -51,7 +51,8 @@ pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Response {
     response
 }
 
-/// `GET /api/v1/profiles`: the caller's profile, as far as a receiver sees it.
+/// `GET /api/v1/profiles`: the caller's profile, as far as a receiver sees it, and the formats that may
+/// stand in for its envelope.
 pub(super) async fn profiles(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -70,6 +71,7 @@ pub(super) async fn profiles(
         "attempts": profile.retry.attempts_max(),
         "timeout_ms": profile.timeout_ms,
         "event_types": profile.subscribable().collect::<Vec<_>>(),
+        "formats": contract.formats.names().collect::<Vec<_>>(),
     }]});
     Ok(json_answer(StatusCode::OK, &shown))
 }

@@ -261,6 +261,11 @@ fn says_what_is_wrong_with_a_format() {
         ("[p]\nbody = '{{ dta }}'", Some("'{{ dta"), "names `dta`"),
         ("[p]\nbody = '{'", Some("'{'"), "does not write JSON"),
         (
+            "[p]\nbody = '''\n{\n  \"a\": {{ id | }}\n}'''",
+            Some("'''"),
+            "in its line 2",
+        ),
+        (
             "[p]\nbody = '{{ id | truncate(5, unit=\"em\") }}'",
             Some("'{{"),
             "there are utf16 and json",
