@@ -51,8 +51,8 @@ pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Response {
     response
 }
 
-/// `GET /api/v1/profiles`: all that an account can have, each with its contract; `own` is the caller's. There
-/// are some hundreds at most, so they are one page.
+/// `GET /api/v1/profiles`: all that an account can have, each with its contract and the formats that may stand
+/// in for its envelope; `own` is the caller's. There are some hundreds at most, so they are one page.
 pub(super) async fn profiles(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -67,6 +67,7 @@ pub(super) async fn profiles(
             "event_types": profile.subscribable().collect::<Vec<_>>(),
             "events_required": profile.events_required,
             "scope_field": profile.scope_field,
+            "formats": own.formats.names().collect::<Vec<_>>(),
             "contract": super::contract::show(profile, None),
         })
     });

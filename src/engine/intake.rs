@@ -8,7 +8,10 @@ use crate::render::{ecma, pattern};
 use crate::store::{Accepted, NewEvent, WriteError};
 
 use super::unbroken::unbroken;
-use super::{Engine, Hint, IntakeError};
+use super::{Contract, Engine, Hint, IntakeError};
+
+/// Bytes that filters may look at before an event is matched elsewhere: some milliseconds.
+const FILTERED_INLINE_MAX: usize = 4 << 20;
 
 /// An event as a client posts it: fields read, nothing judged by the profile yet.
 #[derive(Clone, Debug, Default)]
@@ -57,12 +60,11 @@ impl Engine {
             .ok_or_else(|| IntakeError::Account(account.clone()))?;
         let (client_id, with_time) = (draft.id.is_some(), draft.created_at.is_some());
         let event = self.event_from(account, &contract.profile, draft)?;
-        let subjects = pattern::subjects(&contract.profile, &event);
-        let webhooks = self.registry.matching(&event, &subjects);
-        drop(subjects);
+        let event = Arc::new(event);
+        let webhooks = self.matching(&contract, &event).await?;
         let (id, warning) = (event.id.clone(), event.warning.clone());
         let new = NewEvent {
-            event: Arc::new(event),
+            event,
             client_id,
             with_time,
             webhooks,
@@ -80,6 +82,29 @@ impl Engine {
             duplicate,
             warning,
         })
+    }
+
+    /// The webhooks that want an event. Many filters over a large event take their time on a thread of their
+    /// own, so that nobody else waits for it.
+    async fn matching(
+        self: &Arc<Self>,
+        contract: &Arc<Contract>,
+        event: &Arc<Event>,
+    ) -> Result<Vec<WebhookId>, IntakeError> {
+        let find = |engine: &Self, contract: &Contract, event: &Event| {
+            let subjects = pattern::subjects(&contract.profile, event);
+            engine.registry.matching(event, &subjects)
+        };
+        let filters_max = self.registry.of_account(&event.account).len();
+        if event.bytes().saturating_mul(filters_max) <= FILTERED_INLINE_MAX {
+            return Ok(find(self, contract, event));
+        }
+        let (engine, contract) = (Arc::clone(self), Arc::clone(contract));
+        let event = Arc::clone(event);
+        let found = tokio::task::spawn_blocking(move || find(&engine, &contract, &event));
+        found
+            .await
+            .map_err(|_| IntakeError::Store(WriteError::Stopped))
     }
 
     /// Stores an event, and tells the scheduler of its deliveries.

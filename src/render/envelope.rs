@@ -89,10 +89,10 @@ impl Envelope {
         shape::add_filters(&mut environment);
         environment
             .add_template_owned(TEMPLATE, source)
-            .map_err(|error| refused(&error))?;
+            .map_err(|error| refused(&error, body))?;
         let template = environment
             .get_template(TEMPLATE)
-            .map_err(|error| refused(&error))?;
+            .map_err(|error| refused(&error, body))?;
         let mut unknown: Vec<String> = template.undeclared_variables(false).into_iter().collect();
         unknown.retain(|name| !NAMES.contains(&name.as_str()));
         unknown.sort_unstable();
@@ -380,8 +380,12 @@ fn literal_length(text: &str) -> usize {
     text.len()
 }
 
-fn refused(error: &Error) -> EnvelopeError {
-    EnvelopeError(format!("cannot be read: {}", describe(error)))
+fn refused(error: &Error, body: &str) -> EnvelopeError {
+    // The source that was read has no lines any more; the one that the operator wrote has.
+    let written = Environment::empty().add_template_owned(TEMPLATE, body.to_owned());
+    let line = written.err().and_then(|error| error.line());
+    let place = line.map_or(String::new(), |line| format!(", in its line {line}"));
+    EnvelopeError(format!("cannot be read: {}{place}", describe(error)))
 }
 
 fn describe(error: &Error) -> String {

@@ -199,3 +199,54 @@ async fn a_filter_can_be_tried_out() {
         assert_eq!(refused.body["errors"][0]["pointer"], pointer);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_event_is_matched_with_many_filters() {
+    let site = Site::new(&["standard"]);
+    let daemon = site.start();
+    let mut client = daemon.client("standard");
+    for number in 0..40 {
+        let filter = json!({ "data": { "list": { "n": [number] } } });
+        let url = "https://hooks.example.com/";
+        registered(
+            &mut client,
+            json!({ "url": url, "active": false, "filter": filter }),
+        )
+        .await;
+    }
+    let list: Vec<Value> = (20..10_000)
+        .map(|n| json!({ "n": n, "pad": "xx" }))
+        .collect();
+    let event = json!({ "type": "a", "data": { "list": list } });
+    assert!(event.to_string().len() * 40 > 4 << 20);
+    assert_eq!(posted(&mut client, &event).await, 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn filters_over_the_largest_pattern_and_events_of_any_shape_answer() {
+    let site = Site::new(&["standard"]);
+    let daemon = site.start();
+    let mut client = daemon.client("standard");
+    let rules: Vec<Value> = (0..100)
+        .map(|n| json!({ "wildcard": format!("*{n}*z") }))
+        .collect();
+    let filter = json!({ "data": rules });
+    let url = "https://hooks.example.com/";
+    registered(
+        &mut client,
+        json!({ "url": url, "active": false, "filter": filter }),
+    )
+    .await;
+    for (data, deliveries) in [
+        (json!(null), 0),
+        (json!([[[], {}], ["a99z"]]), 1),
+        (json!({ "a99z": "a99z" }), 0),
+        (json!("9".repeat(100_000)), 0),
+        (json!(vec!["99"; 10_000]), 0),
+    ] {
+        assert_eq!(
+            posted(&mut client, &json!({ "type": "a", "data": data })).await,
+            deliveries
+        );
+    }
+}

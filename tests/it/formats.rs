@@ -1,5 +1,7 @@
 //! Formats against the real binary: what a receiver gets, what is refused, and what the config may define.
 
+use std::path::Path;
+
 use http::Method;
 use serde_json::{Value, json};
 
@@ -7,6 +9,7 @@ use crate::support::{
     Daemon, Site, delivery_in, get, hookwheel, post, register, registered, until,
 };
 use crate::web::{Web, header};
+use hookwheel::config::Config;
 use hookwheel::model::UnixMillis;
 use hookwheel::profile::Profiles;
 use hookwheel::verify::verify;
@@ -199,4 +202,16 @@ fn check_reports_each_fault_of_a_format_at_its_place() {
         let place = format!("config.toml:{line}:{column}: {piece}");
         assert!(report.contains(&place), "{place}\n{report}");
     }
+}
+
+#[test]
+fn the_format_that_the_example_config_shows_is_right() {
+    let example =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/config.example.toml"));
+    let example = example.unwrap();
+    let (before, shown) = example.split_once("# [formats.").unwrap();
+    let shown: Vec<&str> = shown.lines().map(|l| l.trim_start_matches("# ")).collect();
+    let text = format!("{before}[formats.{}", shown.join("\n"));
+    let config = Config::parse(&text, "c.toml", Path::new(""), []).unwrap();
+    assert!(config.formats.get("pager").is_some());
 }

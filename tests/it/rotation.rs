@@ -17,7 +17,7 @@ use hookwheel::verify::{VerifyError, verify};
 fn twice() -> String {
     let example = include_str!("../../config.example.toml");
     let start = example.find("# [profiles.twice]").unwrap();
-    let lines = example[start..].lines();
+    let lines = example[start..].lines().take_while(|line| !line.is_empty());
     let bare = lines.map(|line| line.trim_start_matches('#').trim_start());
     bare.map(|line| format!("{line}\n")).collect()
 }
