@@ -350,6 +350,7 @@ async fn register(writer: &Writer, count: u128) {
             timeout_ms: None,
             retry: None,
             active: true,
+            inactive: None,
             created_at: UnixMillis(1),
             updated_at: UnixMillis(1),
         };

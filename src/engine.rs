@@ -7,9 +7,11 @@
 //! rest without a record, so that the next start makes them again.
 
 mod attempt;
+mod disable;
 mod hints;
 mod intake;
 mod registry;
+mod retry_after;
 mod run;
 pub mod schedule;
 mod unbroken;
@@ -250,7 +252,10 @@ impl Engine {
             let id = webhook.id;
             let next_due = self.reader.first_due(id)?;
             match self.registry.refresh(id, || Some(webhook)) {
-                Ok(Some(live)) => core.open_lane(id, live.webhook.active, next_due),
+                Ok(Some(live)) => {
+                    core.open_lane(id, live.webhook.active, next_due);
+                    core.set_rates(id, live.rates());
+                }
                 Ok(None) => {}
                 Err(error) => {
                     tracing::warn!(webhook_id = %id, %error,

@@ -28,4 +28,4 @@ pub use retry::{Backoff, GonePolicy, Policy, RetryError, RetryPolicy, StatusRang
 pub use rotation::RotationError;
 pub use secret::Secret;
 pub use time::{Clock, SteadyMillis, TimeError, UnixMicros, UnixMillis, parse_duration};
-pub use webhook::{OldSecret, Webhook};
+pub use webhook::{Inactive, InactiveReason, OldSecret, Webhook};

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::model::{GonePolicy, RetryPolicy, SuccessRule, Webhook};
 use crate::profile::{
-    Algorithm, ExhaustedAction, Field, Overflow, Piece, Profile, Rotation, SignatureRule, Template,
+    Algorithm, ExhaustedAction, Field, Piece, Profile, Rotation, SignatureRule, Template,
 };
 use crate::sender::USER_AGENT_TEXT;
 
@@ -152,10 +152,6 @@ fn exhausted(profile: &Profile) -> Value {
             }
         }
     }
-    if let Some(ms) = rule.disable_after_ms {
-        text.push_str("; the webhook is disabled after failing without a success for ");
-        text.push_str(&wait_text(ms));
-    }
     json!({
         "action": match rule.action {
             ExhaustedAction::Fail => "fail",
@@ -171,14 +167,11 @@ fn rate(profile: &Profile) -> Value {
     if rate.per_second.is_none() && rate.per_hour.is_none() {
         return Value::Null;
     }
-    let over = match rate.overflow {
-        Overflow::Delay => "what is over it waits".to_owned(),
-        Overflow::DropOldest => format!(
-            "what is over it waits; of more than {} never attempted the oldest are dropped, and recorded as such",
-            rate.backlog
-        ),
-    };
-    json!({ "per_second": rate.per_second, "per_hour": rate.per_hour, "over": over })
+    json!({
+        "per_second": rate.per_second,
+        "per_hour": rate.per_hour,
+        "over": "what is over it waits",
+    })
 }
 
 /// A template for people: what stands for each placeholder, in angle brackets.

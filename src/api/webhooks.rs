@@ -146,6 +146,8 @@ pub(super) async fn change(
     let live = find(&api, caller.account(), &id)?;
     let mut fields = Fields::parse(text.as_str())?;
     let mut webhook = live.webhook.clone();
+    let now = api.engine.clock().wall();
+    webhook.updated_at = now;
     draft::apply(
         &mut fields,
         &mut webhook,
@@ -160,9 +162,7 @@ pub(super) async fn change(
         );
     }
     fields.finish(&draft::known(&live.contract.profile))?;
-    let now = api.engine.clock().wall();
     webhook.forget_expired_secret(now);
-    webhook.updated_at = now;
     let live = api.engine.change_webhook(webhook).await?;
     tracing::info!(webhook_id = %live.webhook.id, account = %caller.account(), "webhook changed");
     let shown = show_whole(&live.webhook, &live.contract, now);
@@ -234,6 +234,10 @@ fn show_webhook(webhook: &Webhook, contract: &Contract, now: UnixMillis) -> Map<
     put("events", json!(webhook.events));
     put(&contract.profile.scope_field, json!(webhook.scope));
     put("active", json!(webhook.active));
+    let inactive = webhook.inactive.map(|inactive| {
+        json!({ "reason": inactive.reason.as_str(), "since": inactive.since.to_string() })
+    });
+    put("inactive", json!(inactive));
     put("name", json!(webhook.name));
     put("description", json!(webhook.description));
     let headers = webhook

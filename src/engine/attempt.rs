@@ -16,15 +16,24 @@ use http::header::{CONTENT_TYPE, HeaderMap};
 
 use crate::metrics::Metrics;
 use crate::model::{
-    Attempt, Event, FaultKind, Next, Outcome, Phases, Position, QueueEntry, UnixMillis, after,
+    Attempt, Event, FaultKind, Next, Outcome, Phases, Position, QueueEntry, SteadyMillis,
+    UnixMillis, after,
 };
 use crate::sender::{Request, Sent};
 use crate::sign::SignContext;
 use crate::store::{Finish, Written};
 
-use super::Engine;
 use super::registry::Live;
 use super::schedule::{Report, Verdict};
+use super::{Engine, retry_after};
+
+/// What the scheduler is told of an attempt.
+pub(super) struct Made {
+    /// How it ended.
+    pub(super) report: Report,
+    /// Until when the receiver asked to be left alone.
+    pub(super) pause_until: Option<SteadyMillis>,
+}
 
 /// A request made from an event for one webhook, and what of it the log keeps.
 pub(crate) struct Prepared {
@@ -101,7 +110,7 @@ impl Engine {
         live: Arc<Live>,
         entry: QueueEntry,
         event: Option<Arc<Event>>,
-    ) -> Report {
+    ) -> Made {
         let number = entry.attempts.saturating_add(1);
         let event = self.event_of(event, &entry).await;
         let shown = Shown(&event, entry.event);
@@ -121,7 +130,12 @@ impl Engine {
             salt.rotate_left(5) ^ u64::from(*byte)
         });
         let run_attempts = entry.run_attempts.saturating_add(1);
-        let next = after(&sent.outcome, run_attempts, &live.policy, now, salt);
+        let mut next = after(&sent.outcome, run_attempts, &live.policy, now, salt);
+        let pause_until = self.asked_pause(&live, &sent, now);
+        if let (Next::RetryAt(due), Some(until)) = (next, pause_until) {
+            // Never earlier than the schedule, and not before the receiver wants it.
+            next = Next::RetryAt(due.max(until));
+        }
         self.count(&sent, &next, &entry);
         self.log(&live, &shown, number, &sent, next);
         let verdict = verdict(&sent.outcome, &next);
@@ -134,8 +148,22 @@ impl Engine {
             request_headers: signed,
             response: sent.response,
         };
-        self.record(&live, entry, attempt, next, verdict, &shown)
-            .await
+        let (written, retry_at) = self.record(&live, entry, attempt, next, &shown).await;
+        if let (Next::Failed(end), Some(Written::Done)) = (next, written) {
+            self.after_end(&live, entry.event, end, run_attempts).await;
+        }
+        Made {
+            report: Report { retry_at, verdict },
+            pause_until,
+        }
+    }
+
+    /// Until when the receiver asks to be left alone, where the profile heeds that.
+    fn asked_pause(&self, live: &Live, sent: &Sent, now: SteadyMillis) -> Option<SteadyMillis> {
+        if !live.contract.profile.honour_retry_after {
+            return None;
+        }
+        retry_after::asked_ms(sent, self.clock.wall()).map(|ms| now.plus(ms))
     }
 
     /// Each attempt is for whoever looks closely; a delivery that ends here undelivered is for everybody.
@@ -156,38 +184,40 @@ impl Engine {
         }
     }
 
+    /// Writes an attempt; gives what came of that, and the delivery's due time in the queue, if it has one.
     async fn record(
         &self,
         live: &Live,
         entry: QueueEntry,
         attempt: Attempt,
         next: Next,
-        verdict: Verdict,
         event: &Shown<'_>,
-    ) -> Report {
+    ) -> (Option<Written>, Option<SteadyMillis>) {
         let finish = Finish {
             webhook: live.webhook.id,
             entry,
             attempt,
             next,
         };
-        let retry_at = match self.writer.finish(finish).await {
-            Ok(Written::Done) => match next {
-                Next::RetryAt(due) => Some(due),
-                Next::Delivered | Next::Failed(_) => None,
-            },
+        match self.writer.finish(finish).await {
+            Ok(Written::Done) => {
+                let retry_at = match next {
+                    Next::RetryAt(due) => Some(due),
+                    Next::Delivered | Next::Failed(_) => None,
+                };
+                (Some(Written::Done), retry_at)
+            }
             Ok(Written::Stale) => {
                 tracing::info!(webhook_id = %live.webhook.id, event_id = %event,
                     "the delivery was moved while its attempt ran; the attempt is not recorded");
-                None
+                (Some(Written::Stale), None)
             }
             Err(error) => {
                 tracing::warn!(webhook_id = %live.webhook.id, event_id = %event, %error,
                     "the attempt could not be recorded; it will be made again");
-                Some(entry.due)
+                (None, Some(entry.due))
             }
-        };
-        Report { retry_at, verdict }
+        }
     }
 
     async fn event_of(

@@ -18,6 +18,7 @@ use crate::render::{Envelope, Format, Formats, RenderError};
 use crate::sign::Signer;
 
 use super::EngineError;
+use super::schedule::Rates;
 
 /// A profile made ready to work: its templates compiled.
 #[derive(Debug)]
@@ -95,6 +96,15 @@ impl Live {
             contract,
             webhook,
         })
+    }
+
+    /// How fast it may be sent to. What is over it waits.
+    pub(super) fn rates(&self) -> Rates {
+        let rate = &self.contract.profile.rate;
+        Rates {
+            per_second: rate.per_second,
+            per_hour: rate.per_hour,
+        }
     }
 
     /// The body that it is sent for `event`.

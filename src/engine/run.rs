@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::{Position, QueueEntry, SteadyMillis, WebhookId};
 
+use super::attempt::Made;
 use super::hints::Carried;
 use super::schedule::{Core, Effect, Page, Report, Verdict};
 use super::{Engine, Hint, PAGES_MAX};
@@ -22,7 +23,7 @@ const BATCH_MAX: usize = 256;
 struct Finished {
     webhook: WebhookId,
     event: Position,
-    report: Report,
+    made: Made,
 }
 
 struct PageRead {
@@ -102,7 +103,11 @@ impl Scheduler {
     }
 
     fn finish(&mut self, done: Finished) {
-        self.core.finished(done.webhook, done.event, done.report);
+        if let Some(until) = done.made.pause_until {
+            self.core.pause(done.webhook, until);
+        }
+        self.core
+            .finished(done.webhook, done.event, done.made.report);
     }
 
     /// After a stop: nothing new is sent; what is under way may end within the grace period. Hints are still
@@ -148,6 +153,7 @@ impl Scheduler {
                 Some(live) => {
                     self.core
                         .open_lane(webhook, live.webhook.active, Some(SteadyMillis(0)));
+                    self.core.set_rates(webhook, live.rates());
                 }
                 None => self.core.close_lane(webhook),
             },
@@ -204,13 +210,13 @@ impl Scheduler {
         self.engine.attempts.spawn(async move {
             let event = payload.as_ref().map(Carried::event);
             let attempt = engine.attempt(live, entry, event);
-            let Some(report) = cut.run_until_cancelled(attempt).await else {
+            let Some(made) = cut.run_until_cancelled(attempt).await else {
                 return;
             };
             let done = Finished {
                 webhook,
                 event: entry.event,
-                report,
+                made,
             };
             if report_to.send(done).await.is_err() {
                 tracing::debug!("the scheduler had already stopped");

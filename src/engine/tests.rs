@@ -123,6 +123,7 @@ fn webhook() -> Webhook {
         timeout_ms: None,
         retry: Some(RetryPolicy::new(vec![3_600_000; 20], 0).unwrap()),
         active: true,
+        inactive: None,
         created_at: UnixMillis(0),
         updated_at: UnixMillis(0),
     }

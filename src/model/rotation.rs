@@ -141,6 +141,7 @@ mod tests {
             timeout_ms: None,
             retry: None,
             active: true,
+            inactive: None,
             created_at: UnixMillis(0),
             updated_at: UnixMillis(0),
         }

@@ -4,6 +4,51 @@ use serde::{Deserialize, Serialize};
 
 use super::{AccountName, Endpoint, Header, RetryPolicy, Secret, UnixMillis, WebhookId};
 
+/// Why a webhook is inactive, and since when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inactive {
+    /// Why.
+    pub reason: InactiveReason,
+    /// Since when.
+    pub since: UnixMillis,
+}
+
+/// Why a webhook is inactive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum InactiveReason {
+    /// Somebody asked for it.
+    Request,
+    /// A delivery's schedule ended without success, and the profile disables then.
+    Exhausted,
+    /// The receiver answered 410, and the profile takes it at its word.
+    Gone,
+}
+
+impl InactiveReason {
+    /// The stable name, as API and logs use it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Exhausted => "exhausted",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+impl Webhook {
+    /// Lets deliveries go out, or holds them for `reason` from `now` on. A webhook that is held already keeps
+    /// its first reason.
+    pub fn set_active(&mut self, active: bool, reason: InactiveReason, now: UnixMillis) {
+        self.active = active;
+        self.inactive = match (active, self.inactive) {
+            (true, _) => None,
+            (false, Some(since_before)) => Some(since_before),
+            (false, None) => Some(Inactive { reason, since: now }),
+        };
+    }
+}
+
 /// A secret that has been replaced.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OldSecret {
@@ -50,6 +95,8 @@ pub struct Webhook {
     pub retry: Option<RetryPolicy>,
     /// Whether deliveries go out; while not, they are held.
     pub active: bool,
+    /// Why deliveries do not go out, while they do not.
+    pub inactive: Option<Inactive>,
     /// When it was registered.
     pub created_at: UnixMillis,
     /// When it was last changed.

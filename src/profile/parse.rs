@@ -37,7 +37,8 @@ pub(super) const FRAMING_HEADERS: [&str; 10] = [
     "expect",
 ];
 /// Names that the API's own members of an event or a registration have.
-const TAKEN_FIELDS: [&str; 30] = [
+const TAKEN_FIELDS: [&str; 31] = [
+    "inactive",
     "id",
     "type",
     "data",

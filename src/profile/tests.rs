@@ -379,6 +379,7 @@ fn an_old_secret_signs_until_it_expires_and_only_where_secrets_overlap() {
         timeout_ms: None,
         retry: None,
         active: true,
+        inactive: None,
         created_at: UnixMillis(0),
         updated_at: UnixMillis(0),
     };

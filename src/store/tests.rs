@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use crate::metrics::Metrics;
 use crate::model::{
-    AccountName, Attempt, Endpoint, Event, EventId, Header, Next, OldSecret, Outcome, Phases,
-    Position, QueueEntry, Response, RetryPolicy, Secret, SteadyMillis, Trigger, UnixMicros,
-    UnixMillis, Webhook, WebhookId,
+    AccountName, Attempt, Endpoint, Event, EventId, Header, Inactive, InactiveReason, Next,
+    OldSecret, Outcome, Phases, Position, QueueEntry, Response, RetryPolicy, Secret, SteadyMillis,
+    Trigger, UnixMicros, UnixMillis, Webhook, WebhookId,
 };
 
 use super::*;
@@ -95,6 +95,10 @@ pub(crate) fn webhook(id: u128) -> Webhook {
         timeout_ms: Some(5_000),
         retry: Some(RetryPolicy::new(vec![1_000, 2_000], 10).unwrap()),
         active: true,
+        inactive: Some(Inactive {
+            reason: InactiveReason::Exhausted,
+            since: UnixMillis(1_700_000_000_003),
+        }),
         created_at: UnixMillis(1_700_000_000_000),
         updated_at: UnixMillis(1_700_000_000_001),
     }

@@ -19,6 +19,7 @@ mod kill;
 mod listen;
 mod lists;
 mod migration;
+mod misbehave;
 mod outside;
 mod refusals;
 mod rotation;

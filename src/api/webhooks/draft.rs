@@ -4,7 +4,9 @@ mod headers;
 mod schedule;
 
 use crate::api::fields::Fields;
-use crate::model::{AccountName, AddressPolicy, Endpoint, UnixMillis, Webhook, WebhookId};
+use crate::model::{
+    AccountName, AddressPolicy, Endpoint, InactiveReason, UnixMillis, Webhook, WebhookId,
+};
 use crate::profile::Profile;
 use crate::render::pattern::Pattern;
 
@@ -35,6 +37,7 @@ fn blank(account: AccountName, now: UnixMillis, url: Endpoint) -> Webhook {
         timeout_ms: None,
         retry: None,
         active: true,
+        inactive: None,
         created_at: now,
         updated_at: now,
     }
@@ -124,7 +127,7 @@ pub(super) fn apply(
         webhook.scope = scope;
     }
     if let Some(active) = fields.value("active", "true or false") {
-        webhook.active = active;
+        webhook.set_active(active, InactiveReason::Request, webhook.updated_at);
     }
     if let Some(name) = bounded(fields, "name", NAME_MAX) {
         webhook.name = name;
