@@ -9,10 +9,11 @@ use crate::model::{GonePolicy, RetryPolicy, SuccessRule, Webhook};
 use crate::profile::{
     Algorithm, ExhaustedAction, Field, Piece, Profile, Rotation, SignatureRule, Template,
 };
+use crate::render::Format;
 use crate::sender::USER_AGENT_TEXT;
 
-/// The contract of a profile, or of a webhook with it.
-pub(super) fn show(profile: &Profile, webhook: Option<&Webhook>) -> Value {
+/// The contract of a profile, or of a webhook with it; `format` is the webhook's, where it has one.
+pub(super) fn show(profile: &Profile, webhook: Option<&Webhook>, format: Option<&Format>) -> Value {
     let retry = match webhook {
         Some(webhook) => profile.policy(webhook).retry,
         None => profile.retry.clone(),
@@ -22,7 +23,11 @@ pub(super) fn show(profile: &Profile, webhook: Option<&Webhook>) -> Value {
     json!({
         "profile": profile.name,
         "method": "POST",
-        "headers": headers(profile, webhook, signed),
+        "headers": headers(profile, webhook, format, signed),
+        "body": match format {
+            Some(format) => format!("the format `{}`", format.name),
+            None => "the profile's envelope".to_owned(),
+        },
         "signatures": if signed { signatures(profile) } else { Vec::new() },
         "secret": secret(profile),
         "attempts": retry.attempts_max(),
@@ -43,9 +48,16 @@ pub(super) fn show(profile: &Profile, webhook: Option<&Webhook>) -> Value {
 }
 
 /// Names and the form of each value.
-fn headers(profile: &Profile, webhook: Option<&Webhook>, signed: bool) -> Map<String, Value> {
+fn headers(
+    profile: &Profile,
+    webhook: Option<&Webhook>,
+    format: Option<&Format>,
+    signed: bool,
+) -> Map<String, Value> {
     let mut headers = Map::new();
-    headers.insert("Content-Type".to_owned(), json!("application/json"));
+    let content_type = format.and_then(|format| format.content_type.to_str().ok());
+    let content_type = content_type.unwrap_or("application/json");
+    headers.insert("Content-Type".to_owned(), json!(content_type));
     headers.insert("User-Agent".to_owned(), json!(USER_AGENT_TEXT));
     for rule in &profile.headers {
         headers.retain(|name, _| !name.eq_ignore_ascii_case(rule.name.as_str()));
@@ -231,7 +243,7 @@ mod tests {
     fn every_profile_tells_a_value_form_for_each_of_its_headers() {
         let mut count = 0;
         for profile in Profiles::built_in().iter() {
-            let shown = show(profile, None);
+            let shown = show(profile, None, None);
             let headers = shown["headers"].as_object().unwrap();
             let rules = &profile.signatures;
             assert_eq!(headers.len(), 2 + profile.headers.len() + rules.len());

@@ -68,7 +68,7 @@ pub(super) async fn profiles(
             "events_required": profile.events_required,
             "scope_field": profile.scope_field,
             "formats": own.formats.names().collect::<Vec<_>>(),
-            "contract": super::contract::show(profile, None),
+            "contract": super::contract::show(profile, None, None),
         })
     });
     Ok(page(rows.collect(), None))

@@ -218,7 +218,9 @@ pub(super) fn show_whole(
     now: UnixMillis,
 ) -> Map<String, Value> {
     let mut shown = show_webhook(webhook, contract, now);
-    let told = super::contract::show(&contract.profile, Some(webhook));
+    let format = webhook.format.as_deref();
+    let format = format.and_then(|name| contract.formats.get(name));
+    let told = super::contract::show(&contract.profile, Some(webhook), format.map(AsRef::as_ref));
     shown.insert("contract".to_owned(), told);
     shown
 }

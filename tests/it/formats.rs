@@ -28,6 +28,13 @@ async fn a_webhook_gets_the_format_that_it_names_and_the_profiles_signature() {
         let body = json!({ "url": web.url(&format!("/{format}")), "events": ["breaking"], "format": format });
         let created = register(&mut client, body).await;
         assert_eq!(created["format"], format);
+        let told = &created["contract"];
+        assert_eq!(told["body"], format!("the format `{format}`"));
+        let kind = match format {
+            "pager" => "application/vnd.pager+json",
+            _ => "application/json",
+        };
+        assert_eq!(told["headers"]["Content-Type"], kind);
         secrets.push((format, created["secret"].as_str().unwrap().to_owned()));
     }
     post(&mut client, "breaking", json!({ "name": "orders <api>" })).await;
