@@ -15,6 +15,7 @@ mod health;
 mod input;
 mod paced;
 mod page;
+mod quota;
 mod secrets;
 mod server;
 mod webhooks;

@@ -10,11 +10,17 @@ use axum::extract::FromRequestParts;
 use http::request::Parts;
 use http::{StatusCode, header};
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
 
 use crate::model::{Account, AccountName, ApiKey, Scope};
 
 use super::Api;
 use super::error::Problem;
+use super::quota::Quota;
+
+/// Where webhooks are managed: the paths that a profile's `requests_per_minute` counts. Posting events is not
+/// among them.
+const MANAGED: &str = "/api/v1/webhooks";
 
 /// All keys of all accounts.
 #[derive(Debug, Default)]
@@ -26,6 +32,7 @@ pub struct Access {
 struct Key {
     account: AccountName,
     key: ApiKey,
+    quota: Quota,
 }
 
 impl Access {
@@ -36,7 +43,14 @@ impl Access {
         for account in accounts {
             for key in &account.keys {
                 let (account, key) = (account.name.clone(), key.clone());
-                keys.insert(key.sha256, Arc::new(Key { account, key }));
+                let sha256 = key.sha256;
+                let quota = Quota::default();
+                let key = Key {
+                    account,
+                    key,
+                    quota,
+                };
+                keys.insert(sha256, Arc::new(key));
             }
         }
         Self { keys }
@@ -92,10 +106,15 @@ impl FromRequestParts<Arc<Api>> for Caller {
                 .and_then(|value| bearer(value.as_bytes()))
                 .ok_or_else(Problem::unauthorized)?,
         };
-        match api.access().find(presented) {
-            Some(key) => Ok(Self { key }),
-            None => Err(Problem::unauthorized()),
+        let key = api.access().find(presented);
+        let key = key.ok_or_else(Problem::unauthorized)?;
+        if parts.uri.path().starts_with(MANAGED)
+            && let Some(contract) = api.engine.contract(&key.account)
+            && let Some(max) = contract.profile.requests_per_minute
+        {
+            key.quota.take(max, Instant::now())?;
         }
+        Ok(Self { key })
     }
 }
 

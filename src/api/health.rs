@@ -68,6 +68,7 @@ pub(super) async fn profiles(
             "events_required": profile.events_required,
             "scope_field": profile.scope_field,
             "formats": own.formats.names().collect::<Vec<_>>(),
+            "requests_per_minute": profile.requests_per_minute,
             "contract": super::contract::show(profile, None, None),
         })
     });

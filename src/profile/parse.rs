@@ -107,6 +107,7 @@ pub(super) struct Partial {
     pub(super) per_hour: Option<u32>,
     pub(super) overflow: Option<Overflow>,
     pub(super) backlog: Option<u32>,
+    pub(super) requests_per_minute: Option<u32>,
     pub(super) example: Option<Example>,
     pub(super) example_span: Option<Range<usize>>,
 }
@@ -151,6 +152,7 @@ impl Partial {
             per_hour: child.per_hour.or(self.per_hour),
             overflow: child.overflow.or(self.overflow),
             backlog: child.backlog.or(self.backlog),
+            requests_per_minute: child.requests_per_minute.or(self.requests_per_minute),
             example: child.example.or(self.example),
             example_span: child.example_span.or(self.example_span),
         }
@@ -235,6 +237,7 @@ pub(super) fn partial(raw: &RawProfile, faults: &mut Faults<'_>) -> Partial {
             )
         }),
         honour_retry_after: raw.honour_retry_after,
+        requests_per_minute: raw.api.as_ref().and_then(|api| api.requests_per_minute),
         signatures: raw.signature.as_ref().map(|all| {
             let all = all.iter();
             all.filter_map(|raw| signing::signature(raw, faults))

@@ -26,6 +26,7 @@ pub struct RawProfile {
     pub(super) retry: Option<Spanned<RawRetry>>,
     pub(super) exhausted: Option<RawExhausted>,
     pub(super) rate: Option<Spanned<RawRate>>,
+    pub(super) api: Option<RawApi>,
     pub(super) example: Option<Spanned<RawExample>>,
 }
 
@@ -74,6 +75,12 @@ pub(super) struct RawRate {
     pub(super) per_hour: Option<u32>,
     pub(super) overflow: Option<Spanned<String>>,
     pub(super) backlog: Option<u32>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawApi {
+    pub(super) requests_per_minute: Option<u32>,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -255,6 +255,7 @@ fn complete(partial: Partial, faults: &mut Faults<'_>) -> Option<Profile> {
             overflow: need(partial.overflow, "rate.overflow", faults)?,
             backlog: need(partial.backlog, "rate.backlog", faults)?,
         },
+        requests_per_minute: partial.requests_per_minute.filter(|count| *count > 0),
         example: need(partial.example, "example", faults)?,
     };
     check_together(&profile, example_span, faults);

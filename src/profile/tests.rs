@@ -167,6 +167,8 @@ fn built_in_profiles_differ_where_the_products_do() {
     };
     assert_eq!(of("dataflow").rate, rate);
     assert_eq!(of("flock").rate.per_second, None);
+    assert_eq!(of("driftguard").requests_per_minute, Some(100));
+    assert_eq!(of("standard").requests_per_minute, None);
 }
 
 #[test]

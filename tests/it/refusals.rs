@@ -211,3 +211,28 @@ async fn in_a_batch_each_event_stands_for_itself() {
         1
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_101st_request_in_a_minute_is_refused_where_the_limit_is_100() {
+    let site = Site::new(&["driftguard", "standard"]);
+    let daemon = site.start();
+    let mut client = daemon.client("driftguard");
+    for _ in 0..100 {
+        assert_eq!(get(&mut client, "/api/v1/webhooks").await.status, 200);
+    }
+    let body = json!({ "url": "https://example.com/", "events": ["pass"] });
+    let refused = client.call(Method::POST, "/api/v1/webhooks", Some(&body));
+    let refused = refused.await.unwrap();
+    assert_eq!(refused.status, 429, "{}", refused.body);
+    assert_eq!(refused.body["code"], "too_many_requests");
+    let detail = refused.body["detail"].as_str().unwrap();
+    assert!(detail.contains("100 requests in a minute"), "{detail}");
+    // Events are taken all the same, and another account has no such limit.
+    let event = json!({ "type": "pass", "data": {} });
+    let posted = client.call(Method::POST, "/api/v1/events", Some(&event));
+    assert_eq!(posted.await.unwrap().status, 202);
+    let mut other = daemon.client("standard");
+    for _ in 0..101 {
+        assert_eq!(get(&mut other, "/api/v1/webhooks").await.status, 200);
+    }
+}
