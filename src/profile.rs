@@ -34,7 +34,7 @@ use crate::model::{
 };
 
 pub use raw::RawProfile;
-pub use set::{Profiles, line_column};
+pub use set::{Profiles, line_column, value_errors};
 pub use template::{Field, Piece, Template};
 
 /// One thing wrong with a profile.

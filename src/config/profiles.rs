@@ -4,16 +4,20 @@
 //! with their places, and what that module refuses is reported at its place in the file.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue, ValueDeserializer};
 
-use crate::profile::{ProfileError, Profiles, RawProfile};
+use crate::profile::{ProfileError, Profiles, RawProfile, value_errors};
 use crate::render::compile_all;
 
 use super::report::Faults;
 use super::tree::Origin;
+
+/// Wrong names and shapes that are reported of one profile: more than it has fields.
+const SHAPE_ERRORS_MAX: usize = 64;
 
 /// The names that an account may use as its profile.
 #[derive(Debug)]
@@ -70,7 +74,8 @@ pub(super) fn take(document: &mut DeTable<'_>, faults: &mut Faults<'_>) -> (Prof
     });
     let profiles = profiles.unwrap_or_else(|errors| {
         for error in errors {
-            report(&error, &written.places, faults);
+            let place = written.places.get(&error.profile);
+            report(&error, place.unwrap_or(&Origin::Whole), faults);
         }
         built_in
     });
@@ -118,25 +123,76 @@ pub(super) fn tables<'i>(
 }
 
 /// Reads one definition's fields. The spans of what fails are those of the config file.
-fn shape(name: &str, value: Spanned<DeValue<'_>>, faults: &mut Faults<'_>) -> Option<RawProfile> {
-    let whole = value.span();
-    match RawProfile::deserialize(ValueDeserializer::from(value)) {
-        Ok(profile) => Some(profile),
-        Err(error) => {
-            let at = Origin::File(error.span().unwrap_or(whole));
-            let field = format!("profiles.{name}");
+///
+/// The reader stops at the first entry that has a wrong name or shape. So that is reported and taken out, and
+/// the rest is read again: one check names all mistakes.
+fn shape(
+    name: &str,
+    mut value: Spanned<DeValue<'_>>,
+    faults: &mut Faults<'_>,
+) -> Option<RawProfile> {
+    let (field, whole) = (format!("profiles.{name}"), value.span());
+    // Each round takes one entry out or is the last; a definition with more mistakes is not one.
+    for round in 0..SHAPE_ERRORS_MAX {
+        let error = match RawProfile::deserialize(ValueDeserializer::from(value.clone())) {
+            Ok(profile) if round == 0 => return Some(profile),
+            Ok(rest) => {
+                // What remains is judged value by value: what goes together is not known yet.
+                for error in value_errors(name, &rest) {
+                    report(&error, &Origin::File(whole.clone()), faults);
+                }
+                return None;
+            }
+            Err(error) => error,
+        };
+        let span = error.span().unwrap_or_else(|| value.span());
+        // What is missing may be what was just taken out, under a wrong name.
+        if round == 0 || !error.message().starts_with("missing field") {
             let fix = format!("correct the field in [{field}]");
-            faults.add(&at, &field, error.message(), fix);
-            None
+            faults.add(&Origin::File(span.clone()), &field, error.message(), fix);
         }
+        // Without its parent a profile cannot be judged.
+        let parent = value.get_ref().get("extends").map(Spanned::span);
+        if parent.is_some_and(|parent| parent == span) || !take_out(value.get_mut(), &span) {
+            return None;
+        }
+    }
+    None
+}
+
+/// Removes the entry whose key, value or list's item stands at `span`; says whether there was one. How deep
+/// tables lie in each other is bounded by the TOML parser.
+fn take_out(value: &mut DeValue<'_>, span: &Range<usize>) -> bool {
+    let at = |value: &Spanned<DeValue<'_>>| value.span() == *span;
+    match value {
+        DeValue::Table(table) => {
+            let wrong = table.iter().find(|(key, value)| {
+                let items = value.get_ref().as_array();
+                key.span() == *span || at(value) || items.is_some_and(|items| items.iter().any(at))
+            });
+            let wrong = wrong.map(|(key, _)| key.get_ref().to_string());
+            match wrong {
+                Some(key) => table.remove(key.as_str()).is_some(),
+                None => table
+                    .iter_mut()
+                    .any(|(_, value)| take_out(value.get_mut(), span)),
+            }
+        }
+        DeValue::Array(items) => items.iter_mut().any(|item| take_out(item.get_mut(), span)),
+        DeValue::String(_)
+        | DeValue::Integer(_)
+        | DeValue::Float(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_) => false,
     }
 }
 
-/// Reports what the profile module refused. Its messages put the fix behind a semicolon.
-fn report(error: &ProfileError, places: &BTreeMap<String, Origin>, faults: &mut Faults<'_>) {
+/// Reports what the profile module refused, at `place` where it names none. Its messages put the fix behind a
+/// semicolon.
+fn report(error: &ProfileError, place: &Origin, faults: &mut Faults<'_>) {
     let at = match &error.span {
         Some(span) => Origin::File(span.clone()),
-        None => places.get(&error.profile).cloned().unwrap_or(Origin::Whole),
+        None => place.clone(),
     };
     let field = format!("profiles.{}", error.profile);
     let (problem, fix) = error

@@ -147,6 +147,14 @@ struct Table {
     faulty: bool,
 }
 
+/// What is wrong with single values of a definition, whatever it extends.
+#[must_use]
+pub fn value_errors(name: &str, raw: &RawProfile) -> Vec<ProfileError> {
+    let mut errors = Vec::new();
+    Table::read(name, raw, &mut errors);
+    errors
+}
+
 impl Table {
     fn read(name: &str, raw: &RawProfile, errors: &mut Vec<ProfileError>) -> Self {
         let mut faults = Faults {

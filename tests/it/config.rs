@@ -247,7 +247,9 @@ fn a_defined_profile_can_be_used() {
 #[test]
 fn all_faults_of_profiles_are_reported_and_none_that_only_follows() {
     let text = format!(
-        "[profiles.a]\nextends = \"standard\"\ntimeot = \"1s\"\n[profiles.b]\nextends = \"a\"\n\
+        "[profiles.a]\nextends = \"standard\"\ntimeot = \"1s\"\n\
+         events_required = 5\nevent_types = [1, \"x.y\"]\ntimeout = \"late\"\n\
+         [[profiles.a.signature]]\nheadr = \"X\"\n[profiles.a.secret]\nrotation = \"no\"\n[profiles.b]\nextends = \"a\"\n\
          [profiles.c]\nextends = \"d\"\n[profiles.d]\nextends = \"c\"\n\
          [profiles.e]\nextends = \"standard\"\ntimeout = \"soon\"\n[profiles.f]\nextends = \"none\"\n{}",
         account().replace("\"acme\"", "\"acme\"\nprofile = \"a\"")
@@ -261,10 +263,15 @@ fn all_faults_of_profiles_are_reported_and_none_that_only_follows() {
         shown,
         [
             ((3, 1), "profiles.a"),
-            ((7, 11), "profiles.c"),
-            ((9, 11), "profiles.d"),
-            ((12, 11), "profiles.e"),
-            ((14, 11), "profiles.f"),
+            ((4, 19), "profiles.a"),
+            ((5, 16), "profiles.a"),
+            ((6, 11), "profiles.a"),
+            ((8, 1), "profiles.a"),
+            ((10, 12), "profiles.a"),
+            ((14, 11), "profiles.c"),
+            ((16, 11), "profiles.d"),
+            ((19, 11), "profiles.e"),
+            ((21, 11), "profiles.f"),
         ],
         "{found:#?}"
     );
