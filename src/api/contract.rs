@@ -5,14 +5,16 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::model::{GonePolicy, RetryPolicy, SuccessRule, Webhook};
+use crate::engine::Live;
+use crate::model::{GonePolicy, RetryPolicy, SuccessRule};
 use crate::profile::{
     Algorithm, ExhaustedAction, Field, Piece, Profile, Rotation, SignatureRule, Template,
 };
 use crate::sender::USER_AGENT_TEXT;
 
 /// The contract of a profile, or of a webhook with it.
-pub(super) fn show(profile: &Profile, webhook: Option<&Webhook>) -> Value {
+pub(super) fn show(profile: &Profile, live: Option<&Live>) -> Value {
+    let webhook = live.map(|live| &live.webhook);
     let retry = match webhook {
         Some(webhook) => profile.policy(webhook).retry,
         None => profile.retry.clone(),
@@ -22,7 +24,7 @@ pub(super) fn show(profile: &Profile, webhook: Option<&Webhook>) -> Value {
     json!({
         "profile": profile.name,
         "method": "POST",
-        "headers": headers(profile, webhook, signed),
+        "headers": headers(profile, live, signed),
         "signatures": if signed { signatures(profile) } else { Vec::new() },
         "secret": secret(profile),
         "attempts": retry.attempts_max(),
@@ -43,9 +45,12 @@ pub(super) fn show(profile: &Profile, webhook: Option<&Webhook>) -> Value {
 }
 
 /// Names and the form of each value.
-fn headers(profile: &Profile, webhook: Option<&Webhook>, signed: bool) -> Map<String, Value> {
+fn headers(profile: &Profile, live: Option<&Live>, signed: bool) -> Map<String, Value> {
     let mut headers = Map::new();
-    headers.insert("Content-Type".to_owned(), json!("application/json"));
+    let own_type = live.map(Live::content_type);
+    let own_type = own_type.as_ref().and_then(|value| value.to_str().ok());
+    let content_type = own_type.unwrap_or("application/json");
+    headers.insert("Content-Type".to_owned(), json!(content_type));
     headers.insert("User-Agent".to_owned(), json!(USER_AGENT_TEXT));
     for rule in &profile.headers {
         headers.retain(|name, _| !name.eq_ignore_ascii_case(rule.name.as_str()));
@@ -63,7 +68,7 @@ fn headers(profile: &Profile, webhook: Option<&Webhook>, signed: bool) -> Map<St
         };
         headers.insert(name, json!(line));
     }
-    for header in webhook.iter().flat_map(|webhook| &webhook.headers) {
+    for header in live.iter().flat_map(|live| &live.webhook.headers) {
         headers.retain(|name, _| !name.eq_ignore_ascii_case(&header.name));
         headers.insert(header.name.clone(), json!("<as given>"));
     }

@@ -55,6 +55,9 @@ pub(crate) fn prepare(
     attempt: u32,
     now: UnixMillis,
 ) -> Result<Prepared, String> {
+    if let Some(why) = live.misfit() {
+        return Err(why);
+    }
     let body = live.body(event).map_err(|why| why.to_string())?;
     let context = SignContext {
         id: event.id.as_str(),

@@ -152,7 +152,7 @@ impl Scheduler {
                 // Its queue is looked at: what was stored before the lane was there has been hinted in vain.
                 Some(live) => {
                     self.core
-                        .open_lane(webhook, live.webhook.active, Some(SteadyMillis(0)));
+                        .open_lane(webhook, live.sends(), Some(SteadyMillis(0)));
                     self.core.set_rates(webhook, live.rates());
                 }
                 None => self.core.close_lane(webhook),
@@ -204,6 +204,15 @@ impl Scheduler {
             self.core.finished(webhook, entry.event, report);
             return;
         };
+        if live.misfit().is_some() {
+            // A reload has just taken its format; that its gate is shut is told by a hint under way.
+            let report = Report {
+                retry_at: Some(entry.due),
+                verdict: Verdict::Neutral,
+            };
+            self.core.finished(webhook, entry.event, report);
+            return;
+        }
         let engine = Arc::clone(&self.engine);
         let report_to = self.finished.0.clone();
         let cut = engine.cut.clone();

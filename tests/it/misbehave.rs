@@ -198,3 +198,30 @@ async fn a_rate_is_kept() {
         "{most:?} requests within a second"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_changes_the_rates_of_what_is_registered() {
+    let key = hookwheel::cli::key_hash("slow");
+    let account = format!(
+        "[[accounts]]\nname = \"slow\"\nprofile = \"slow\"\n[[accounts.keys]]\nname = \"all\"\n\
+         hash = \"{key}\"\nscopes = [\"admin\", \"send\", \"read\"]\n\
+         [profiles.slow]\nextends = \"standard\"\n"
+    );
+    let rate = "[profiles.slow.rate]\nper_hour = 1\n";
+    let site = Site::new(&[]).with(&account).with(rate);
+    let web = Web::start(&site.authority, |_| 200).await;
+    let daemon = site.start();
+    let mut client = hookwheel::cli::client::Client::new(daemon.address, "slow");
+    let id = registered(&mut client, json!({ "url": web.url("/") })).await;
+    let first = post(&mut client, "a", json!({})).await;
+    delivery_in(&mut client, &id, &first, "delivered").await;
+    let second = post(&mut client, "a", json!({})).await;
+    delivery_in(&mut client, &id, &second, "waiting").await;
+    std::fs::write(
+        site.path("config.toml"),
+        site.config(true).replace(rate, ""),
+    )
+    .unwrap();
+    daemon.signal(rustix::process::Signal::HUP);
+    delivery_in(&mut client, &id, &second, "delivered").await;
+}
