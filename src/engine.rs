@@ -310,8 +310,14 @@ impl Engine {
     /// Brings the live table and the scheduler into line with the disk for one webhook: gives it as it is
     /// now, or `None` if it has been removed.
     async fn refresh(&self, id: WebhookId) -> Result<Option<Arc<Live>>, EngineError> {
+        let before = self.registry.find(id);
         let refreshed = self.registry.refresh(id, || self.reader.webhook(id));
         self.tell(Hint::Changed { webhook: id }).await;
+        if let (Some(before), Ok(Some(now))) = (before, &refreshed)
+            && !before.speaks_for(now)
+        {
+            self.tell(Hint::Unpause { webhook: id }).await;
+        }
         refreshed
     }
 

@@ -15,12 +15,13 @@ use crate::model::{Position, QueueEntry, SteadyMillis, WebhookId};
 use super::attempt::Made;
 use super::hints::Carried;
 use super::schedule::{Core, Effect, Page, Report, Verdict};
-use super::{Engine, Hint, PAGES_MAX};
+use super::{Engine, Hint, Live, PAGES_MAX};
 
 /// Messages taken in one go before effects are carried out.
 const BATCH_MAX: usize = 256;
 
 struct Finished {
+    made_with: Arc<Live>,
     webhook: WebhookId,
     event: Position,
     made: Made,
@@ -103,7 +104,11 @@ impl Scheduler {
     }
 
     fn finish(&mut self, done: Finished) {
-        if let Some(until) = done.made.pause_until {
+        // Where the webhook has changed since, the hint that ends its pause may have come before this.
+        let there = self.engine.registry.find(done.webhook);
+        if let Some(until) = done.made.pause_until
+            && there.is_none_or(|there| done.made_with.speaks_for(&there))
+        {
             self.core.pause(done.webhook, until);
         }
         self.core
@@ -157,6 +162,7 @@ impl Scheduler {
                 }
                 None => self.core.close_lane(webhook),
             },
+            Hint::Unpause { webhook } => self.core.pause(webhook, SteadyMillis(0)),
             Hint::Reserve {
                 webhook,
                 event,
@@ -218,11 +224,12 @@ impl Scheduler {
         let cut = engine.cut.clone();
         self.engine.attempts.spawn(async move {
             let event = payload.as_ref().map(Carried::event);
-            let attempt = engine.attempt(live, entry, event);
+            let attempt = engine.attempt(Arc::clone(&live), entry, event);
             let Some(made) = cut.run_until_cancelled(attempt).await else {
                 return;
             };
             let done = Finished {
+                made_with: live,
                 webhook,
                 event: entry.event,
                 made,
