@@ -253,7 +253,10 @@ impl Engine {
             let next_due = self.reader.first_due(id)?;
             match self.registry.refresh(id, || Some(webhook)) {
                 Ok(Some(live)) => {
-                    core.open_lane(id, live.webhook.active, next_due);
+                    if let Some(reason) = live.misfit() {
+                        tracing::warn!(webhook_id = %id, %reason, "the webhook is held");
+                    }
+                    core.open_lane(id, live.sends(), next_due);
                     core.set_rates(id, live.rates());
                 }
                 Ok(None) => {}
@@ -281,7 +284,15 @@ impl Engine {
             .profiles
             .write()
             .expect("no holder of this lock panics") = profiles.clone();
-        for (webhook, error) in self.registry.set_contracts(contracts) {
+        let reloaded = self.registry.set_contracts(contracts);
+        for live in reloaded.changed {
+            let webhook = live.webhook.id;
+            if let Some(reason) = live.misfit() {
+                tracing::warn!(webhook_id = %webhook, %reason, "the webhook is held");
+            }
+            self.tell(Hint::Changed { webhook }).await;
+        }
+        for (webhook, error) in reloaded.left {
             tracing::warn!(webhook_id = %webhook, %error, "the webhook is held");
             self.tell(Hint::Changed { webhook }).await;
         }
@@ -299,8 +310,14 @@ impl Engine {
     /// Brings the live table and the scheduler into line with the disk for one webhook: gives it as it is
     /// now, or `None` if it has been removed.
     async fn refresh(&self, id: WebhookId) -> Result<Option<Arc<Live>>, EngineError> {
+        let before = self.registry.find(id);
         let refreshed = self.registry.refresh(id, || self.reader.webhook(id));
         self.tell(Hint::Changed { webhook: id }).await;
+        if let (Some(before), Ok(Some(now))) = (before, &refreshed)
+            && !before.speaks_for(now)
+        {
+            self.tell(Hint::Unpause { webhook: id }).await;
+        }
         refreshed
     }
 
@@ -338,12 +355,10 @@ impl Engine {
             .filter(|live| live.webhook.account == *account)
     }
 
-    /// Whether a webhook exists and is active.
+    /// Whether a webhook exists and what waits for it is sent.
     #[must_use]
-    pub fn is_active(&self, id: WebhookId) -> bool {
-        self.registry
-            .find(id)
-            .is_some_and(|live| live.webhook.active)
+    pub fn is_sending(&self, id: WebhookId) -> bool {
+        self.registry.find(id).is_some_and(|live| live.sends())
     }
 
     /// Why the store takes nothing more, if that is so.

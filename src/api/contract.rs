@@ -5,15 +5,16 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::model::{GonePolicy, RetryPolicy, SuccessRule, Webhook};
+use crate::engine::Live;
+use crate::model::{GonePolicy, RetryPolicy, SuccessRule};
 use crate::profile::{
     Algorithm, ExhaustedAction, Field, Piece, Profile, Rotation, SignatureRule, Template,
 };
-use crate::render::Format;
 use crate::sender::USER_AGENT_TEXT;
 
-/// The contract of a profile, or of a webhook with it; `format` is the webhook's, where it has one.
-pub(super) fn show(profile: &Profile, webhook: Option<&Webhook>, format: Option<&Format>) -> Value {
+/// The contract of a profile, or of a webhook with it.
+pub(super) fn show(profile: &Profile, live: Option<&Live>) -> Value {
+    let webhook = live.map(|live| &live.webhook);
     let retry = match webhook {
         Some(webhook) => profile.policy(webhook).retry,
         None => profile.retry.clone(),
@@ -23,9 +24,9 @@ pub(super) fn show(profile: &Profile, webhook: Option<&Webhook>, format: Option<
     json!({
         "profile": profile.name,
         "method": "POST",
-        "headers": headers(profile, webhook, format, signed),
-        "body": match format {
-            Some(format) => format!("the format `{}`", format.name),
+        "headers": headers(profile, live, signed),
+        "body": match webhook.and_then(|webhook| webhook.format.as_deref()) {
+            Some(format) => format!("the format `{format}`"),
             None => "the profile's envelope".to_owned(),
         },
         "signatures": if signed { signatures(profile) } else { Vec::new() },
@@ -48,15 +49,11 @@ pub(super) fn show(profile: &Profile, webhook: Option<&Webhook>, format: Option<
 }
 
 /// Names and the form of each value.
-fn headers(
-    profile: &Profile,
-    webhook: Option<&Webhook>,
-    format: Option<&Format>,
-    signed: bool,
-) -> Map<String, Value> {
+fn headers(profile: &Profile, live: Option<&Live>, signed: bool) -> Map<String, Value> {
     let mut headers = Map::new();
-    let content_type = format.and_then(|format| format.content_type.to_str().ok());
-    let content_type = content_type.unwrap_or("application/json");
+    let own_type = live.map(Live::content_type);
+    let own_type = own_type.as_ref().and_then(|value| value.to_str().ok());
+    let content_type = own_type.unwrap_or("application/json");
     headers.insert("Content-Type".to_owned(), json!(content_type));
     headers.insert("User-Agent".to_owned(), json!(USER_AGENT_TEXT));
     for rule in &profile.headers {
@@ -75,7 +72,7 @@ fn headers(
         };
         headers.insert(name, json!(line));
     }
-    for header in webhook.iter().flat_map(|webhook| &webhook.headers) {
+    for header in live.iter().flat_map(|live| &live.webhook.headers) {
         headers.retain(|name, _| !name.eq_ignore_ascii_case(&header.name));
         headers.insert(header.name.clone(), json!("<as given>"));
     }
@@ -243,7 +240,7 @@ mod tests {
     fn every_profile_tells_a_value_form_for_each_of_its_headers() {
         let mut count = 0;
         for profile in Profiles::built_in().iter() {
-            let shown = show(profile, None, None);
+            let shown = show(profile, None);
             let headers = shown["headers"].as_object().unwrap();
             let rules = &profile.signatures;
             assert_eq!(headers.len(), 2 + profile.headers.len() + rules.len());

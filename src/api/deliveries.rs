@@ -116,7 +116,7 @@ pub(super) async fn list(
     let before = read_cursor(query.cursor.as_deref())?;
     let live = webhooks::find(&api, caller.account(), &id)?;
     let (reader, webhook) = (api.engine.reader().clone(), live.webhook.id);
-    let filter = Filter::read(&query, live.webhook.active)?;
+    let filter = Filter::read(&query, live.sends())?;
     let active = filter.active;
     let (rows, next) = blocking(move || {
         let (mut rows, mut before, mut scanned) = (Vec::new(), before, 0);
@@ -186,7 +186,7 @@ pub(super) async fn show(
     shown.insert("webhook_id".to_owned(), json!(webhook.to_string()));
     shown.insert("event_id".to_owned(), json!(delivery.event.id.as_str()));
     shown.insert("type".to_owned(), json!(delivery.event.event_type));
-    let state = show_state(&delivery.state, live.webhook.active, api.engine.clock());
+    let state = show_state(&delivery.state, live.sends(), api.engine.clock());
     shown.extend(state);
     shown.insert(
         "request_body".to_owned(),

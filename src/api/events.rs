@@ -271,7 +271,7 @@ fn show_delivery(
     state: &crate::model::DeliveryState,
     attempts: u32,
 ) -> Value {
-    let active = api.engine.is_active(webhook);
+    let active = api.engine.is_sending(webhook);
     let mut shown = deliveries::show_state(state, active, api.engine.clock());
     shown.insert("webhook_id".to_owned(), json!(webhook.to_string()));
     shown.insert("attempts".to_owned(), json!(attempts));

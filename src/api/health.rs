@@ -69,7 +69,7 @@ pub(super) async fn profiles(
             "scope_field": profile.scope_field,
             "formats": own.formats.names().collect::<Vec<_>>(),
             "requests_per_minute": profile.requests_per_minute,
-            "contract": super::contract::show(profile, None, None),
+            "contract": super::contract::show(profile, None),
         })
     });
     Ok(page(rows.collect(), None))

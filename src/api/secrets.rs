@@ -91,7 +91,7 @@ pub(super) async fn turn(
     webhook.updated_at = now;
     let live = api.engine.change_webhook(webhook).await?;
     tracing::info!(webhook_id = %live.webhook.id, account = %caller.account(), "{}", verb.past());
-    let mut shown = show_whole(&live.webhook, &live.contract, now);
+    let mut shown = show_whole(&live, now);
     if let Some(secret) = new {
         shown.insert("secret".to_owned(), json!(secret.expose()));
         let public = live.contract.profile.secret.public_key(&secret);
@@ -157,6 +157,7 @@ fn apply(
             let until = keep_old(&mut fields, now);
             fields.finish(verb.fields())?;
             let ((), until) = both(Some(()), until)?;
+            check_fits(webhook.staged_secret.as_ref(), profile)?;
             webhook.promote_secret(until)
         }
         Verb::Abort => {
@@ -165,11 +166,25 @@ fn apply(
         }
         Verb::Rollback => {
             fields.finish(verb.fields())?;
+            check_fits(webhook.old_secret.as_ref().map(|old| &old.secret), profile)?;
             webhook.roll_back_secret(now)
         }
     };
     made.map_err(refused)?;
     Ok(None)
+}
+
+/// A secret that was stored while the profile had another form of keys could sign nothing.
+fn check_fits(secret: Option<&Secret>, profile: &Profile) -> Result<(), Problem> {
+    let Some(Err(error)) = secret.map(|secret| profile.secret.check(secret.expose())) else {
+        return Ok(());
+    };
+    let detail = format!(
+        "the profile has changed since this secret was stored: {error}; nothing was changed; \
+         abort a staged secret and stage another one"
+    );
+    let code = "secret_unfit";
+    Err(Problem::new(StatusCode::CONFLICT, code, detail))
 }
 
 fn both<A, B>(one: Option<A>, other: Option<B>) -> Result<(A, B), Problem> {

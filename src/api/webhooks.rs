@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::engine::{Contract, Live};
-use crate::model::{AccountName, Outcome, Scope, Secret, UnixMillis, Webhook, WebhookId};
+use crate::model::{AccountName, Outcome, Scope, Secret, UnixMillis, WebhookId};
 
 use super::Api;
 use super::access::Caller;
@@ -70,7 +70,7 @@ pub(super) async fn create(
     chosen.put(&mut webhook);
     let live = api.engine.create_webhook(webhook).await?;
     tracing::info!(webhook_id = %live.webhook.id, account = %caller.account(), "webhook registered");
-    let mut shown = show_whole(&live.webhook, &contract, now);
+    let mut shown = show_whole(&live, now);
     if let Some(secret) = &live.webhook.secret {
         shown.insert("secret".to_owned(), json!(secret.expose()));
     }
@@ -104,7 +104,6 @@ pub(super) async fn list(
         Some(cursor) => Some(cursor.parse::<WebhookId>().map_err(|_| bad_cursor())?),
         None => None,
     };
-    let contract = contract(&api, &caller)?;
     let now = api.engine.clock().wall();
     let all = api.engine.webhooks(caller.account());
     let from = after.map_or(0, |after| {
@@ -114,7 +113,7 @@ pub(super) async fn list(
     let rows: Vec<Value> = rest
         .iter()
         .take(limit)
-        .map(|live| Value::Object(show_webhook(&live.webhook, &contract, now)))
+        .map(|live| Value::Object(show_webhook(live, now)))
         .collect();
     let next = rest
         .get(limit.saturating_sub(1))
@@ -131,7 +130,7 @@ pub(super) async fn show(
 ) -> Result<Response, Problem> {
     caller.require(Scope::Read)?;
     let live = find(&api, caller.account(), &id)?;
-    let shown = show_whole(&live.webhook, &live.contract, api.engine.clock().wall());
+    let shown = show_whole(&live, api.engine.clock().wall());
     Ok(json_answer(StatusCode::OK, &Value::Object(shown)))
 }
 
@@ -165,7 +164,7 @@ pub(super) async fn change(
     webhook.forget_expired_secret(now);
     let live = api.engine.change_webhook(webhook).await?;
     tracing::info!(webhook_id = %live.webhook.id, account = %caller.account(), "webhook changed");
-    let shown = show_whole(&live.webhook, &live.contract, now);
+    let shown = show_whole(&live, now);
     Ok(json_answer(StatusCode::OK, &Value::Object(shown)))
 }
 
@@ -212,21 +211,16 @@ pub(super) fn status_of(outcome: &Outcome) -> Option<u16> {
 }
 
 /// A webhook with its effective contract, as answers about one webhook show it.
-pub(super) fn show_whole(
-    webhook: &Webhook,
-    contract: &Contract,
-    now: UnixMillis,
-) -> Map<String, Value> {
-    let mut shown = show_webhook(webhook, contract, now);
-    let format = webhook.format.as_deref();
-    let format = format.and_then(|name| contract.formats.get(name));
-    let told = super::contract::show(&contract.profile, Some(webhook), format.map(AsRef::as_ref));
+pub(super) fn show_whole(live: &Live, now: UnixMillis) -> Map<String, Value> {
+    let mut shown = show_webhook(live, now);
+    let told = super::contract::show(&live.contract.profile, Some(live));
     shown.insert("contract".to_owned(), told);
     shown
 }
 
 /// A webhook as lists show it: no secret, and of its headers only the names.
-fn show_webhook(webhook: &Webhook, contract: &Contract, now: UnixMillis) -> Map<String, Value> {
+fn show_webhook(live: &Live, now: UnixMillis) -> Map<String, Value> {
+    let (webhook, contract) = (&live.webhook, &live.contract);
     let mut shown = Map::new();
     let mut put = |name: &str, value: Value| {
         shown.insert(name.to_owned(), value);
@@ -240,6 +234,8 @@ fn show_webhook(webhook: &Webhook, contract: &Contract, now: UnixMillis) -> Map<
         json!({ "reason": inactive.reason.as_str(), "since": inactive.since.to_string() })
     });
     put("inactive", json!(inactive));
+    // Why an active one is held, where the config no longer has what it names.
+    put("held", json!(live.misfit()));
     put("name", json!(webhook.name));
     put("description", json!(webhook.description));
     let headers = webhook

@@ -55,6 +55,9 @@ pub(crate) fn prepare(
     attempt: u32,
     now: UnixMillis,
 ) -> Result<Prepared, String> {
+    if let Some(why) = live.misfit() {
+        return Err(why);
+    }
     let body = live.body(event).map_err(|why| why.to_string())?;
     let context = SignContext {
         id: event.id.as_str(),
@@ -158,9 +161,14 @@ impl Engine {
         }
     }
 
-    /// Until when the receiver asks to be left alone, where the profile heeds that.
+    /// Until when the receiver asks to be left alone, where the profile heeds that and it is still the one
+    /// that the webhook sends to.
     fn asked_pause(&self, live: &Live, sent: &Sent, now: SteadyMillis) -> Option<SteadyMillis> {
         if !live.contract.profile.honour_retry_after {
+            return None;
+        }
+        let now_there = self.registry.find(live.webhook.id);
+        if now_there.is_some_and(|there| !live.speaks_for(&there)) {
             return None;
         }
         retry_after::asked_ms(sent, self.clock.wall()).map(|ms| now.plus(ms))

@@ -2,6 +2,8 @@
 //!
 //! The ending and the disabling are two records. A crash between them leaves the webhook active, and the
 //! next delivery that ends so disables it. What waits for a disabled webhook is held, not dropped.
+//! An attempt under way while the owner gives another URL or activates the webhook again disables nothing: it
+//! speaks for what was there before.
 
 use std::sync::Arc;
 
@@ -29,6 +31,9 @@ impl Engine {
         end: EndReason,
         run_attempts: u32,
     ) {
+        if self.disableable(live).is_none() {
+            return;
+        }
         let rule = &live.contract.profile.exhausted;
         let reason = match end {
             // An ending of this kind there is only where the profile takes 410 at its word.
@@ -48,12 +53,19 @@ impl Engine {
             | EndReason::Expired
             | EndReason::OverRate => return,
         };
-        self.disable(live.webhook.id, reason).await;
+        self.disable(live, reason).await;
     }
 
-    async fn disable(self: &Arc<Self>, id: WebhookId, reason: InactiveReason) {
+    /// The webhook as it is now, if it may be disabled for what came of an attempt that was made with `live`.
+    fn disableable(&self, live: &Live) -> Option<Arc<Live>> {
+        let now = self.registry.find(live.webhook.id)?;
+        (now.webhook.active && live.speaks_for(&now)).then_some(now)
+    }
+
+    async fn disable(self: &Arc<Self>, made_with: &Live, reason: InactiveReason) {
+        let id = made_with.webhook.id;
         for _ in 0..TRIES {
-            let Some(live) = self.registry.find(id).filter(|live| live.webhook.active) else {
+            let Some(live) = self.disableable(made_with) else {
                 return;
             };
             let now = self.clock.wall();

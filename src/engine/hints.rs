@@ -23,6 +23,8 @@ pub(crate) enum Hint {
     /// A webhook was registered, changed, removed, held or taken back. It carries no state: two such hints
     /// may come in another order than the changes, so the scheduler asks the live table.
     Changed { webhook: WebhookId },
+    /// A webhook sends elsewhere now, or was activated again: what its receiver said before is over.
+    Unpause { webhook: WebhookId },
     /// A delivery is about to be queued anew: keep it from being sent until [`Hint::Release`].
     Reserve {
         webhook: WebhookId,

@@ -48,7 +48,10 @@ pub struct Live {
     pub headers: HeaderMap,
     patterns: Vec<Pattern>,
     filter: Option<Filter>,
-    format: Option<Arc<Format>>,
+    /// The format that it names; inside `None` where the config has none of this name any more.
+    format: Option<Option<Arc<Format>>>,
+    /// The version by which it last became active, as far as this table has seen it happen.
+    activated: u64,
 }
 
 impl Live {
@@ -69,12 +72,10 @@ impl Live {
             })?),
             None => None,
         };
-        let format = match &webhook.format {
-            Some(name) => Some(contract.formats.get(name).cloned().ok_or_else(|| {
-                broken("format", format!("no format is called `{name}` any more"))
-            })?),
-            None => None,
-        };
+        let format = webhook
+            .format
+            .as_ref()
+            .map(|name| contract.formats.get(name).cloned());
         let mut headers = HeaderMap::with_capacity(webhook.headers.len());
         for header in &webhook.headers {
             let name = HeaderName::try_from(header.name.as_str())
@@ -93,9 +94,29 @@ impl Live {
             patterns,
             filter,
             format,
+            activated: webhook.version,
             contract,
             webhook,
         })
+    }
+
+    /// Whether what waits for it is sent; otherwise it is held, for its owner or for the config.
+    #[must_use]
+    pub fn sends(&self) -> bool {
+        self.webhook.active && self.misfit().is_none()
+    }
+
+    /// Why it is held though it is active: a body that its receiver refuses would only use up the schedule.
+    #[must_use]
+    pub fn misfit(&self) -> Option<String> {
+        let name = self.webhook.format.as_ref()?;
+        matches!(self.format, Some(None)).then(|| no_format(name))
+    }
+
+    /// Whether what an attempt made with `self` says of the receiver may disable the webhook as it is `now`:
+    /// not if its owner has sent it elsewhere since, or activated it again.
+    pub(super) fn speaks_for(&self, now: &Self) -> bool {
+        self.webhook.url == now.webhook.url && self.activated == now.activated
     }
 
     /// How fast it may be sent to. What is over it waits.
@@ -113,7 +134,8 @@ impl Live {
     /// [`RenderError`] where the template of its format or envelope makes none of this event.
     pub fn body(&self, event: &Event) -> Result<String, RenderError> {
         match &self.format {
-            Some(format) => format.render(event),
+            Some(Some(format)) => format.render(event),
+            Some(None) => Err(RenderError::Template(self.misfit().unwrap_or_default())),
             None => self.contract.envelope.render(event),
         }
     }
@@ -122,8 +144,8 @@ impl Live {
     #[must_use]
     pub fn content_type(&self) -> HeaderValue {
         match &self.format {
-            Some(format) => format.content_type.clone(),
-            None => HeaderValue::from_static("application/json"),
+            Some(Some(format)) => format.content_type.clone(),
+            Some(None) | None => HeaderValue::from_static("application/json"),
         }
     }
 
@@ -137,6 +159,21 @@ impl Live {
         };
         scope_fits && pattern::wanted(&self.patterns, subjects)
     }
+}
+
+fn no_format(name: &str) -> String {
+    format!(
+        "no format is called `{name}` any more; what waits is held until there is one, or another is named"
+    )
+}
+
+/// What a reload has changed for webhooks.
+#[derive(Debug, Default)]
+pub(super) struct Reloaded {
+    /// Those that no longer fit and have left the table, each with the reason; the store still has them.
+    pub(super) left: Vec<(WebhookId, EngineError)>,
+    /// Those that are sent to at another rate, or are held or not held any more.
+    pub(super) changed: Vec<Arc<Live>>,
 }
 
 /// The live table.
@@ -223,27 +260,27 @@ impl Registry {
             Some(contract) => Live::new(webhook, Arc::clone(contract)),
             None => Err(EngineError::Account(webhook.account)),
         });
-        if let Some(Ok(live)) = made {
+        if let Some(Ok(mut live)) = made {
+            let before = table.by_id.get(&id);
+            if let Some(before) = before.filter(|b| b.webhook.active && live.webhook.active) {
+                live.activated = before.activated;
+            }
             let live = Arc::new(live);
-            table.insert(Arc::clone(&live));
+            table.put(Arc::clone(&live));
             return Ok(Some(live));
         }
         table.remove(id);
         made.transpose().map(|_| None)
     }
 
-    /// Replaces the accounts' contracts, and makes every webhook ready anew. Returns the webhooks that
-    /// no longer fit and have left the table, each with the reason; the store still has them.
-    pub(super) fn set_contracts(
-        &self,
-        contracts: HashMap<AccountName, Arc<Contract>>,
-    ) -> Vec<(WebhookId, EngineError)> {
+    /// Replaces the accounts' contracts, and makes every webhook ready anew.
+    pub(super) fn set_contracts(&self, contracts: HashMap<AccountName, Arc<Contract>>) -> Reloaded {
         let mut table = self.table.write().expect("no holder of this lock panics");
         let mut fresh = Table {
             contracts,
             ..Table::default()
         };
-        let mut left = Vec::new();
+        let mut reloaded = Reloaded::default();
         for live in table.by_id.values() {
             let webhook = live.webhook.clone();
             let made = match fresh.contracts.get(&webhook.account) {
@@ -251,12 +288,19 @@ impl Registry {
                 None => Err(EngineError::Account(webhook.account)),
             };
             match made {
-                Ok(live) => fresh.insert(Arc::new(live)),
-                Err(reason) => left.push((live.webhook.id, reason)),
+                Ok(mut made) => {
+                    made.activated = live.activated;
+                    let made = Arc::new(made);
+                    if (made.rates(), made.sends()) != (live.rates(), live.sends()) {
+                        reloaded.changed.push(Arc::clone(&made));
+                    }
+                    fresh.put(made);
+                }
+                Err(reason) => reloaded.left.push((live.webhook.id, reason)),
             }
         }
         *table = fresh;
-        left
+        reloaded
     }
 
     /// The contract of an account.
@@ -306,7 +350,7 @@ impl Table {
         }
     }
 
-    fn insert(&mut self, live: Arc<Live>) {
+    fn put(&mut self, live: Arc<Live>) {
         let list = self
             .by_account
             .entry(live.webhook.account.clone())

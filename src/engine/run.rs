@@ -15,12 +15,13 @@ use crate::model::{Position, QueueEntry, SteadyMillis, WebhookId};
 use super::attempt::Made;
 use super::hints::Carried;
 use super::schedule::{Core, Effect, Page, Report, Verdict};
-use super::{Engine, Hint, PAGES_MAX};
+use super::{Engine, Hint, Live, PAGES_MAX};
 
 /// Messages taken in one go before effects are carried out.
 const BATCH_MAX: usize = 256;
 
 struct Finished {
+    made_with: Arc<Live>,
     webhook: WebhookId,
     event: Position,
     made: Made,
@@ -103,7 +104,11 @@ impl Scheduler {
     }
 
     fn finish(&mut self, done: Finished) {
-        if let Some(until) = done.made.pause_until {
+        // Where the webhook has changed since, the hint that ends its pause may have come before this.
+        let there = self.engine.registry.find(done.webhook);
+        if let Some(until) = done.made.pause_until
+            && there.is_none_or(|there| done.made_with.speaks_for(&there))
+        {
             self.core.pause(done.webhook, until);
         }
         self.core
@@ -152,11 +157,12 @@ impl Scheduler {
                 // Its queue is looked at: what was stored before the lane was there has been hinted in vain.
                 Some(live) => {
                     self.core
-                        .open_lane(webhook, live.webhook.active, Some(SteadyMillis(0)));
+                        .open_lane(webhook, live.sends(), Some(SteadyMillis(0)));
                     self.core.set_rates(webhook, live.rates());
                 }
                 None => self.core.close_lane(webhook),
             },
+            Hint::Unpause { webhook } => self.core.pause(webhook, SteadyMillis(0)),
             Hint::Reserve {
                 webhook,
                 event,
@@ -204,16 +210,26 @@ impl Scheduler {
             self.core.finished(webhook, entry.event, report);
             return;
         };
+        if live.misfit().is_some() {
+            // A reload has just taken its format; that its gate is shut is told by a hint under way.
+            let report = Report {
+                retry_at: Some(entry.due),
+                verdict: Verdict::Neutral,
+            };
+            self.core.finished(webhook, entry.event, report);
+            return;
+        }
         let engine = Arc::clone(&self.engine);
         let report_to = self.finished.0.clone();
         let cut = engine.cut.clone();
         self.engine.attempts.spawn(async move {
             let event = payload.as_ref().map(Carried::event);
-            let attempt = engine.attempt(live, entry, event);
+            let attempt = engine.attempt(Arc::clone(&live), entry, event);
             let Some(made) = cut.run_until_cancelled(attempt).await else {
                 return;
             };
             let done = Finished {
+                made_with: live,
                 webhook,
                 event: entry.event,
                 made,

@@ -9,7 +9,10 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 use super::*;
-use crate::model::{AddressPolicy, Endpoint, Position, RetryPolicy, Secret, UnixMillis, Webhook};
+use crate::model::{
+    AddressPolicy, EndReason, Endpoint, InactiveReason, Position, RetryPolicy, Secret, UnixMillis,
+    Webhook,
+};
 use crate::sender::{self, Resolver};
 use crate::store::Opened;
 
@@ -291,5 +294,43 @@ async fn changes_and_reloads_at_once_leave_what_is_on_disk() {
         reloaded.unwrap();
         assert!(site.engine.webhook(&account(), id).is_none());
     }
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_disables_only_what_it_was_sent_to() {
+    let site = site();
+    let new = webhook();
+    let id = new.id;
+    let engine = &site.engine;
+    engine.create_webhook(new).await.unwrap();
+    engine.post(&account(), draft("e")).await.unwrap();
+    let event = site.events()[0];
+    let live = || engine.webhook(&account(), id).unwrap();
+    let change = async |edit: &dyn Fn(&mut Webhook)| {
+        let mut webhook = live().webhook.clone();
+        edit(&mut webhook);
+        engine.change_webhook(webhook).await.unwrap();
+    };
+    let switch = async |active: bool| {
+        change(&|w| w.set_active(active, InactiveReason::Request, UnixMillis(1))).await;
+    };
+    let gone = async |made_with: &Live| {
+        engine.after_end(made_with, event, EndReason::Gone, 1).await;
+        live().webhook.inactive.map(|inactive| inactive.reason)
+    };
+    let first = live();
+    switch(false).await;
+    switch(true).await;
+    assert_eq!(gone(&first).await, None, "it was activated again since");
+    let second = live();
+    change(&|w| w.url = Endpoint::parse("https://127.0.0.2/").unwrap()).await;
+    assert_eq!(gone(&second).await, None, "it is sent elsewhere since");
+    let third = live();
+    change(&|w| w.name = Some("other".to_owned())).await;
+    let (profiles, formats) = (Profiles::built_in(), Formats::built_in());
+    let reloaded = engine.set_accounts(&accounts(), &profiles, &formats).await;
+    reloaded.unwrap();
+    assert_eq!(gone(&third).await, Some(InactiveReason::Gone));
     site.stop().await;
 }

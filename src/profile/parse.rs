@@ -37,8 +37,11 @@ pub(super) const FRAMING_HEADERS: [&str; 10] = [
     "expect",
 ];
 /// Names that the API's own members of an event or a registration have.
-const TAKEN_FIELDS: [&str; 31] = [
+const TAKEN_FIELDS: [&str; 34] = [
     "inactive",
+    "held",
+    "hint",
+    "staged_public_key",
     "id",
     "type",
     "data",

@@ -28,7 +28,7 @@ use crate::model::Event;
 
 use rule::{Rule, Scalar};
 pub use subject::Subject;
-use subject::{Kind, elements};
+use subject::{Kind, Members, elements};
 
 /// A pattern's text may have this many bytes: it is kept in memory with its webhook, and EventBridge's
 /// own bound is the same.
@@ -175,10 +175,18 @@ impl Pattern {
         let members = value
             .filter(|text| Kind::of(text) == Kind::Object)
             .map(|text| event.members(text, shared));
+        self.check_members(members.as_ref(), event, shared)
+    }
+
+    /// As [`Pattern::check_one`], for the members of an object, found once for all alternatives.
+    fn check_members<'a>(
+        &'a self,
+        members: Option<&Members<'a>>,
+        event: &'a Subject<'_>,
+        shared: bool,
+    ) -> Result<(), Mismatch<'a>> {
         for field in &self.fields {
-            let value = members
-                .as_ref()
-                .and_then(|members| members.find(&field.key));
+            let value = members.and_then(|members| members.find(&field.key));
             match &field.test {
                 Test::Inside(pattern) => pattern.check(value, event, shared)?,
                 Test::Value(rules) => check_rules(rules, value).map_err(|found| Mismatch {
@@ -189,7 +197,7 @@ impl Pattern {
         }
         for alternatives in &self.alternatives {
             let mut any = alternatives.any.iter();
-            if !any.any(|pattern| pattern.check_one(value, event, shared).is_ok()) {
+            if !any.any(|pattern| pattern.check_members(members, event, shared).is_ok()) {
                 return Err(Mismatch {
                     pointer: &alternatives.pointer,
                     found: Found::NoAlternative,

@@ -28,13 +28,13 @@ async fn a_webhook_gets_the_format_that_it_names_and_the_profiles_signature() {
         let body = json!({ "url": web.url(&format!("/{format}")), "events": ["breaking"], "format": format });
         let created = register(&mut client, body).await;
         assert_eq!(created["format"], format);
-        let told = &created["contract"];
-        assert_eq!(told["body"], format!("the format `{format}`"));
         let kind = match format {
             "pager" => "application/vnd.pager+json",
             _ => "application/json",
         };
+        let told = &created["contract"];
         assert_eq!(told["headers"]["Content-Type"], kind);
+        assert_eq!(told["body"], format!("the format `{format}`"));
         secrets.push((format, created["secret"].as_str().unwrap().to_owned()));
     }
     post(&mut client, "breaking", json!({ "name": "orders <api>" })).await;
@@ -156,17 +156,66 @@ async fn a_webhook_whose_format_is_gone_is_held_until_it_is_back() {
             .log()
             .contains("no format is called `pager` any more")
     );
-    std::fs::write(site.path("config.toml"), site.config(true)).unwrap();
-    daemon.signal(rustix::process::Signal::HUP);
     let mut client = daemon.client("standard");
     let path = format!("/api/v1/webhooks/{webhook}");
+    let shown = get(&mut client, &path).await.body;
+    let why = shown["held"].as_str().unwrap();
+    assert!(why.contains("`pager`"), "{why}");
+    assert_eq!(shown["active"], true);
+    let event = post(&mut client, "a.b", json!({ "name": "x" })).await;
+    delivery_in(&mut client, &webhook, &event, "held").await;
+    let tested = client
+        .call(Method::POST, &format!("{path}/test"), None)
+        .await
+        .unwrap();
+    assert_eq!(tested.body["delivered"], false, "{}", tested.body);
+    std::fs::write(site.path("config.toml"), site.config(true)).unwrap();
+    daemon.signal(rustix::process::Signal::HUP);
     until("the webhook is back", async || {
-        (get(&mut client, &path).await.status == 200).then_some(())
+        let shown = get(&mut client, &path).await.body;
+        shown["held"].is_null().then_some(())
     })
     .await;
-    post(&mut client, "a.b", json!({ "name": "x" })).await;
-    until("a request", async || (web.count() == 1).then_some(())).await;
+    delivery_in(&mut client, &webhook, &event, "delivered").await;
     assert_eq!(web.stop().await[0].body, r#"{"summary":"a.b x"}"#);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_whose_format_is_gone_can_be_changed_and_removed() {
+    let site = Site::new(&["standard"]).with(PAGER);
+    let web = Web::start(&site.authority, |_| 200).await;
+    let daemon = site.start();
+    let mut client = daemon.client("standard");
+    let body = json!({ "url": web.url("/"), "format": "pager" });
+    let one = registered(&mut client, body.clone()).await;
+    let other = registered(&mut client, body).await;
+    let without = site.config(true).replace(PAGER, "");
+    std::fs::write(site.path("config.toml"), without).unwrap();
+    daemon.signal(rustix::process::Signal::HUP);
+    let path = |id: &str| format!("/api/v1/webhooks/{id}");
+    until("both are held", async || {
+        let listed = get(&mut client, "/api/v1/webhooks").await.body;
+        let rows = listed["data"].as_array().unwrap();
+        assert_eq!(rows.len(), 2);
+        rows.iter().all(|row| row["held"].is_string()).then_some(())
+    })
+    .await;
+    let event = post(&mut client, "a.b", json!({})).await;
+    delivery_in(&mut client, &one, &event, "held").await;
+    let removed = client.call(Method::DELETE, &path(&other), None).await;
+    assert_eq!(removed.unwrap().status, 204);
+    let renamed = json!({ "name": "still held" });
+    let renamed = client
+        .call(Method::PATCH, &path(&one), Some(&renamed))
+        .await;
+    assert!(renamed.unwrap().body["held"].is_string());
+    let changed = json!({ "format": null });
+    let changed = client
+        .call(Method::PATCH, &path(&one), Some(&changed))
+        .await;
+    assert_eq!(changed.unwrap().body["held"], Value::Null);
+    delivery_in(&mut client, &one, &event, "delivered").await;
+    assert_eq!(web.stop().await.len(), 1);
 }
 
 #[test]

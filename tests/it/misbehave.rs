@@ -198,3 +198,63 @@ async fn a_rate_is_kept() {
         "{most:?} requests within a second"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_changes_the_rates_of_what_is_registered() {
+    let key = hookwheel::cli::key_hash("slow");
+    let account = format!(
+        "[[accounts]]\nname = \"slow\"\nprofile = \"slow\"\n[[accounts.keys]]\nname = \"all\"\n\
+         hash = \"{key}\"\nscopes = [\"admin\", \"send\", \"read\"]\n\
+         [profiles.slow]\nextends = \"standard\"\n"
+    );
+    let rate = "[profiles.slow.rate]\nper_hour = 1\n";
+    let site = Site::new(&[]).with(&account).with(rate);
+    let web = Web::start(&site.authority, |_| 200).await;
+    let daemon = site.start();
+    let mut client = hookwheel::cli::client::Client::new(daemon.address, "slow");
+    let id = registered(&mut client, json!({ "url": web.url("/") })).await;
+    let first = post(&mut client, "a", json!({})).await;
+    delivery_in(&mut client, &id, &first, "delivered").await;
+    let second = post(&mut client, "a", json!({})).await;
+    delivery_in(&mut client, &id, &second, "waiting").await;
+    std::fs::write(
+        site.path("config.toml"),
+        site.config(true).replace(rate, ""),
+    )
+    .unwrap();
+    daemon.signal(rustix::process::Signal::HUP);
+    delivery_in(&mut client, &id, &second, "delivered").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_url_is_not_kept_waiting_by_the_old_receivers_pause() {
+    let site = Site::new(&["standard"]);
+    let pause = |_: usize| Answer::Status {
+        code: 503,
+        headers: vec![("retry-after".to_owned(), "3600".to_owned())],
+        body: bytes::Bytes::new(),
+    };
+    let busy = Web::start_with(ANY, &site.authority, pause, Duration::ZERO).await;
+    let free = Web::start(&site.authority, |_| 200).await;
+    let daemon = site.start();
+    let mut client = daemon.client("standard");
+    let id = registered(&mut client, json!({ "url": busy.url("/") })).await;
+    let first = post(&mut client, "a", json!({})).await;
+    until("the pause is known", async || {
+        let path = format!("/api/v1/webhooks/{id}/deliveries/{first}");
+        let shown = get(&mut client, &path).await.body;
+        (shown["attempts"].as_array().unwrap().len() == 1).then_some(())
+    })
+    .await;
+    let path = format!("/api/v1/webhooks/{id}");
+    let change = json!({ "url": free.url("/") });
+    let changed = client.call(Method::PATCH, &path, Some(&change)).await;
+    assert_eq!(changed.unwrap().status, 200);
+    let second = post(&mut client, "a", json!({})).await;
+    delivery_in(&mut client, &id, &second, "delivered").await;
+    let again = format!("{path}/deliveries/{first}/retry");
+    let again = client.call(Method::POST, &again, None).await.unwrap();
+    assert!(again.status.is_success(), "{}", again.body);
+    delivery_in(&mut client, &id, &first, "delivered").await;
+    assert_eq!((busy.count(), free.count()), (1, 2));
+}

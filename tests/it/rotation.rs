@@ -308,3 +308,29 @@ async fn holders_of_the_secret_and_of_the_public_key_both_verify_through_a_rotat
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_the_profile_cannot_use_any_more_is_not_promoted() {
+    let profile = "[profiles.own]\nextends = \"standard\"\n[profiles.own.secret]\nrotation = \"staged\"\n\
+                key = \"utf8\"\ngenerate = \"whsec_{base64:32}\"\n";
+    let site = Site::new(&["own"]).with(profile);
+    let daemon = site.start();
+    let mut client = daemon.client("own");
+    let created = register(&mut client, json!({ "url": "https://127.0.0.1:1/" })).await;
+    let id = created["id"].as_str().unwrap().to_owned();
+    let staged = "no-base64-behind-a-prefix";
+    turned(&mut client, &id, "stage", Some(json!({ "secret": staged }))).await;
+    daemon.kill();
+    let changed = site
+        .config(true)
+        .replace("key = \"utf8\"", "key = \"whsec-base64\"");
+    let daemon = Daemon::start(&site.path("config.toml"), &changed);
+    let mut client = daemon.client("own");
+    let refused = turn(&mut client, &id, "promote", None).await;
+    assert_eq!(refused.status, 409, "{}", refused.body);
+    assert_eq!(text(&refused.body, "code"), "secret_unfit");
+    assert!(!refused.body.to_string().contains(staged));
+    turned(&mut client, &id, "abort", None).await;
+    turned(&mut client, &id, "stage", None).await;
+    turned(&mut client, &id, "promote", None).await;
+}

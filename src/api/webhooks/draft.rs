@@ -166,7 +166,8 @@ fn read_url(
         Ok(()) => Some(endpoint),
         Err(rule) => {
             // Which range it is and how it could be allowed is the operator's business, not the tenant's.
-            tracing::info!(%account, %url, rule = rule.name, hint = rule.hint(),
+            // Its path and query may hold a token, so they are not logged.
+            tracing::info!(%account, host = ?endpoint.host(), rule = rule.name, hint = rule.hint(),
                 "a webhook's URL was refused by the address policy");
             let detail = "this address cannot be sent to; ask the operator if it should be";
             fields.refuse_as("address_blocked", "url", detail);
