@@ -113,7 +113,10 @@ fn changes() -> Vec<(Value, Vec<&'static str>)> {
             json!({ "max_retries": null, "retry_delay": null, "retry_backoff": null }),
             vec!["1s", "2s", "4s"],
         ),
+        (json!({ "max_retries": 1, "retry_delay": 3 }), vec!["3s"]),
+        (json!({ "max_retries": 3 }), vec!["3s", "6s", "12s"]),
         (json!({ "max_retries": 0 }), vec![]),
+        (json!({ "max_retries": 2 }), vec!["1s", "2s"]),
         (json!({ "retry": null }), vec!["1s", "2s", "4s"]),
     ]
 }

@@ -232,6 +232,8 @@ impl Parts {
         // One delay tells where a schedule starts, and not how it goes on.
         let alone = base.delays_ms().first().copied();
         let alone = alone.filter(|_| base.delays_ms().len() == 1);
+        // What fewer than two delays do not tell is the profile's.
+        let short = theirs.filter(|_| base.delays_ms().len() < 2);
         let retries = match self.retries {
             None => base.delays_ms().len(),
             Some(None) => profile.retry.delays_ms().len(),
@@ -241,7 +243,10 @@ impl Parts {
             && !matches!(self.delay, Some(Some(_)))
             && !matches!(self.backoff, Some(Some(_)));
         let initial = match &self.delay {
-            None => before.map(|numbers| numbers.initial_ms).or(alone),
+            None => before
+                .map(|numbers| numbers.initial_ms)
+                .or(alone)
+                .or(short.map(|numbers| numbers.initial_ms)),
             Some(None) => theirs.map(|numbers| numbers.initial_ms),
             Some(Some(amount)) => match delay(fields, "retry_delay", amount) {
                 Some(ms) => Some(ms),
@@ -249,7 +254,7 @@ impl Parts {
             },
         };
         let multiplier = match self.backoff {
-            None => before.map(|numbers| numbers.multiplier),
+            None => before.or(short).map(|numbers| numbers.multiplier),
             Some(None) => theirs.map(|numbers| numbers.multiplier),
             Some(Some(number)) => Some(number),
         };
