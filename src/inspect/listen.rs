@@ -234,7 +234,7 @@ impl Desk {
             let end = json!({ "kind": "end", "requests": requests, "verified": verified });
             book.out.json(&end)
         } else {
-            let end = format!("{requests} requests, {verified} of them verified");
+            let end = format!("requests: {requests}, verified: {verified}");
             book.out.line(&end)
         };
         told.context("standard output cannot be written")?;

@@ -307,7 +307,7 @@ async fn a_person_reads_where_to_send_and_what_came() {
     );
     assert!(text.contains("  verified, signed at 20"), "{text}");
     assert!(text.contains("  webhook-signature: v1,"), "{text}");
-    assert!(text.contains("3 requests, 3 of them verified"), "{text}");
+    assert!(text.contains("requests: 3, verified: 3"), "{text}");
     let acting = |c: &char| c.is_control() && *c != '\n' || *c == '\u{202e}';
     assert_eq!(text.chars().find(acting), None, "{text:?}");
 }
