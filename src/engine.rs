@@ -7,6 +7,7 @@
 //! rest without a record, so that the next start makes them again.
 
 mod attempt;
+mod backlog;
 mod disable;
 mod hints;
 mod intake;
@@ -240,6 +241,7 @@ impl Engine {
         let scheduler = run::Scheduler::new(Arc::clone(&engine), core, hints_in, in_flight_max);
         let (stop, grace) = (engine.stopping.clone(), options.stop_grace);
         let ended = engine.ended.clone().drop_guard();
+        engine.tracker.spawn(Arc::clone(&engine).keep_backlogs());
         let task = engine.tracker.spawn(async move {
             let _ended = ended;
             scheduler.run(stop, grace).await;

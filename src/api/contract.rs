@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::engine::Live;
 use crate::model::{GonePolicy, RetryPolicy, SuccessRule};
 use crate::profile::{
-    Algorithm, ExhaustedAction, Field, Piece, Profile, Rotation, SignatureRule, Template,
+    Algorithm, ExhaustedAction, Field, Overflow, Piece, Profile, Rotation, SignatureRule, Template,
 };
 use crate::sender::USER_AGENT_TEXT;
 
@@ -176,11 +176,14 @@ fn rate(profile: &Profile) -> Value {
     if rate.per_second.is_none() && rate.per_hour.is_none() {
         return Value::Null;
     }
-    json!({
-        "per_second": rate.per_second,
-        "per_hour": rate.per_hour,
-        "over": "what is over it waits",
-    })
+    let over = match rate.overflow {
+        Overflow::Delay => "what is over it waits".to_owned(),
+        Overflow::DropOldest => format!(
+            "what is over it waits; of more than {} never attempted the oldest are dropped, and recorded as such",
+            rate.backlog
+        ),
+    };
+    json!({ "per_second": rate.per_second, "per_hour": rate.per_hour, "over": over })
 }
 
 /// A template for people: what stands for each placeholder, in angle brackets.

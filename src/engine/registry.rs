@@ -317,6 +317,13 @@ impl Registry {
         table.by_id.get(&id).cloned()
     }
 
+    /// The webhooks of all accounts that `choose` takes.
+    pub(super) fn chosen(&self, choose: impl Fn(&Live) -> bool) -> Vec<Arc<Live>> {
+        let table = self.table.read().expect("no holder of this lock panics");
+        let all = table.by_id.values();
+        all.filter(|live| choose(live)).cloned().collect()
+    }
+
     /// The webhooks of an account, oldest first.
     #[must_use]
     pub(super) fn of_account(&self, account: &AccountName) -> Arc<Vec<Arc<Live>>> {

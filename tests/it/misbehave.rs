@@ -258,3 +258,64 @@ async fn another_url_is_not_kept_waiting_by_the_old_receivers_pause() {
     delivery_in(&mut client, &id, &first, "delivered").await;
     assert_eq!((busy.count(), free.count()), (1, 2));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beyond_the_backlog_the_oldest_are_dropped_on_record_and_can_be_sent_again() {
+    let key = hookwheel::cli::key_hash("slow");
+    let site = Site::new(&[]).with(&format!(
+        "[profiles.slow]\nextends = \"standard\"\n[profiles.slow.rate]\nper_second = 5\noverflow = \"drop-oldest\"\n\
+         backlog = 20\n[[accounts]]\nname = \"slow\"\nprofile = \"slow\"\n[[accounts.keys]]\nname = \"all\"\n\
+         hash = \"{key}\"\nscopes = [\"admin\", \"send\", \"read\"]\n"
+    ));
+    let web = Web::start(&site.authority, |_| 200).await;
+    let daemon = site.start();
+    let mut client = hookwheel::cli::client::Client::new(daemon.address, "slow");
+    let id = registered(&mut client, json!({ "url": web.url("/") })).await;
+    let batch: Vec<Value> = (0..200)
+        .map(|n| json!({ "id": format!("e{n:03}"), "type": "a", "data": n }))
+        .collect();
+    let answer = client
+        .call(Method::POST, "/api/v1/events/batch", Some(&json!(batch)))
+        .await
+        .unwrap();
+    assert_eq!(answer.status, 202, "{}", answer.body);
+    let listed = async |client: &mut hookwheel::cli::client::Client, state: &str| -> Vec<String> {
+        let path = format!("/api/v1/webhooks/{id}/deliveries?limit=200&state={state}");
+        let rows = get(client, &path).await.body["data"]
+            .as_array()
+            .unwrap()
+            .clone();
+        rows.iter()
+            .map(|row| row["event_id"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let waiting = until("the backlog is within its bound", async || {
+        let waiting = listed(&mut client, "waiting").await;
+        (waiting.len() <= 21).then_some(waiting)
+    })
+    .await;
+    let dropped = listed(&mut client, "dropped").await;
+    assert!(dropped.len() >= 150, "only {} were dropped", dropped.len());
+    // What is left is the newest; the lists are newest first.
+    assert_eq!(waiting[0], "e199");
+    assert!(
+        dropped[0] < waiting[waiting.len() - 1],
+        "{dropped:?} {waiting:?}"
+    );
+    let shown = delivery_in(&mut client, &id, &dropped[0], "dropped").await;
+    assert_eq!(shown["reason"], "over_rate");
+    let all = dropped.len() + waiting.len() + listed(&mut client, "delivered").await.len();
+    assert!(
+        all >= 199,
+        "each is delivered, waits, or was dropped on record: {all}"
+    );
+    daemon.kill();
+
+    let daemon = site.start();
+    let mut client = hookwheel::cli::client::Client::new(daemon.address, "slow");
+    delivery_in(&mut client, &id, &dropped[0], "dropped").await;
+    let again = format!("/api/v1/webhooks/{id}/deliveries/{}/retry", dropped[0]);
+    let answer = client.call(Method::POST, &again, None).await.unwrap();
+    assert_eq!(answer.status, 202, "{}", answer.body);
+    delivery_in(&mut client, &id, &dropped[0], "delivered").await;
+}

@@ -1,0 +1,120 @@
+//! Keeps the backlog of a rate-limited webhook within its profile's bound, by dropping the oldest.
+//!
+//! Only deliveries that were never attempted count, and only those are dropped: each ends as over the rate,
+//! recorded and counted, and can be sent again. What an inactive webhook holds is left alone. The bound is
+//! looked after some times a second, so a burst may be over it for that long.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::model::{EndReason, QueueEntry, SteadyMillis, WebhookId};
+use crate::profile::Overflow;
+use crate::store::CANCEL_MAX;
+
+use super::webhooks::ChangeError;
+use super::{Engine, Hint, Live};
+
+/// How often backlogs are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// The bound on never-attempted deliveries of a webhook, where its profile drops the oldest beyond it.
+fn bound(live: &Live) -> Option<usize> {
+    let rate = &live.contract.profile.rate;
+    let limited = rate.per_second.is_some() || rate.per_hour.is_some();
+    (limited && rate.overflow == Overflow::DropOldest && live.webhook.active)
+        .then_some(rate.backlog as usize)
+}
+
+impl Engine {
+    /// Looks after the backlogs until the engine stops.
+    pub(super) async fn keep_backlogs(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(LOOK_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = self.stopping.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            for live in self.registry.chosen(|live| bound(live).is_some()) {
+                let Some(bound) = bound(&live) else { continue };
+                if let Err(error) = self.trim(live.webhook.id, bound).await {
+                    tracing::error!(webhook_id = %live.webhook.id, %error,
+                        "the backlog could not be brought within its bound; it is tried again");
+                }
+            }
+        }
+    }
+
+    async fn trim(&self, webhook: WebhookId, bound: usize) -> Result<(), ChangeError> {
+        let mut dropped = 0;
+        while !self.stopping.is_cancelled() {
+            let over = self.over(webhook, bound).await?;
+            if over.is_empty() {
+                break;
+            }
+            let count = self.drop_over_rate(webhook, over).await?;
+            dropped += count;
+            if count == 0 {
+                break; // What is over is being sent at this moment.
+            }
+        }
+        if dropped > 0 {
+            tracing::warn!(webhook_id = %webhook, dropped, bound,
+                "deliveries dropped: more than the bound waited over the webhook's rate");
+        }
+        Ok(())
+    }
+
+    /// The oldest never-attempted deliveries beyond the bound, at most as many as are dropped at once.
+    async fn over(&self, webhook: WebhookId, bound: usize) -> Result<Vec<QueueEntry>, ChangeError> {
+        let reader = self.reader.clone();
+        let all = (SteadyMillis(0), SteadyMillis(u64::MAX));
+        let read = move || reader.page(webhook, all, bound.saturating_add(CANCEL_MAX));
+        let page = match self.tracker.spawn_blocking(read).await {
+            Ok(page) => page.map_err(|error| ChangeError::Engine(error.into()))?,
+            Err(_) => return Ok(Vec::new()),
+        };
+        let mut fresh = page.entries;
+        fresh.retain(|entry| entry.attempts == 0);
+        fresh.truncate(fresh.len().saturating_sub(bound));
+        Ok(fresh)
+    }
+
+    /// Ends these deliveries, but for those that are being sent. Gives how many were ended.
+    async fn drop_over_rate(
+        &self,
+        webhook: WebhookId,
+        entries: Vec<QueueEntry>,
+    ) -> Result<u32, ChangeError> {
+        let mut reserved = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let (answer, answered) = oneshot::channel();
+            let event = entry.event;
+            let reserve = Hint::Reserve {
+                webhook,
+                event,
+                answer,
+            };
+            self.tell(reserve).await;
+            if answered.await.unwrap_or(false) {
+                reserved.push(entry);
+            }
+        }
+        let events: Vec<_> = reserved.iter().map(|entry| entry.event).collect();
+        let cancelled = self
+            .writer
+            .cancel(webhook, reserved, EndReason::OverRate)
+            .await;
+        for event in events {
+            let release = Hint::Release {
+                webhook,
+                event,
+                entry: None,
+            };
+            self.tell(release).await;
+        }
+        Ok(cancelled?)
+    }
+}
