@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
-use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -19,7 +18,7 @@ use super::error::Problem;
 use super::fields::Fields;
 use super::input::Text;
 use super::page::{
-    Asked, Named, json_answer, page, read_cursor, row_limit, show_cursor, text_answer,
+    Asked, Named, Paging, json_answer, page, read_cursor, row_limit, show_cursor, text_answer,
 };
 use super::webhooks::SCOPE_MAX;
 
@@ -196,18 +195,11 @@ fn read_draft(text: &str, scope_field: &str) -> Result<Draft, Problem> {
     Ok(draft)
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ListQuery {
-    limit: Option<usize>,
-    cursor: Option<String>,
-}
-
 /// `GET /api/v1/events`: newest first.
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
     caller: Caller,
-    Asked(query): Asked<ListQuery>,
+    Asked(query): Asked<Paging>,
 ) -> Result<Response, Problem> {
     caller.require(Scope::Read)?;
     let limit = row_limit(query.limit)?;

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -17,6 +18,16 @@ use super::error::{self, Problem};
 /// Rows of a list where the caller names no limit, and at most.
 const ROWS_DEFAULT: usize = 50;
 const ROWS_MAX: usize = 200;
+
+/// What every list can be asked for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Paging {
+    /// Rows at most.
+    pub(super) limit: Option<usize>,
+    /// `next_cursor` of the page before.
+    pub(super) cursor: Option<String>,
+}
 
 /// The query of a request, read into a `T`.
 #[derive(Debug)]

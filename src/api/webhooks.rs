@@ -6,7 +6,6 @@ use axum::extract::State;
 use axum::response::Response;
 use http::header::LOCATION;
 use http::{HeaderValue, StatusCode};
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::engine::{Contract, Live};
@@ -17,7 +16,7 @@ use super::access::Caller;
 use super::error::Problem;
 use super::fields::Fields;
 use super::input::Text;
-use super::page::{Asked, Named, bad_cursor, json_answer, page, row_limit};
+use super::page::{Asked, Named, Paging, bad_cursor, json_answer, page, row_limit};
 
 mod chosen;
 mod draft;
@@ -85,18 +84,11 @@ pub(super) async fn create(
     Ok(response)
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ListQuery {
-    limit: Option<usize>,
-    cursor: Option<String>,
-}
-
 /// `GET /api/v1/webhooks`: oldest first; the cursor is the last id shown.
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
     caller: Caller,
-    Asked(query): Asked<ListQuery>,
+    Asked(query): Asked<Paging>,
 ) -> Result<Response, Problem> {
     caller.require(Scope::Read)?;
     let limit = row_limit(query.limit)?;
