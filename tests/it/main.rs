@@ -9,10 +9,12 @@
 )]
 
 mod api;
+mod chaos;
 mod commands;
 mod config;
 mod contract;
 mod delivery;
+mod dice;
 mod filters;
 mod formats;
 mod kill;
