@@ -105,7 +105,7 @@ impl Moment {
             13..=25 => Self::Start,
             26..=38 => Self::Stop,
             39..=51 => Self::Roll,
-            _ if number % 3 == 0 => Self::Start,
+            78..=90 => Self::Start,
             _ => Self::Work,
         }
     }

@@ -1,5 +1,7 @@
 //! Seeded randomness for tests: the seed is printed, and `HOOKWHEEL_SEED` gives it again.
 
+use std::io::Write;
+
 /// A generator of numbers (SplitMix64): a seed makes always the same ones.
 #[derive(Clone, Debug)]
 pub struct Dice(u64);
@@ -17,7 +19,9 @@ impl Dice {
                 u64::from_be_bytes(bytes)
             }
         };
-        println!("{test}: HOOKWHEEL_SEED={seed}");
+        // Not by a macro: what macros print is shown of tests that fail only.
+        let line = format!("{test}: HOOKWHEEL_SEED={seed}\n");
+        std::io::stderr().write_all(line.as_bytes()).unwrap();
         seed
     }
 

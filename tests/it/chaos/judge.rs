@@ -7,7 +7,6 @@ use std::time::Duration;
 use hookwheel::cli::client::Client;
 use http::Method;
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 use super::STABLE;
 use super::ledger::{Books, Ledger};
@@ -18,8 +17,10 @@ use crate::support::{Daemon, delivery, get, post, until};
 
 /// An attempt whose answer came this long before a kill may not have been recorded yet.
 const RECORDED_WITHIN: Duration = Duration::from_secs(2);
+/// A request that a killed process had sent may wait this long for the receiver to take it.
+const IN_TRANSIT: Duration = Duration::from_millis(500);
 /// Deliveries of which each attempt is looked at.
-const LOOKED_AT: usize = 3_000;
+const LOOKED_AT: usize = 800;
 
 /// What there was; all of it right.
 #[derive(Debug)]
@@ -30,6 +31,7 @@ pub struct Verdict {
     doubles: usize,
     retried: usize,
     webhooks: usize,
+    unanswered: usize,
 }
 
 impl fmt::Display for Verdict {
@@ -37,8 +39,14 @@ impl fmt::Display for Verdict {
         write!(
             f,
             "{} events acknowledged, 0 lost; {} deliveries, {} sent again as asked; {} requests, {} of them sent twice \
-             around a kill; {} webhooks as acknowledged",
-            self.events, self.deliveries, self.retried, self.requests, self.doubles, self.webhooks
+             around a kill; {} webhooks as acknowledged; {} requests that a killed daemon left waiting",
+            self.events,
+            self.deliveries,
+            self.retried,
+            self.requests,
+            self.doubles,
+            self.webhooks,
+            self.unanswered
         )
     }
 }
@@ -83,6 +91,7 @@ pub async fn judge(
         doubles,
         retried: books.attempts_min.len(),
         webhooks,
+        unanswered: books.unanswered,
     }
 }
 
@@ -160,15 +169,15 @@ fn requests(books: &Books, pairs: &[(String, String, Value)], seen: &[Seen]) -> 
         let asked = webhook.and_then(|id| books.retried.get(&(event.to_owned(), id)));
         for pair in all.windows(2) {
             let (first, second) = (pair[0], pair[1]);
-            let between = |times: &BTreeSet<Instant>, until: Instant| {
-                times.range(first.arrived..=until).next().is_some()
-            };
-            let killed = between(&books.kills, first.answered + RECORDED_WITHIN)
-                && between(&books.kills, second.arrived);
+            // The first was on its way, or its answer not yet recorded, when a kill came before the second.
+            let latest = second.arrived.min(first.answered + RECORDED_WITHIN);
+            let mut kills = books.kills.range(first.arrived - IN_TRANSIT..=latest);
+            let killed = kills.next().is_some();
             let asked = asked.is_some_and(|times| times.iter().any(|at| *at <= second.arrived));
             assert!(
                 killed || asked,
-                "{event} for {path} was sent twice without a kill: {first:?}, {second:?}"
+                "{event} for {path} was sent twice without a kill: {first:?}, {second:?}, last kill before {:?}",
+                books.kills.range(..second.arrived).next_back()
             );
             doubles += usize::from(!asked);
         }

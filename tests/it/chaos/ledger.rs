@@ -54,6 +54,8 @@ pub struct Books {
     /// By the path of its URL.
     pub hooks: BTreeMap<String, Hook>,
     pub kills: BTreeSet<Instant>,
+    /// Requests that waited in vain for a daemon that was killed.
+    pub unanswered: usize,
 }
 
 /// The books, shared by all.

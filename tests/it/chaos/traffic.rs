@@ -24,6 +24,8 @@ const OWN_MAX: usize = 3;
 const NEWEST: usize = 200;
 /// An own id that has no answer yet is posted again this often at most before it is given up as in doubt.
 const PENDING_MAX: usize = 64;
+/// A client waits this long for an answer.
+const ANSWER_MAX: Duration = Duration::from_secs(15);
 const EVENTS: &str = "/api/v1/events";
 const HOOKS: &str = "/api/v1/webhooks";
 
@@ -95,26 +97,32 @@ impl Worker {
             }
             59..=68 => self.post_again(true).await,
             69..=72 => self.post_again(false).await,
-            73..=82 => self.read().await,
+            73..=82 => self.read(None).await,
             83..=90 => self.retry().await,
             91..=96 => self.change_own().await,
             _ => self.rotate().await,
         }
     }
 
-    /// Asks; `None` where there is no answer, or a daemon that stops has no time for it.
+    /// Asks; `None` where there is no answer, or a daemon that stops has no time for it. A client may wait in
+    /// vain for a daemon that was killed; one that was not must answer.
     async fn ask(&mut self, method: Method, path: &str, body: Option<&Value>) -> Option<Answer> {
-        let called = timeout(PATIENCE, self.client.call(method, path, body)).await;
-        let called = called.unwrap_or_else(|_| panic!("{path} had no answer within a minute"));
-        match called {
-            Ok(answer) if answer.status == 503 => None,
-            Ok(answer) => Some(answer),
+        let asked = Instant::now();
+        match timeout(ANSWER_MAX, self.client.call(method, path, body)).await {
+            Ok(Ok(answer)) if answer.status == 503 => return None,
+            Ok(Ok(answer)) => return Some(answer),
+            Ok(Err(_)) => sleep(Duration::from_millis(10)).await,
             Err(_) => {
-                self.client = Client::new(self.address, &key_of("standard"));
-                sleep(Duration::from_millis(10)).await;
-                None
+                let mut books = self.ledger.books();
+                assert!(
+                    books.kills.range(asked..).next().is_some(),
+                    "{path} had no answer in {ANSWER_MAX:?}, and nobody was killed"
+                );
+                books.unanswered += 1;
             }
         }
+        self.client = Client::new(self.address, &key_of("standard"));
+        None
     }
 
     fn new_event(&mut self, own_id: bool) -> Value {
@@ -206,8 +214,9 @@ impl Worker {
         }
     }
 
-    async fn read(&mut self) {
-        let id = self.dice.pick(&self.ledger.books().ids).cloned();
+    /// Reads an event, any if none is given, and holds it against the books.
+    async fn read(&mut self, id: Option<String>) {
+        let id = id.or_else(|| self.dice.pick(&self.ledger.books().ids).cloned());
         let Some(id) = id else { return };
         let Some(answer) = self.ask(Method::GET, &format!("{EVENTS}/{id}"), None).await else {
             return;
@@ -218,17 +227,14 @@ impl Worker {
 
     /// Asks for an ended delivery once more.
     async fn retry(&mut self) {
+        let Some((id, _)) = self.recent() else { return };
+        self.read(Some(id.clone())).await;
         let picked = {
             let books = self.ledger.books();
             let hook = &books.hooks[*self.dice.pick(&STABLE).unwrap()];
-            let newest = &books.ids[books.ids.len().saturating_sub(NEWEST)..];
-            self.dice.pick(newest).and_then(|id| {
-                let pair = (id.clone(), hook.id.clone());
-                books
-                    .ended
-                    .get(&pair)
-                    .map(|ended| (pair.clone(), ended.clone()))
-            })
+            let pair = (id, hook.id.clone());
+            let ended = books.ended.get(&pair).cloned();
+            ended.map(|ended| (pair, ended))
         };
         let Some((pair, ended)) = picked else { return };
         let asked = Instant::now();
