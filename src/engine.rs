@@ -32,7 +32,7 @@ use crate::model::{AccountName, Clock, EventId, SteadyMillis, WebhookId};
 use crate::profile::Profiles;
 use crate::render::Formats;
 use crate::sender::Sender;
-use crate::store::{self, Reader, WriteError, Writer};
+use crate::store::{self, Reader, Space, WriteError, Writer};
 
 use hints::{BodyBudget, Hint, Missed};
 use registry::Registry;
@@ -367,6 +367,12 @@ impl Engine {
     #[must_use]
     pub fn store_fault(&self) -> Option<String> {
         self.store_fatal.borrow().clone()
+    }
+
+    /// What the disk has room for.
+    #[must_use]
+    pub fn space(&self) -> Space {
+        self.writer.space()
     }
 
     /// Where history is read.

@@ -6,7 +6,8 @@
 //! Invariants:
 //! - One [`Journal`] appends; any number of [`Reader`]s read what is synced, and nothing else.
 //! - [`Journal::commit`] returns only after the group is on disk, file size included. After a failed write
-//!   or sync the journal is not used again: a sync that failed once is never trusted by trying it again.
+//!   or sync the journal is not used again: a sync that failed once is never trusted by trying it again. A full
+//!   disk is no such failure: it is met before anything is written ([`Error::NoRoom`]), and the group waits.
 //! - A new segment is used only after its header, and the directory that names it, are synced.
 //! - No byte is skipped in silence. The torn tail of the last segment is cut (nothing after the first bad
 //!   frame was acknowledged); bad bytes with good frames after them are damage: they are copied to
@@ -28,6 +29,7 @@ mod frame;
 mod index;
 mod reader;
 mod recover;
+mod room;
 mod segment;
 mod writer;
 
@@ -41,6 +43,7 @@ use crate::model::Position;
 pub use index::{Entry, IndexKey, KEY_BYTES, Key};
 pub use reader::{Direction, Reader, SegmentInfo};
 pub use recover::Recovery;
+pub(crate) use room::{Reserved, reserve};
 pub use writer::Journal;
 
 /// The longest payload, bytes. An event's data is at most 4 MiB, and its metadata is inside the same limit of
@@ -72,6 +75,12 @@ pub enum Error {
     /// Nobody: the segment has been deleted by retention, or the position was never written.
     #[error("the journal does not hold position {0} (any more)")]
     Gone(Position),
+    /// The operator: the disk is full. Nothing was written; what is staged can be committed later.
+    #[error("there is no room on the disk for {path}")]
+    NoRoom {
+        /// The file that could not grow.
+        path: PathBuf,
+    },
     /// The operator: written by a newer version.
     #[error(
         "{path} has format version {version}, which this version cannot read; install the version that wrote it"

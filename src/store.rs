@@ -17,6 +17,8 @@
 //! - A removed webhook stays as a tombstone until the committer has cancelled all its pending deliveries,
 //!   some at a time, across restarts.
 //! - Any failure of an append, a sync or an apply is final: nothing is acknowledged any more (`fatal`).
+//! - A full disk is no failure: it is met before anything is written. Then nothing new is taken, outcomes wait,
+//!   and all goes on when there is room (`space`).
 
 mod apply;
 mod codec;
@@ -31,6 +33,7 @@ mod live;
 mod open;
 mod reader;
 mod record;
+mod space;
 mod writer;
 
 #[cfg(test)]
@@ -45,6 +48,7 @@ pub use error::{Error, WriteError};
 pub use history::{Delivery, DeliverySummary, LastAttempt};
 pub use open::{Handle, Opened, Report, open};
 pub use reader::{Backlog, Page, PendingOf, QueueCursor, Reader, SegmentBacklog};
+pub use space::Space;
 pub use writer::{Accepted, CANCEL_MAX, FAN_OUT_MAX, Finish, NewEvent, Requeued, Writer, Written};
 
 /// For how many of the newest sealed segments client ids are remembered. With segments of 64 MiB that is 2 GiB

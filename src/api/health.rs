@@ -34,6 +34,7 @@ pub(super) async fn readyz(State(api): State<Arc<Api>>) -> Response {
     if let Some(fault) = api.engine.store_fault() {
         faults.push(fault);
     }
+    faults.extend(api.engine.space().complaint().map(str::to_owned));
     if faults.is_empty() {
         "ready\n".into_response()
     } else {

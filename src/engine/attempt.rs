@@ -107,13 +107,15 @@ impl fmt::Display for Shown<'_> {
 }
 
 impl Engine {
-    /// Makes one attempt for `entry` and records it. Never fails: what goes wrong is the outcome.
+    /// Makes one attempt for `entry` and records it. Never fails: what goes wrong is the outcome. On a full disk it
+    /// is not begun, as it could not be recorded.
     pub(super) async fn attempt(
         self: Arc<Self>,
         live: Arc<Live>,
         entry: QueueEntry,
         event: Option<Arc<Event>>,
     ) -> Made {
+        self.writer.room().await;
         let number = entry.attempts.saturating_add(1);
         let event = self.event_of(event, &entry).await;
         let shown = Shown(&event, entry.event);

@@ -167,8 +167,13 @@ pub(super) fn write(growing: &Growing, number: u32, to: &Path) -> Result<Filter,
     let filter = Filter::of(growing.filtered.iter(), growing.filtered.len());
     let temporary = to.with_extension("tmp");
     let file = File::create(&temporary).map_err(io("create", &temporary))?;
-    write_to(&growing.sorted(), number, &filter, &file).map_err(io("write", &temporary))?;
-    file.sync_all().map_err(io("sync", &temporary))?;
+    let written =
+        write_to(&growing.sorted(), number, &filter, &file).and_then(|()| file.sync_all());
+    if let Err(error) = written {
+        // On a full disk the part that was written would only take room from others.
+        std::fs::remove_file(&temporary).map_err(io("delete", &temporary))?;
+        return Err(io("write", &temporary)(error));
+    }
     std::fs::rename(&temporary, to).map_err(io("rename to", to))?;
     sync_dir(
         to.parent()

@@ -13,6 +13,7 @@ use crate::model::Position;
 use super::frame::{Header, HeaderRead, SEGMENT_HEAD, Step, Walk};
 use super::index::{Growing, Stored};
 use super::reader::{Reader, Shared, count_set_aside};
+use super::room::{Room, is_full};
 use super::segment::{self, Files, Index, Kind, Segment};
 use super::{Error, KeysOf, Options, io, sync_dir};
 
@@ -65,7 +66,8 @@ pub(super) fn open(
     let file = match last.filter(|last| last + 1 == unused) {
         Some(number) => reopen(&reader, number, &mut recovery)?,
         None => {
-            let (header, file) = segment::create(directory, unused, now_ms)?;
+            let mut room = Room::from(0, options.segment_bytes_max);
+            let (header, file) = segment::create(directory, unused, now_ms, &mut room)?;
             add(
                 &reader,
                 Segment::new(header, SEGMENT_HEAD, Index::Memory(Growing::default())),
@@ -186,7 +188,8 @@ fn reopen(reader: &Reader, number: u32, recovery: &mut Recovery) -> Result<File,
         .open(&path)
         .map_err(io("open", &path))?;
     let segment = reader.segment(number).expect("added before");
-    let end = segment.end().max(SEGMENT_HEAD);
+    let length = segment.end();
+    let end = length.max(SEGMENT_HEAD);
     let mut walk = Walk::new(&file, segment.header.salt, SEGMENT_HEAD, end);
     let mut growing = Growing::default();
     let end = loop {
@@ -224,7 +227,10 @@ fn reopen(reader: &Reader, number: u32, recovery: &mut Recovery) -> Result<File,
             "torn tail cut"
         );
     }
-    file.set_len(u64::from(end)).map_err(io("cut", &path))?;
+    // Not where it is right already: a cut gives the room beyond the end back, and the disk may be full now.
+    if end != length {
+        file.set_len(u64::from(end)).map_err(io("cut", &path))?;
+    }
     // Also what was whole but perhaps not synced before the crash is synced before anything builds on it.
     file.sync_all().map_err(io("sync", &path))?;
     segment.set_end(end);
@@ -248,7 +254,17 @@ fn load_index(
             );
             recovery.indexes_made += 1;
             let growing = reader.index_of(number)?;
-            reader.shared.install(&segment, &growing)?;
+            match reader.shared.install(&segment, &growing) {
+                Err(Error::Io { source, .. }) if is_full(&source) => {
+                    tracing::warn!(
+                        segment = number,
+                        "no room for the index; it stays in memory until the next start"
+                    );
+                    *segment.index.write().expect("nobody else has it yet") =
+                        Index::Memory(growing);
+                }
+                installed => installed?,
+            }
         }
         Err(error) => {
             return Err(io(

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use super::filter::Filter;
 use super::frame::{Header, SEGMENT_HEAD};
 use super::index::{Growing, Stored};
+use super::room::{Room, is_full};
 use super::{Error, io, sync_dir};
 
 /// Old segments' files held open: enough for the few that a page of history touches, far below any limit.
@@ -83,11 +84,12 @@ pub(super) fn parse_name(name: &str) -> Option<(u32, Kind)> {
         .map(|number| (number, kind))
 }
 
-/// Makes a segment's file with its header, synced, name and all.
+/// Makes a segment's file with its header, synced, name and all; [`Error::NoRoom`] leaves nothing behind.
 pub(super) fn create(
     directory: &Path,
     number: u32,
     created_ms: u64,
+    room: &mut Room,
 ) -> Result<(Header, File), Error> {
     let path = path(directory, number, Kind::Log);
     let mut salt = [0; 8];
@@ -102,10 +104,23 @@ pub(super) fn create(
         .write(true)
         .create_new(true)
         .open(&path)
-        .map_err(io("create", &path))?;
+        .map_err(|error| match is_full(&error) {
+            true => Error::NoRoom { path: path.clone() },
+            false => io("create", &path)(error),
+        })?;
     let bytes = header.encode();
     debug_assert_eq!(bytes.len(), SEGMENT_HEAD as usize);
-    std::os::unix::fs::FileExt::write_all_at(&file, &bytes, 0).map_err(io("write", &path))?;
+    let no_room = match room.reach(u64::from(SEGMENT_HEAD), &file, &path)? {
+        false => true,
+        true => match std::os::unix::fs::FileExt::write_all_at(&file, &bytes, 0) {
+            Err(error) if is_full(&error) => true,
+            written => written.map(|()| false).map_err(io("write", &path))?,
+        },
+    };
+    if no_room {
+        std::fs::remove_file(&path).map_err(io("delete", &path))?;
+        return Err(Error::NoRoom { path });
+    }
     file.sync_all().map_err(io("sync", &path))?;
     sync_dir(directory)?;
     Ok((header, file))
@@ -177,7 +192,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let files = Files::default();
         for number in 1..=100 {
-            create(directory.path(), number, 0).unwrap();
+            create(directory.path(), number, 0, &mut Room::from(0, 4096)).unwrap();
             files.open(directory.path(), number, Kind::Log).unwrap();
         }
         assert_eq!(files.recent.lock().unwrap().len(), OPEN_FILES_MAX);

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError};
@@ -13,6 +14,7 @@ use crate::model::Position;
 use super::frame::{self, SEGMENT_HEAD};
 use super::index::{Growing, IndexKey};
 use super::reader::{Reader, Shared};
+use super::room::{Room, is_full};
 use super::segment::{self, Index, Kind, Segment};
 use super::{Error, KeysOf, Options, PAYLOAD_BYTES_MAX, Recovery, io, recover, sync_dir};
 
@@ -29,6 +31,7 @@ pub struct Journal {
     reader: Reader,
     options: Options,
     file: File,
+    room: Room,
     active: Arc<Segment>,
     /// The frames of the group that is being gathered, and where each record is found.
     group: Vec<u8>,
@@ -64,10 +67,12 @@ impl Journal {
             .name("hookwheel-index".to_owned())
             .spawn(move || write_indexes(&for_indexer, &waiting))
             .map_err(io("start a thread for", &options.path))?;
+        let room = Room::from(u64::from(active.end()), options.segment_bytes_max);
         let journal = Self {
             reader,
             options,
             file,
+            room,
             active,
             metrics,
             group: Vec::new(),
@@ -125,19 +130,52 @@ impl Journal {
         self.group.len()
     }
 
+    /// Forgets what is staged.
+    pub fn discard(&mut self) {
+        self.group.clear();
+        self.group_keys.clear();
+    }
+
+    /// Makes room for so many bytes besides what is staged; says whether there is.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn make_room(&mut self, bytes: usize) -> Result<bool, Error> {
+        let end = u64::from(self.next().offset) + bytes as u64;
+        self.room.reach(end, &self.file, &self.path())
+    }
+
+    fn path(&self) -> PathBuf {
+        segment::path(&self.options.path, self.active.header.number, Kind::Log)
+    }
+
     /// Writes and syncs the group, and lets readers see it. Without a group nothing is done.
     ///
     /// # Errors
-    /// [`Error::Io`]: the journal must not be used any more.
+    /// [`Error::NoRoom`]: nothing was written, and the group is still staged. [`Error::Io`]: the journal must not
+    /// be used any more.
     pub fn commit(&mut self) -> Result<(), Error> {
         if self.group.is_empty() {
             return Ok(());
         }
         let start = self.active.end();
-        let path = segment::path(&self.options.path, self.active.header.number, Kind::Log);
-        self.file
-            .write_all_at(&self.group, u64::from(start))
-            .map_err(io("write", &path))?;
+        let path = self.path();
+        if !self.make_room(0)? {
+            return Err(Error::NoRoom { path });
+        }
+        match self.file.write_all_at(&self.group, u64::from(start)) {
+            Ok(()) => {}
+            // Only where no room can be made ahead. What was synced ends before; a part of the group does not stay.
+            Err(error) if is_full(&error) => {
+                self.file
+                    .set_len(u64::from(start))
+                    .map_err(io("cut", &path))?;
+                // The cut has given back what room there was beyond.
+                self.room = Room::from(u64::from(start), self.options.segment_bytes_max);
+                return Err(Error::NoRoom { path });
+            }
+            Err(error) => return Err(io("write", &path)(error)),
+        }
         let before = tokio::time::Instant::now();
         // fdatasync: it syncs the file's size too, as the data could not be found without it.
         self.file.sync_data().map_err(io("sync", &path))?;
@@ -192,11 +230,12 @@ impl Journal {
     /// Seals the segment and begins the next. Nothing may be staged.
     ///
     /// # Errors
-    /// [`Error::Io`]: the journal must not be used any more.
+    /// [`Error::NoRoom`]: the segment is gone on with. [`Error::Io`]: the journal must not be used any more.
     pub fn roll(&mut self, now_ms: u64) -> Result<(), Error> {
         assert!(self.group.is_empty(), "a group belongs to one segment");
         let number = self.active.header.number + 1;
-        let (header, file) = segment::create(&self.options.path, number, now_ms)?;
+        let mut room = Room::from(0, self.options.segment_bytes_max);
+        let (header, file) = segment::create(&self.options.path, number, now_ms, &mut room)?;
         let next = Arc::new(Segment::new(
             header,
             SEGMENT_HEAD,
@@ -208,8 +247,12 @@ impl Journal {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(number, Arc::clone(&next));
+        // The room that it did not need goes back to the disk.
+        if let Err(error) = self.file.set_len(u64::from(self.active.end())) {
+            tracing::warn!(segment = number - 1, %error, "room that is not needed any more was not given back");
+        }
         let sealed = std::mem::replace(&mut self.active, next);
-        self.file = file;
+        (self.file, self.room) = (file, room);
         if let Some(sender) = &self.sealed
             && sender.send(sealed).is_err()
         {

@@ -3,13 +3,15 @@
 //! It gathers what waits, commits it as groups, and between groups does what the store itself needs: it gives
 //! the overlay to sled, seals segments, cancels what is pending of removed webhooks, and watches the disk.
 //!
+//! A full disk is met before anything is written. Then outcomes wait, in the group that had no room and behind
+//! it, everything else is refused at once, and room is looked for again and again.
+//!
 //! Invariant: after the first failure of an append, a sync or an apply nothing is acknowledged any more, and
 //! nothing is tried again; the failure is reported once, and the process is expected to end.
 
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -19,10 +21,11 @@ use crate::metrics::Metrics;
 use crate::model::{Clock, Position, SteadyMillis, WebhookId};
 
 use super::durable::SledFiles;
-use super::group::{Committed, Ground, Group};
+use super::group::{Committed, Ground, Group, Outcome, Staged};
 use super::inbox::{Answer, Gathered, Inbox, Op, send};
 use super::live::Live;
 use super::record::{Moment, Row};
+use super::space::{self, Ballast, Space};
 use super::writer::CANCEL_MAX;
 use super::{Error, Options, WriteError};
 
@@ -40,6 +43,12 @@ const OVERLAY_IDLE: Duration = Duration::from_millis(250);
 const IDLE: Duration = Duration::from_secs(10);
 /// Free disk space is asked for this often, at most.
 const DISK_CHECK_MS: u64 = 1000;
+/// On a full disk room is looked for this often.
+const ROOM_PAUSE: Duration = Duration::from_millis(200);
+/// Room in the journal that intake leaves to outcomes, bytes: some hundreds of the usual ones.
+const OUTCOMES_BYTES: usize = 256 << 10;
+/// While sled has no room the overlay may grow to this many keys, some tens of megabytes; then all waits.
+const OVERLAY_KEYS_FULL: usize = 32 * OVERLAY_KEYS_MAX;
 /// Registry rows in one snapshot record: at 400 kB, 50 headers of 8 kB, they still fit into one.
 const SNAPSHOT_ROWS_MAX: usize = 16;
 
@@ -52,7 +61,11 @@ pub(super) struct Committer {
     pub(super) clock: Clock,
     pub(super) metrics: Metrics,
     pub(super) options: Options,
-    pub(super) disk_low: Arc<AtomicBool>,
+    pub(super) space: Arc<watch::Sender<Space>>,
+    pub(super) ballast: Ballast,
+    /// A group that waits for room, and outcomes behind it.
+    pub(super) held: Option<Box<Staged>>,
+    pub(super) late: Vec<Op>,
     pub(super) files: SledFiles,
     /// Removed webhooks whose pending deliveries are being cancelled.
     pub(super) purging: BTreeSet<WebhookId>,
@@ -60,8 +73,9 @@ pub(super) struct Committer {
     pub(super) durable: Position,
     /// Up to where sled is applied.
     pub(super) flushed: Position,
-    /// Where the registry ends that the segment being written begins with.
-    pub(super) begun_at: u32,
+    /// How many bytes the registry takes in a segment; `None` while the one being written does not hold it
+    /// yet, for want of room. Then no segment is sealed or deleted.
+    pub(super) registry_bytes: Option<u32>,
     pub(super) disk_checked: Option<SteadyMillis>,
     pub(super) buffer: Vec<u8>,
 }
@@ -88,11 +102,18 @@ impl Committer {
     fn work(&mut self) -> Result<(), Error> {
         self.check_disk()?;
         loop {
+            if self.held.is_some() {
+                if self.wait_for_room()? {
+                    return self.give_up();
+                }
+                self.check_disk()?;
+                continue;
+            }
             match self.inbox.gather(GROUP_OPS_MAX, self.patience()) {
                 Gathered::Ops(ops) => self.commit(ops)?,
                 Gathered::Idle if !self.purging.is_empty() => self.commit(Vec::new())?,
-                Gathered::Idle => self.flush()?,
-                Gathered::Closed => return self.checkpoint(),
+                Gathered::Idle => drop(self.flush()?),
+                Gathered::Closed => return self.checkpoint().map(drop),
             }
             self.check_disk()?;
             self.keep_house()?;
@@ -100,6 +121,9 @@ impl Committer {
     }
 
     fn patience(&self) -> Duration {
+        if *self.space.borrow() != Space::Enough {
+            return ROOM_PAUSE;
+        }
         let (_, dirty) = self.live.unflushed();
         match (self.purging.is_empty(), dirty) {
             (false, _) => Duration::ZERO,
@@ -110,12 +134,14 @@ impl Committer {
 
     /// Commits ops, in one group if they are not too large.
     fn commit(&mut self, ops: Vec<Op>) -> Result<(), Error> {
+        let ops = self.refuse_without_room(ops)?;
         let (requeues, others): (Vec<Op>, Vec<Op>) = ops
             .into_iter()
             .partition(|op| matches!(op, Op::Requeue { .. }));
         let mut deletions: Vec<(u32, Answer<u32>)> = Vec::new();
         let mut ops = requeues.into_iter().chain(others).peekable();
-        let purge = self.purging.first().copied();
+        let full = *self.space.borrow() == Space::Full;
+        let purge = self.purging.first().copied().filter(|_| !full);
         let mut first = true;
         while first || ops.peek().is_some() {
             let now = self.now();
@@ -131,8 +157,13 @@ impl Committer {
             if let Some(webhook) = purge.filter(|_| first) {
                 group.purge(webhook, CANCEL_MAX)?;
             }
-            let committed = group.commit()?;
-            self.note(committed);
+            match group.commit()? {
+                Outcome::Committed(committed) => self.note(committed),
+                Outcome::NoRoom(staged) => {
+                    self.hold(staged, ops.collect())?;
+                    break;
+                }
+            }
             first = false;
         }
         for (segment, answer) in deletions {
@@ -140,6 +171,90 @@ impl Committer {
             send(answer, Ok(deleted));
         }
         Ok(())
+    }
+
+    /// Where the journal has no room for all of these, whoever asks for something new is told so at once.
+    fn refuse_without_room(&mut self, ops: Vec<Op>) -> Result<Vec<Op>, Error> {
+        let bytes = ops.iter().map(Op::bytes).sum::<usize>();
+        let waits = ops.iter().all(Op::outlasts_full_disk);
+        if waits
+            || self
+                .journal
+                .make_room(bytes.min(GROUP_BYTES_MAX) + OUTCOMES_BYTES)?
+        {
+            return Ok(ops);
+        }
+        self.tell(Space::Full);
+        self.refuse_all_but_outcomes(ops)
+    }
+
+    /// Gives the outcomes back, refuses what else can wait, and does what makes room.
+    fn refuse_all_but_outcomes(&mut self, ops: Vec<Op>) -> Result<Vec<Op>, Error> {
+        let (outcomes, others): (Vec<Op>, Vec<Op>) =
+            ops.into_iter().partition(Op::outlasts_full_disk);
+        for op in others {
+            match op {
+                Op::DeleteThrough { segment, answer } => {
+                    let deleted = self.delete_through(segment)?;
+                    send(answer, Ok(deleted));
+                }
+                op => op.refuse(WriteError::DiskReserve),
+            }
+        }
+        Ok(outcomes)
+    }
+
+    /// Keeps a group that had no room, and the outcomes that came with it.
+    fn hold(&mut self, staged: Box<Staged>, rest: Vec<Op>) -> Result<(), Error> {
+        self.tell(Space::Full);
+        self.held = Some(staged);
+        let outcomes = self.refuse_all_but_outcomes(rest)?;
+        self.late.extend(outcomes);
+        Ok(())
+    }
+
+    /// One look for room, and then what waited is committed. Says whether the store is being stopped.
+    fn wait_for_room(&mut self) -> Result<bool, Error> {
+        let room = GROUP_OPS_MAX.saturating_sub(self.late.len());
+        if room == 0 {
+            // What comes now waits in the inbox; there is a bound on attempts under way.
+            std::thread::sleep(ROOM_PAUSE);
+        }
+        match self.inbox.gather(room.max(1), ROOM_PAUSE) {
+            Gathered::Closed => return Ok(true),
+            Gathered::Idle => {}
+            Gathered::Ops(ops) => {
+                let outcomes = self.refuse_all_but_outcomes(ops)?;
+                self.late.extend(outcomes);
+            }
+        }
+        let Some(staged) = self.held.take() else {
+            return Ok(false);
+        };
+        match Group::again(self.ground(), *staged).commit()? {
+            Outcome::NoRoom(staged) => self.held = Some(staged),
+            Outcome::Committed(committed) => {
+                self.note(committed);
+                let late = std::mem::take(&mut self.late);
+                self.commit(late)?;
+            }
+        }
+        Ok(false)
+    }
+
+    /// The end on a full disk: what waits is not recorded, so those attempts are made again after the start.
+    fn give_up(&mut self) -> Result<(), Error> {
+        tracing::warn!(
+            "stopping on a full disk: attempts that could not be recorded are made again after the start"
+        );
+        if let Some(staged) = self.held.take() {
+            staged.refuse(&WriteError::DiskReserve);
+        }
+        self.journal.discard();
+        for op in std::mem::take(&mut self.late) {
+            op.refuse(WriteError::DiskReserve);
+        }
+        self.checkpoint().map(drop)
     }
 
     fn note(&mut self, committed: Committed) {
@@ -175,10 +290,22 @@ impl Committer {
         if keys >= OVERLAY_KEYS_MAX || unapplied {
             self.flush()?;
         }
+        if self.held.is_some() || *self.space.borrow() == Space::Full {
+            return Ok(());
+        }
+        let Some(registry) = self.registry_bytes else {
+            return self.begin_segment();
+        };
         // At least as much again as the registry takes, so that a large one does not fill the journal.
-        let grown = self.journal.next().offset.saturating_sub(self.begun_at) >= self.begun_at;
+        let grown = self.journal.next().offset / 2 >= registry;
         if grown && self.journal.wants_roll(self.clock.wall().0) {
-            self.journal.roll(self.clock.wall().0)?;
+            match self.journal.roll(self.clock.wall().0) {
+                Err(journal::Error::NoRoom { .. }) => {
+                    self.tell(Space::Full);
+                    return Ok(());
+                }
+                rolled => rolled?,
+            }
             self.begin_segment()?;
             self.checkpoint()?;
         }
@@ -186,8 +313,10 @@ impl Committer {
     }
 
     /// Writes the registry into the segment that was begun or gone on with, so that those before it can be
-    /// deleted: every segment that is sealed later holds the whole registry.
+    /// deleted: every segment that is sealed later holds the whole registry. Without room it is tried again.
     pub(super) fn begin_segment(&mut self) -> Result<(), Error> {
+        self.registry_bytes = None;
+        let start = self.journal.next().offset;
         let rows: Vec<Row> = self.live.rows(|rows| rows.values().cloned().collect());
         let mut parts = rows.chunks(SNAPSHOT_ROWS_MAX).peekable();
         while parts.peek().is_some() {
@@ -198,14 +327,21 @@ impl Committer {
             {
                 group.snapshot(part)?;
             }
-            group.commit()?;
+            if let Outcome::NoRoom(_) = group.commit()? {
+                self.journal.discard();
+                self.tell(Space::Full);
+                return Ok(());
+            }
         }
-        self.begun_at = self.journal.next().offset;
+        self.registry_bytes = Some(self.journal.next().offset - start);
         Ok(())
     }
 
-    /// Gives the overlay to sled.
-    fn flush(&mut self) -> Result<(), Error> {
+    /// Gives the overlay to sled, if the disk has room for that; says whether it had.
+    fn flush(&mut self) -> Result<bool, Error> {
+        if !self.files.make_room()? {
+            return Ok(false);
+        }
         self.live.flush()?;
         if let (Some(applied), _) = self.live.applied() {
             self.flushed = applied;
@@ -215,20 +351,26 @@ impl Committer {
             self.files.sync_data()?;
             self.durable = self.flushed;
         }
-        Ok(())
+        Ok(true)
     }
 
-    /// Gives the overlay to sled and makes sled's file durable.
-    pub(super) fn checkpoint(&mut self) -> Result<(), Error> {
-        self.flush()?;
+    /// Gives the overlay to sled and makes sled's file durable, if the disk has room for that. Without it the
+    /// journal is applied again at the next start, and nothing is lost.
+    pub(super) fn checkpoint(&mut self) -> Result<bool, Error> {
+        if !self.flush()? {
+            return Ok(false);
+        }
         self.live.sync()?;
         self.files.sync_data()?;
         self.durable = self.flushed;
-        Ok(())
+        Ok(true)
     }
 
     /// Deletes segments up to `last`, as far as recovery does not need them and nothing pending is in them.
     fn delete_through(&mut self, last: u32) -> Result<u32, Error> {
+        if self.registry_bytes.is_none() {
+            return Ok(0);
+        }
         if self.durable.segment <= last {
             self.checkpoint()?;
         }
@@ -248,32 +390,50 @@ impl Committer {
         Ok(deleted)
     }
 
-    /// Compares free disk space with the reserve: below it sled and the journal must still have room to work.
+    /// Compares free disk space with the reserve, and asks whether journal and sled can go on.
     fn check_disk(&mut self) -> Result<(), Error> {
         let now = self.clock.steady();
+        let pause = match *self.space.borrow() {
+            Space::Enough => DISK_CHECK_MS,
+            Space::Low | Space::Full => u64::try_from(ROOM_PAUSE.as_millis()).unwrap_or(u64::MAX),
+        };
         if self
             .disk_checked
-            .is_some_and(|checked| now.since(checked) < DISK_CHECK_MS)
+            .is_some_and(|checked| now.since(checked) < pause)
         {
             return Ok(());
         }
         self.disk_checked = Some(now);
-        let path = &self.options.path;
-        let space = rustix::fs::statvfs(path)
-            .map_err(|errno| super::error::io("ask free space of", path)(errno.into()))?;
-        let free = space.f_bavail.saturating_mul(space.f_frsize);
+        let free = space::free(&self.options.path)?;
         let low = free < self.options.disk_reserve_bytes;
-        if self.disk_low.swap(low, Ordering::Relaxed) != low {
-            if low {
-                tracing::error!(
-                    free,
-                    reserve = self.options.disk_reserve_bytes,
-                    "disk space low: new events are refused"
-                );
+        let sled = self.files.make_room()?;
+        let overflowing = !sled && self.live.unflushed().0 >= OVERLAY_KEYS_FULL;
+        let found =
+            if self.held.is_some() || overflowing || !self.journal.make_room(OUTCOMES_BYTES)? {
+                Space::Full
+            } else if low || !sled {
+                Space::Low
             } else {
-                tracing::info!(free, "disk space is back: new events are taken");
-            }
-        }
+                Space::Enough
+            };
+        self.tell(found);
+        self.ballast
+            .restore(free.saturating_sub(self.options.disk_reserve_bytes));
         Ok(())
+    }
+
+    /// Lets everybody know what the disk has room for.
+    fn tell(&self, space: Space) {
+        let changed = self.space.send_if_modified(|known| {
+            let before = std::mem::replace(known, space);
+            before != space
+        });
+        match space.complaint() {
+            _ if !changed => {}
+            Some(complaint) => {
+                tracing::error!(reserve = self.options.disk_reserve_bytes, "{complaint}")
+            }
+            None => tracing::info!("disk space is back: new events are taken"),
+        }
     }
 }

@@ -134,6 +134,11 @@ impl SledFiles {
         self.path.parent().map_or(Ok(()), sync)
     }
 
+    /// Whether there is room on the disk for what a flush writes. sled must not meet a full disk.
+    pub(super) fn make_room(&self) -> Result<bool, Error> {
+        super::space::for_flush(&self.path.join("db"))
+    }
+
     /// Syncs the file that holds the data.
     pub(super) fn sync_data(&self) -> Result<(), Error> {
         let path = self.path.join("db");

@@ -70,8 +70,10 @@ pub enum WriteError {
     /// Too much waits for the disk; try again later.
     #[error("the commit queue is full")]
     Busy,
-    /// Free disk space is below the reserve: no new events, while deliveries go on.
-    #[error("free disk space is below the reserve")]
+    /// Free disk space is below the reserve: no new events, while deliveries go on as long as there is room.
+    #[error(
+        "free disk space is below storage.disk_reserve; try again when there is room on the disk"
+    )]
     DiskReserve,
     /// The store has been stopped.
     #[error("the store is stopped")]

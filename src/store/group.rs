@@ -32,6 +32,11 @@ pub(super) struct Ground<'a> {
 /// A group that is being gathered.
 pub(super) struct Group<'a> {
     ground: Ground<'a>,
+    staged: Staged,
+}
+
+/// What a group has gathered. Its records are staged in the journal.
+pub(super) struct Staged {
     now: Moment,
     changes: Vec<Change>,
     queue: HashMap<QueueKey, Option<QueueValue>>,
@@ -59,6 +64,14 @@ struct Tally {
     stale: u64,
 }
 
+/// What came of a commit.
+pub(super) enum Outcome {
+    /// It is on disk.
+    Committed(Committed),
+    /// The disk is full: nothing was written, and the group can be committed later.
+    NoRoom(Box<Staged>),
+}
+
 /// What a committed group leaves to do.
 pub(super) struct Committed {
     /// Webhooks that were removed, and one that needs no purge any more.
@@ -70,15 +83,22 @@ impl<'a> Group<'a> {
     pub(super) fn new(ground: Ground<'a>, now: Moment) -> Self {
         Self {
             ground,
-            now,
-            changes: Vec::new(),
-            queue: HashMap::new(),
-            rows: BTreeMap::new(),
-            ids: HashMap::new(),
-            requeued: HashMap::new(),
-            replies: Vec::new(),
-            tally: Tally::default(),
+            staged: Staged {
+                now,
+                changes: Vec::new(),
+                queue: HashMap::new(),
+                rows: BTreeMap::new(),
+                ids: HashMap::new(),
+                requeued: HashMap::new(),
+                replies: Vec::new(),
+                tally: Tally::default(),
+            },
         }
+    }
+
+    /// A group that had no room before.
+    pub(super) const fn again(ground: Ground<'a>, staged: Staged) -> Self {
+        Self { ground, staged }
     }
 
     pub(super) fn staged_bytes(&self) -> usize {
@@ -123,7 +143,7 @@ impl<'a> Group<'a> {
             } => Reply::Count(answer, self.cancel(webhook, &entries, reason)?),
             Op::DeleteThrough { answer, .. } => Reply::Count(answer, Ok(0)),
         };
-        self.replies.push(reply);
+        self.staged.replies.push(reply);
         Ok(())
     }
 
@@ -144,7 +164,7 @@ impl<'a> Group<'a> {
             ..
         } = new;
         webhooks.retain(|webhook| self.is_registered(*webhook));
-        let due = self.now.steady;
+        let due = self.staged.now.steady;
         let record = Record::Accepted {
             event: Arc::clone(&event),
             webhooks: webhooks.clone(),
@@ -155,9 +175,11 @@ impl<'a> Group<'a> {
             Ok(position) => position,
             Err(refused) => return Ok(Err(refused)),
         };
-        self.ids.insert(id_key, (position, event, webhooks.len()));
-        self.tally.events += 1;
-        self.tally.deliveries += webhooks.len() as u64;
+        self.staged
+            .ids
+            .insert(id_key, (position, event, webhooks.len()));
+        self.staged.tally.events += 1;
+        self.staged.tally.deliveries += webhooks.len() as u64;
         Ok(Ok(Accepted::New {
             event: position,
             due,
@@ -177,7 +199,7 @@ impl<'a> Group<'a> {
                 Accepted::Conflict
             }
         };
-        if let Some((position, event, deliveries)) = self.ids.get(id_key)
+        if let Some((position, event, deliveries)) = self.staged.ids.get(id_key)
             && same_id(event)
         {
             return Ok(Some(answer(event, *position, *deliveries)));
@@ -212,11 +234,11 @@ impl<'a> Group<'a> {
             event: entry.event,
         };
         let Some(value) = self.pending(&key)? else {
-            self.tally.stale += 1;
+            self.staged.tally.stale += 1;
             return Ok(Ok(Written::Stale));
         };
         attempt.number = value.attempts.saturating_add(1);
-        let (event, due, at) = (entry.event, entry.due, self.now);
+        let (event, due, at) = (entry.event, entry.due, self.staged.now);
         let end = match next {
             Next::Delivered => End::Delivered,
             Next::Failed(reason) => End::Failed(reason),
@@ -247,7 +269,7 @@ impl<'a> Group<'a> {
                 End::Delivered => "delivered",
                 End::Failed(reason) => reason.as_str(),
             };
-            *self.tally.ended.entry(state).or_default() += 1;
+            *self.staged.tally.ended.entry(state).or_default() += 1;
         }
         Ok(staged.map(|_| Written::Done))
     }
@@ -259,7 +281,7 @@ impl<'a> Group<'a> {
         webhook: WebhookId,
         event: Position,
     ) -> Result<Result<Requeued, WriteError>, Error> {
-        if let Some(entry) = self.requeued.get(&(webhook, event)) {
+        if let Some(entry) = self.staged.requeued.get(&(webhook, event)) {
             return Ok(Ok(Requeued::Now { entry: *entry }));
         }
         let kept = self.ground.reader.read(event).is_ok();
@@ -284,7 +306,7 @@ impl<'a> Group<'a> {
             };
             (attempts, run_attempts, from) = (value.attempts, value.run_attempts, Some(due));
         }
-        let (due, at) = (self.now.steady, self.now);
+        let (due, at) = (self.staged.now.steady, self.staged.now);
         let record = Record::Requeued {
             webhook,
             event,
@@ -302,7 +324,7 @@ impl<'a> Group<'a> {
             run_attempts,
             manual: true,
         };
-        self.requeued.insert((webhook, event), entry);
+        self.staged.requeued.insert((webhook, event), entry);
         Ok(staged.map(|_| Requeued::Now { entry }))
     }
 
@@ -324,7 +346,7 @@ impl<'a> Group<'a> {
         }
         let record = Record::WebhookPut {
             webhook,
-            at: self.now,
+            at: self.staged.now,
         };
         Ok(self.stage(&record)?.map(|_| Written::Done))
     }
@@ -340,7 +362,7 @@ impl<'a> Group<'a> {
         }
         let record = Record::WebhookRemoved {
             webhook,
-            at: self.now,
+            at: self.staged.now,
         };
         Ok(self.stage(&record)?.map(|_| Written::Done))
     }
@@ -373,7 +395,7 @@ impl<'a> Group<'a> {
         if count == 0 {
             return Ok(Ok(0));
         }
-        let at = self.now;
+        let at = self.staged.now;
         let staged = self.stage(&Record::Cancelled {
             webhook,
             entries: pending,
@@ -381,7 +403,7 @@ impl<'a> Group<'a> {
             at,
         })?;
         if staged.is_ok() {
-            *self.tally.ended.entry(reason.as_str()).or_default() += u64::from(count);
+            *self.staged.tally.ended.entry(reason.as_str()).or_default() += u64::from(count);
         }
         Ok(staged.map(|_| count))
     }
@@ -390,14 +412,14 @@ impl<'a> Group<'a> {
     pub(super) fn purge(&mut self, webhook: WebhookId, limit: usize) -> Result<(), Error> {
         let entries = self.ground.live.first(webhook, limit)?;
         // What this very group adds or moves is met by the next one: forget only what was empty before it.
-        let untouched = !self.queue.keys().any(|key| key.webhook == webhook);
+        let untouched = !self.staged.queue.keys().any(|key| key.webhook == webhook);
         let staged = if !entries.is_empty() {
             self.cancel(webhook, &entries, EndReason::WebhookRemoved)?
                 .map(|_| ())
         } else if untouched {
             self.stage(&Record::WebhookForgotten {
                 webhook,
-                at: self.now,
+                at: self.staged.now,
             })?
             .map(|_| ())
         } else {
@@ -411,7 +433,7 @@ impl<'a> Group<'a> {
     pub(super) fn snapshot(&mut self, rows: &[Row]) -> Result<(), Error> {
         let record = Record::Snapshot {
             rows: rows.to_vec(),
-            at: self.now,
+            at: self.staged.now,
         };
         codec::encode_record(&record, self.ground.buffer)?;
         self.ground.journal.stage(self.ground.buffer, Vec::new())?;
@@ -438,37 +460,39 @@ impl<'a> Group<'a> {
         for change in apply(record, position) {
             match &change {
                 Change::Queue(key, value) => {
-                    self.queue.insert(*key, *value);
+                    self.staged.queue.insert(*key, *value);
                 }
                 Change::Row(row) => {
-                    self.rows.insert(row.webhook.id, Some((**row).clone()));
+                    self.staged
+                        .rows
+                        .insert(row.webhook.id, Some((**row).clone()));
                 }
                 Change::Tombstone(webhook) => {
                     let row = self.row(*webhook).map(|row| Row {
                         removed: true,
                         ..row
                     });
-                    self.rows.insert(*webhook, row);
+                    self.staged.rows.insert(*webhook, row);
                 }
                 Change::Forget(webhook) => {
-                    self.rows.insert(*webhook, None);
+                    self.staged.rows.insert(*webhook, None);
                 }
                 Change::Pending { .. } => {}
             }
-            self.changes.push(change);
+            self.staged.changes.push(change);
         }
         Ok(Ok(position))
     }
 
     fn pending(&self, key: &QueueKey) -> Result<Option<QueueValue>, Error> {
-        match self.queue.get(key) {
+        match self.staged.queue.get(key) {
             Some(value) => Ok(*value),
             None => self.ground.live.pending(key),
         }
     }
 
     fn is_registered(&self, webhook: WebhookId) -> bool {
-        match self.rows.get(&webhook) {
+        match self.staged.rows.get(&webhook) {
             Some(row) => row.as_ref().is_some_and(|row| !row.removed),
             None => self
                 .ground
@@ -478,41 +502,65 @@ impl<'a> Group<'a> {
     }
 
     fn row(&self, webhook: WebhookId) -> Option<Row> {
-        match self.rows.get(&webhook) {
+        match self.staged.rows.get(&webhook) {
             Some(row) => row.clone(),
             None => self.ground.live.rows(|rows| rows.get(&webhook).cloned()),
         }
     }
 
     /// Syncs, applies, answers.
-    pub(super) fn commit(self) -> Result<Committed, Error> {
-        self.ground.journal.commit()?;
+    pub(super) fn commit(self) -> Result<Outcome, Error> {
+        let Self { ground, staged } = self;
+        match ground.journal.commit() {
+            Err(journal::Error::NoRoom { .. }) => return Ok(Outcome::NoRoom(Box::new(staged))),
+            committed => committed?,
+        }
         let mut committed = Committed {
             removed: Vec::new(),
             forgotten: Vec::new(),
         };
-        for change in &self.changes {
+        for change in &staged.changes {
             match change {
                 Change::Tombstone(webhook) => committed.removed.push(*webhook),
                 Change::Forget(webhook) => committed.forgotten.push(*webhook),
                 Change::Queue(..) | Change::Pending { .. } | Change::Row(_) => {}
             }
         }
-        self.ground.live.merge(
-            self.changes,
-            Some(self.ground.journal.next()),
-            self.now.steady,
+        ground.live.merge(
+            staged.changes,
+            Some(ground.journal.next()),
+            staged.now.steady,
         );
-        self.tally.count(self.ground.metrics);
+        staged.tally.count(ground.metrics);
+        for reply in staged.replies {
+            reply.send();
+        }
+        Ok(Outcome::Committed(committed))
+    }
+}
+
+impl Staged {
+    /// Tells who waits that nothing was written.
+    pub(super) fn refuse(self, error: &WriteError) {
         for reply in self.replies {
             match reply {
-                Reply::Accept(to, answer) => send(to, answer),
-                Reply::Write(to, answer) => send(to, answer),
-                Reply::Requeue(to, answer) => send(to, answer),
-                Reply::Count(to, answer) => send(to, answer),
+                Reply::Accept(to, _) => send(to, Err(error.clone())),
+                Reply::Write(to, _) => send(to, Err(error.clone())),
+                Reply::Requeue(to, _) => send(to, Err(error.clone())),
+                Reply::Count(to, _) => send(to, Err(error.clone())),
             }
         }
-        Ok(committed)
+    }
+}
+
+impl Reply {
+    fn send(self) {
+        match self {
+            Self::Accept(to, answer) => send(to, answer),
+            Self::Write(to, answer) => send(to, answer),
+            Self::Requeue(to, answer) => send(to, answer),
+            Self::Count(to, answer) => send(to, answer),
+        }
     }
 }
 

@@ -20,6 +20,12 @@ const LINGER: Duration = Duration::from_millis(2);
 /// This many outcomes are company enough.
 const LINGER_UNTIL: usize = 32;
 
+/// Bytes of events that may wait; beyond that intake answers 503. Their clients may have hung up, so no
+/// bound on requests holds them.
+const INTAKE_BYTES_MAX: usize = 32 << 20;
+/// What an op's record takes in the journal besides bodies, about.
+const RECORD_BYTES: usize = 2048;
+
 /// Where an answer goes.
 pub(super) type Answer<T> = oneshot::Sender<Result<T, WriteError>>;
 
@@ -81,6 +87,25 @@ impl Op {
         }
     }
 
+    /// How many bytes its record will have, about.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Accept { new, .. } => {
+                RECORD_BYTES + new.event.bytes() + new.webhooks.len() * size_of::<WebhookId>()
+            }
+            Self::Finish { attempt, .. } => {
+                let response = attempt.response.as_ref();
+                RECORD_BYTES + response.map_or(0, |response| response.body.len())
+            }
+            _ => RECORD_BYTES,
+        }
+    }
+
+    /// Whether it waits for room on a full disk. Who asks for anything else is told at once.
+    pub(super) const fn outlasts_full_disk(&self) -> bool {
+        matches!(self, Self::Finish { .. })
+    }
+
     const fn is_intake(&self) -> bool {
         matches!(self, Self::Accept { .. })
     }
@@ -114,6 +139,7 @@ pub(super) struct Inbox {
 struct State {
     ops: VecDeque<Op>,
     intake: usize,
+    intake_bytes: usize,
     /// How many ops, or one intake op, the committer sleeps for; 0 when it does not sleep.
     sleeps_for: usize,
     closed: Option<WriteError>,
@@ -158,7 +184,17 @@ impl Inbox {
         if let Some(error) = &state.closed {
             return Err(error.clone());
         }
-        state.intake += usize::from(op.is_intake());
+        if op.is_intake() {
+            let bytes = state.intake_bytes.saturating_add(op.bytes());
+            // One that is over the bound by itself is taken when nothing else waits.
+            if bytes > INTAKE_BYTES_MAX && state.intake > 0 {
+                drop(state);
+                self.room.add_permits(1);
+                return Err(WriteError::Busy);
+            }
+            state.intake += 1;
+            state.intake_bytes = bytes;
+        }
         state.ops.push_back(op);
         if state.sleeps_for > 0 && state.ready(state.sleeps_for) {
             // Once is enough: it wakes, and takes everything that has come by then.
@@ -186,7 +222,10 @@ impl Inbox {
         }
         let count = state.ops.len().min(limit);
         let ops: Vec<Op> = state.ops.drain(..count).collect();
-        state.intake -= ops.iter().filter(|op| op.is_intake()).count();
+        for op in ops.iter().filter(|op| op.is_intake()) {
+            state.intake -= 1;
+            state.intake_bytes -= op.bytes();
+        }
         drop(state);
         self.room.add_permits(ops.len());
         Gathered::Ops(ops)
@@ -222,7 +261,7 @@ impl Inbox {
             VecDeque::new()
         };
         if failed {
-            state.intake = 0;
+            (state.intake, state.intake_bytes) = (0, 0);
         }
         drop(state);
         for op in refused {

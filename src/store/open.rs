@@ -10,7 +10,6 @@ use std::os::unix::fs::DirBuilderExt;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -26,6 +25,7 @@ use super::durable::{SledFiles, sled_is_durable};
 use super::error::io;
 use super::inbox::Inbox;
 use super::live::Live;
+use super::space::{Ballast, Space, is_short};
 use super::{Error, IDS_SEGMENTS_MAX, Options, Reader, WriteError, Writer, codec};
 
 const FORMAT: &str = "hookwheel data 1\n";
@@ -122,7 +122,10 @@ pub fn open(options: Options, metrics: Metrics) -> Result<Opened, Error> {
         journal: recovery,
         ..Report::default()
     };
+    let mut ballast = Ballast::of(&options.path);
+    ballast.release(&options.path)?;
     let (mut live, orphans) = recover(&options, &journal.reader(), &mut report)?;
+    ballast.take_back();
     live.hold(lock);
     let files = SledFiles::new(&sled_path(&options.path));
     files.sync_all()?;
@@ -134,6 +137,7 @@ pub fn open(options: Options, metrics: Metrics) -> Result<Opened, Error> {
             live,
             orphans,
             files,
+            ballast,
         },
         report,
     )
@@ -144,6 +148,7 @@ struct Parts {
     live: Live,
     orphans: Vec<WebhookId>,
     files: SledFiles,
+    ballast: Ballast,
 }
 
 fn start(
@@ -157,12 +162,13 @@ fn start(
         live,
         orphans,
         files,
+        ballast,
     } = parts;
     let (applied, steady) = live.applied();
     let applied = applied.unwrap_or_else(|| journal.next());
     let clock = Clock::starting_at(steady);
     let inbox = Arc::new(Inbox::new(options.commit_queue_max));
-    let disk_low = Arc::new(AtomicBool::new(false));
+    let space = Arc::new(watch::Sender::new(Space::Enough));
     let purging = to_purge(&live, orphans);
     let journal_reader = journal.reader();
     let live = Arc::new(live);
@@ -171,13 +177,16 @@ fn start(
         live: Arc::clone(&live),
         inbox: Arc::clone(&inbox),
         clock: clock.clone(),
-        disk_low: Arc::clone(&disk_low),
+        space: Arc::clone(&space),
+        ballast,
+        held: None,
+        late: Vec::new(),
         durable: Position {
             segment: 0,
             offset: 0,
         },
         flushed: applied,
-        begun_at: 0,
+        registry_bytes: None,
         disk_checked: None,
         buffer: Vec::new(),
         journal,
@@ -205,7 +214,7 @@ fn start(
     Ok(Opened {
         writer: Writer {
             inbox: Arc::clone(&inbox),
-            disk_low,
+            space,
         },
         reader: Reader {
             live,
@@ -321,7 +330,8 @@ fn recover(
     match load(options) {
         Ok(live) => match live.applied().0 {
             Some(applied) if journal.covers(applied) => {
-                let damaged = replay(&live, journal, applied, report)?;
+                let files = SledFiles::new(&sled_path(&options.path));
+                let damaged = replay(&live, &files, journal, applied, report)?;
                 // After damage differences cannot be trusted: the record that was lost may have made one.
                 let doubtful = damaged > 0 || report.journal.damaged > 0;
                 let orphans = if doubtful {
@@ -336,17 +346,18 @@ fn recover(
                 report,
                 &format!("its position {applied} is not in the journal"),
             )?,
-            None if live.is_empty() => return rebuild(live, journal, report),
+            None if live.is_empty() => return rebuild(live, options, journal, report),
             None => move_aside(options, report, "it does not say how far it is applied")?,
         },
+        // Then nothing is known to be wrong with it, and another one would not open either.
+        Err(reason) if is_short(&options.path) => {
+            return Err(refused(options, reason, "make room on its disk"));
+        }
         Err(reason) => move_aside(options, report, &reason)?,
     }
-    let live = load(options).map_err(|reason| Error::Directory {
-        path: sled_path(&options.path),
-        source: std::io::Error::other(reason),
-        remedy: "check the disk's space and health",
-    })?;
-    rebuild(live, journal, report)
+    let live = load(options)
+        .map_err(|reason| refused(options, reason, "check the disk's space and health"))?;
+    rebuild(live, options, journal, report)
 }
 
 /// Opens sled, which answers some damage with an error and some with a panic.
@@ -384,6 +395,14 @@ pub(super) fn open_sled(config: &sled::Config) -> Result<Live, Error> {
     }
 }
 
+fn refused(options: &Options, reason: String, remedy: &'static str) -> Error {
+    Error::Directory {
+        path: sled_path(&options.path),
+        source: std::io::Error::other(reason),
+        remedy,
+    }
+}
+
 fn move_aside(options: &Options, report: &mut Report, reason: &str) -> Result<(), Error> {
     let from = sled_path(&options.path);
     let free = (1_u32..)
@@ -402,11 +421,20 @@ fn move_aside(options: &Options, report: &mut Report, reason: &str) -> Result<()
 /// Makes an empty sled what the whole journal says.
 fn rebuild(
     live: Live,
+    options: &Options,
     journal: &journal::Reader,
     report: &mut Report,
 ) -> Result<(Live, Vec<WebhookId>), Error> {
     let start = journal.start_of(journal.bounds().0);
-    replay(&live, journal, start, report)?;
+    let files = SledFiles::new(&sled_path(&options.path));
+    replay(&live, &files, journal, start, report)?;
+    if !files.make_room()? {
+        return Err(refused(
+            options,
+            "no room to make it again".to_owned(),
+            "make room on its disk",
+        ));
+    }
     // The oldest segments may be deleted, and with them what these records' differences were made from.
     let orphans = live.recount()?;
     live.flush()?;
@@ -416,6 +444,7 @@ fn rebuild(
 
 fn replay(
     live: &Live,
+    files: &SledFiles,
     journal: &journal::Reader,
     from: Position,
     report: &mut Report,
@@ -436,7 +465,8 @@ fn replay(
             record.steady(),
         );
         replayed += 1;
-        if live.unflushed().0 >= REPLAY_KEYS_MAX {
+        // Without room for sled what is replayed stays in memory.
+        if live.unflushed().0 >= REPLAY_KEYS_MAX && files.make_room()? {
             live.flush()?;
         }
         Ok(())

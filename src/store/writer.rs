@@ -1,17 +1,16 @@
 //! The way to write: async calls that the committer answers when what they ask for is on disk.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::model::{
     Attempt, EndReason, Event, Next, Position, QueueEntry, SteadyMillis, Webhook, WebhookId,
 };
 
-use super::WriteError;
 use super::inbox::{Answer, Inbox, Op};
 use super::record::event_id_key;
+use super::{Space, WriteError};
 
 /// Deliveries of one event, at most. More would make one record, and one commit, too large: 10,000 ids
 /// are 160 kB, and as many queue and index keys.
@@ -93,7 +92,7 @@ pub enum Requeued {
 #[derive(Clone)]
 pub struct Writer {
     pub(super) inbox: Arc<Inbox>,
-    pub(super) disk_low: Arc<AtomicBool>,
+    pub(super) space: Arc<watch::Sender<Space>>,
 }
 
 impl Writer {
@@ -103,7 +102,7 @@ impl Writer {
     /// [`WriteError::Busy`] at once when the commit queue is full; [`WriteError::DiskReserve`];
     /// [`WriteError::TooLarge`] over [`FAN_OUT_MAX`]; [`WriteError::Stopped`], [`WriteError::Failed`].
     pub async fn accept(&self, mut new: NewEvent) -> Result<Accepted, WriteError> {
-        if self.disk_low.load(Ordering::Relaxed) {
+        if self.space() != Space::Enough {
             return Err(WriteError::DiskReserve);
         }
         new.webhooks.sort_unstable();
@@ -125,7 +124,7 @@ impl Writer {
     }
 
     /// Records an attempt and what follows. [`Written::Stale`] where the delivery is no longer pending under
-    /// the entry's due time.
+    /// the entry's due time. On a full disk it waits until there is room.
     ///
     /// # Errors
     /// [`WriteError::Stopped`], [`WriteError::Failed`].
@@ -136,14 +135,16 @@ impl Writer {
             attempt,
             next,
         } = finish;
-        self.ask(|answer| Op::Finish {
+        let (answer, answered) = oneshot::channel();
+        let op = Op::Finish {
             webhook,
             entry,
             attempt: Box::new(attempt),
             next,
             answer,
-        })
-        .await
+        };
+        self.inbox.push(op).await?;
+        reply(answered).await
     }
 
     /// Makes a delivery due now: a pending one earlier, an ended one again, with a new run of the schedule.
@@ -229,17 +230,35 @@ impl Writer {
     /// # Errors
     /// [`WriteError::Stopped`], [`WriteError::Failed`].
     pub async fn delete_through(&self, segment: u32) -> Result<u32, WriteError> {
-        self.ask(|answer| Op::DeleteThrough { segment, answer })
-            .await
+        // On a full disk too: it makes room.
+        let (answer, answered) = oneshot::channel();
+        self.inbox
+            .push(Op::DeleteThrough { segment, answer })
+            .await?;
+        reply(answered).await
     }
 
-    /// Whether free disk space is below the reserve, so that [`Writer::accept`] is refused.
+    /// What the disk has room for.
     #[must_use]
-    pub fn disk_low(&self) -> bool {
-        self.disk_low.load(Ordering::Relaxed)
+    pub fn space(&self) -> Space {
+        *self.space.borrow()
+    }
+
+    /// Waits until the disk is not full: what an attempt finds out could not be recorded before.
+    pub async fn room(&self) {
+        if self.space() == Space::Full {
+            // The sending half is in `self`, so there is no error to come.
+            let mut space = self.space.subscribe();
+            if space.wait_for(|space| *space != Space::Full).await.is_err() {
+                tracing::error!("the committer's word on the disk has gone");
+            }
+        }
     }
 
     async fn ask<T>(&self, op: impl FnOnce(Answer<T>) -> Op) -> Result<T, WriteError> {
+        if self.space() == Space::Full {
+            return Err(WriteError::DiskReserve);
+        }
         let (answer, answered) = oneshot::channel();
         self.inbox.push(op(answer)).await?;
         reply(answered).await

@@ -17,6 +17,7 @@ mod delivery;
 mod dice;
 mod filters;
 mod formats;
+mod full_disk;
 mod kill;
 mod listen;
 mod lists;

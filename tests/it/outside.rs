@@ -19,7 +19,8 @@ use serde_json::{Value, json};
 use crate::support::{Daemon, Site, delivery_in, get, register, until};
 use crate::web::{Web, header};
 use bodies::{Case, cases};
-use judge::{Judge, skip};
+use judge::Judge;
+pub use judge::skip;
 
 /// A receiver: its product, its language, and whether it verifies `JSON.stringify(req.body)`.
 type Sample = (&'static str, &'static str, bool);

@@ -376,7 +376,7 @@ fn a_full_queue_and_a_full_disk_refuse_events_at_once() {
     let inbox = Arc::new(inbox::Inbox::new(1));
     let writer = Writer {
         inbox: Arc::clone(&inbox),
-        disk_low: Arc::default(),
+        space: Arc::default(),
     };
     runtime().block_on(async {
         let mut tasks = tokio::task::JoinSet::new();
@@ -415,11 +415,48 @@ fn a_full_queue_and_a_full_disk_refuse_events_at_once() {
         ..options(directory.path())
     };
     let opened = open(full, Metrics::new()).unwrap();
-    until("the disk is found full", || opened.writer.disk_low());
+    until("the disk is found full", || {
+        opened.writer.space() == Space::Low
+    });
     runtime().block_on(async {
         let refused = opened.writer.accept(new_event("b", "{}", &[])).await;
         assert_eq!(refused, Err(WriteError::DiskReserve));
         register(&opened.writer, [1]).await;
+    });
+}
+
+#[test]
+fn large_events_that_wait_are_bounded_by_their_bytes() {
+    let inbox = Arc::new(inbox::Inbox::new(100));
+    let writer = Writer {
+        inbox: Arc::clone(&inbox),
+        space: Arc::default(),
+    };
+    let large = format!("{:?}", "x".repeat(12 << 20));
+    runtime().block_on(async {
+        let mut tasks = tokio::task::JoinSet::new();
+        for number in 1..=2 {
+            let (writer, new) = (
+                writer.clone(),
+                new_event(&format!("e{number}"), &large, &[]),
+            );
+            tasks.spawn(async move { writer.accept(new).await });
+            while inbox.waiting() < number {
+                tokio::task::yield_now().await;
+            }
+        }
+        let third = writer.accept(new_event("e3", &large, &[])).await;
+        assert_eq!(third, Err(WriteError::Busy));
+        let inbox::Gathered::Ops(taken) = inbox.gather(1, std::time::Duration::ZERO) else {
+            panic!("two wait")
+        };
+        // One was taken: there is room for another, and what was refused has not used it up.
+        let new = new_event("e3", &large, &[]);
+        tasks.spawn(async move { writer.accept(new).await });
+        while inbox.waiting() < 2 {
+            tokio::task::yield_now().await;
+        }
+        drop(taken);
     });
 }
 
@@ -486,4 +523,26 @@ fn a_failed_write_ends_everything_and_says_so() {
     let opened = open_small(directory.path());
     let id = EventId::new("before").unwrap();
     assert!(opened.reader.find_event(&account(), &id).unwrap().is_some());
+}
+
+#[test]
+fn segments_are_sealed_at_their_size_whatever_the_restarts() {
+    let directory = tempfile::tempdir().unwrap();
+    for number in 0..24 {
+        let opened = open_small(directory.path());
+        let (id, data) = (format!("e{number}"), format!("{:?}", "x".repeat(1_000)));
+        runtime().block_on(async {
+            opened
+                .writer
+                .accept(new_event(&id, &data, &[]))
+                .await
+                .unwrap()
+        });
+        opened.handle.stop().unwrap();
+    }
+    let opened = open_small(directory.path());
+    let segments: Vec<_> = opened.reader.backlog().segments;
+    assert!(segments.len() >= 4, "{segments:?}");
+    let largest = segments.iter().map(|one| one.segment.bytes).max();
+    assert!(largest < Some(8_000), "{segments:?}");
 }
