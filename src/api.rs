@@ -38,6 +38,8 @@ pub use server::serve;
 pub struct Options {
     /// A request body over this is refused, bytes.
     pub body_bytes_max: usize,
+    /// The bodies of all requests under way together, bytes; beyond that a client is answered 503.
+    pub body_memory: usize,
     /// Connections open at once; beyond that a client is answered 503.
     pub connections_max: usize,
     /// A request's head must arrive within this time; also how long an idle connection is kept.
@@ -52,6 +54,7 @@ pub struct Api {
     metrics: Metrics,
     policy: AddressPolicy,
     options: Options,
+    bodies: input::Budget,
     access: RwLock<Arc<Access>>,
 }
 
@@ -69,6 +72,7 @@ impl Api {
             engine,
             metrics,
             policy,
+            bodies: input::Budget::new(options.body_memory),
             options,
             access: RwLock::new(Arc::new(access)),
         })

@@ -69,6 +69,8 @@ pub struct ServerOptions {
     pub listen: SocketAddr,
     /// Bytes of a request's body, at most; more is answered with 413.
     pub body_bytes_max: usize,
+    /// Bytes of the bodies of all requests under way; beyond that clients are answered 503.
+    pub body_memory: usize,
     /// Connections that are open at once; further clients are answered 503.
     pub connections_max: usize,
     /// How long a client may take for a request's header.

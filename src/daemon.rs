@@ -139,6 +139,7 @@ impl Daemon {
         )?;
         let options = api::Options {
             body_bytes_max: config.server.body_bytes_max,
+            body_memory: config.server.body_memory,
             connections_max,
             header_timeout: config.server.header_timeout,
             body_timeout: config.server.body_timeout,

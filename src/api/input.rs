@@ -1,24 +1,52 @@
-//! Reading a request's body within its bounds: size, time, encoding.
+//! Reading a request's body within its bounds: size, time, encoding, and memory for all bodies together.
+//!
+//! Invariant: what is held of bodies, half read ones too, is never more than the budget, and a body keeps its
+//! share until its request is answered. A body that finds no room is refused at once, never made to wait: bodies
+//! that wait for each other's room would do so for ever.
 
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
-use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
-use http::{HeaderMap, StatusCode};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use http_body_util::BodyExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Api;
 use super::error::Problem;
 
-/// A whole body, valid UTF-8.
+/// The memory for the bodies of all requests together, in bytes.
+#[derive(Clone, Debug)]
+pub(super) struct Budget(Arc<Semaphore>);
+
+impl Budget {
+    pub(super) fn new(bytes: usize) -> Self {
+        Self(Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))))
+    }
+
+    /// Whether a body of this length has room now.
+    fn has(&self, bytes: usize) -> bool {
+        bytes <= self.0.available_permits()
+    }
+
+    /// Takes room for a part of a body.
+    fn take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let bytes = u32::try_from(bytes).ok()?;
+        Arc::clone(&self.0).try_acquire_many_owned(bytes).ok()
+    }
+}
+
+/// A whole body, valid UTF-8, and its room in the budget.
 #[derive(Debug)]
-pub(super) struct Text(Bytes);
+pub(super) struct Text {
+    bytes: Vec<u8>,
+    _room: Option<OwnedSemaphorePermit>,
+}
 
 impl Text {
     pub(super) fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).expect("checked when it was read")
+        std::str::from_utf8(&self.bytes).expect("checked when it was read")
     }
 }
 
@@ -28,16 +56,16 @@ impl FromRequest<Arc<Api>> for Text {
     async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Problem> {
         let limit = api.options.body_bytes_max;
         let (parts, body) = request.into_parts();
-        check_head(&parts.headers, limit)?;
-        let read = read(body, limit);
-        let bytes = tokio::time::timeout(api.options.body_timeout, read)
+        check_head(&parts.headers, limit, &api.bodies)?;
+        let read = read(body, limit, &api.bodies);
+        let text = tokio::time::timeout(api.options.body_timeout, read)
             .await
             .map_err(|_| {
                 let detail = "the request's body did not arrive in time";
                 Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", detail)
             })??;
-        match std::str::from_utf8(&bytes) {
-            Ok(_) => Ok(Self(bytes)),
+        match std::str::from_utf8(&text.bytes) {
+            Ok(_) => Ok(text),
             Err(error) => Err(Problem::new(
                 StatusCode::BAD_REQUEST,
                 "utf8_invalid",
@@ -47,7 +75,7 @@ impl FromRequest<Arc<Api>> for Text {
     }
 }
 
-fn check_head(headers: &HeaderMap, limit: usize) -> Result<(), Problem> {
+fn check_head(headers: &HeaderMap, limit: usize, budget: &Budget) -> Result<(), Problem> {
     if let Some(encoding) = headers.get(CONTENT_ENCODING)
         && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
     {
@@ -64,20 +92,41 @@ fn check_head(headers: &HeaderMap, limit: usize) -> Result<(), Problem> {
         .and_then(|text| text.parse::<usize>().ok());
     match announced {
         Some(length) if length > limit => Err(too_large(limit)),
+        // Before anything of it is read.
+        Some(length) if !budget.has(length) => Err(no_room()),
         _ => Ok(()),
     }
 }
 
-async fn read(body: Body, limit: usize) -> Result<Bytes, Problem> {
-    match Limited::new(body, limit).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(too_large(limit)),
-        Err(error) => Err(Problem::new(
-            StatusCode::BAD_REQUEST,
-            "body_incomplete",
-            format!("the body could not be read to its end: {error}"),
-        )),
+/// Takes room as the body comes, so that a client that announces much and sends little holds little.
+async fn read(mut body: Body, limit: usize, budget: &Budget) -> Result<Text, Problem> {
+    let (mut bytes, mut room) = (Vec::new(), None::<OwnedSemaphorePermit>);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            let detail = format!("the body could not be read to its end: {error}");
+            Problem::new(StatusCode::BAD_REQUEST, "body_incomplete", detail)
+        })?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        if data.len() > limit - bytes.len() {
+            return Err(too_large(limit));
+        }
+        let more = budget.take(data.len()).ok_or_else(no_room)?;
+        match &mut room {
+            Some(room) => room.merge(more),
+            None => room = Some(more),
+        }
+        // Copied, as a small part would keep the whole of what was read with it.
+        bytes.extend_from_slice(&data);
     }
+    Ok(Text { bytes, _room: room })
+}
+
+fn no_room() -> Problem {
+    let detail = "the bodies of other requests fill the memory for them (server.body_memory); try again in a second";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "memory_full", detail)
+        .with(RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
 fn too_large(limit: usize) -> Problem {

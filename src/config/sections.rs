@@ -81,7 +81,16 @@ fn server(mut reader: Reader<'_, '_>) -> (ServerOptions, Placed<u64>) {
             most: "4MiB",
         },
     );
-    // Each takes a file descriptor, of which the unit file grants 65,536, and up to `body_limit` of memory.
+    // Two hundred and fifty-six of the largest bodies by default, and at least one where they are 4 MiB.
+    let body_memory = reader.size(
+        "body_memory",
+        Bounds {
+            default: "64MiB",
+            least: "4MiB",
+            most: "64GiB",
+        },
+    );
+    // Each takes a file descriptor, of which the unit file grants 65,536.
     let connections_max = reader.count("connections_max", 1024, 1..=32_768).value;
     let header_timeout = reader.duration(
         "header_timeout",
@@ -103,6 +112,7 @@ fn server(mut reader: Reader<'_, '_>) -> (ServerOptions, Placed<u64>) {
     let options = ServerOptions {
         listen,
         body_bytes_max: bytes(body_limit.value),
+        body_memory: bytes(body_memory.value),
         connections_max,
         header_timeout: header_timeout.value,
         body_timeout: body_timeout.value,
@@ -309,5 +319,5 @@ fn log(mut reader: Reader<'_, '_>) -> telemetry::Options {
 }
 
 fn bytes(size: u64) -> usize {
-    usize::try_from(size).expect("sizes of bodies are bounded by 4 MiB")
+    usize::try_from(size).expect("sizes in memory are bounded by 64 GiB, on a machine of 64 bits")
 }

@@ -16,6 +16,7 @@ mod contract;
 mod delivery;
 mod dice;
 mod filters;
+mod flood;
 mod formats;
 mod full_disk;
 mod kill;
