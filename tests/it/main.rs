@@ -19,6 +19,7 @@ mod filters;
 mod flood;
 mod formats;
 mod full_disk;
+mod hangups;
 mod kill;
 mod listen;
 mod lists;

@@ -182,6 +182,13 @@ impl Daemon {
         rustix::process::kill_process(id, signal).unwrap();
     }
 
+    /// Looks for `text` in the log from line `from` on; gives the number of the line after.
+    pub fn said_since(&self, from: usize, text: &str) -> Option<usize> {
+        let log = self.log.lock().unwrap();
+        let found = log.iter().skip(from).position(|line| line.contains(text));
+        found.map(|at| from + at + 1)
+    }
+
     /// The log so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().join("\n")

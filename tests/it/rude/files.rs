@@ -321,3 +321,48 @@ fn a_low_limit_on_open_files_is_raised_or_named() {
     assert!(said.contains("may open 500 files"), "{said}");
     assert!(said.contains("LimitNOFILE"), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_few_files_and_many_clients_and_receivers_nothing_is_lost() {
+    let site = Site::new(&["standard"]).with("[delivery]\nin_flight_max = 64\n");
+    let mut webs = Vec::new();
+    for _ in 0..3 {
+        webs.push(Web::start(&site.authority, |_| 200).await);
+    }
+    let daemon = Daemon::spawn(limited(&site, "-n 1440"));
+    assert!(daemon.log().contains("fewer clients are let in"));
+    let mut client = daemon.client("standard");
+    for number in 0..24 {
+        let body = json!({ "url": webs[number % webs.len()].url(&format!("/{number}")) });
+        registered(&mut client, body).await;
+    }
+    // More clients than there is room for, over and over, while segments are made and receivers connected to.
+    let (mut idle, mut events) = (Vec::new(), Vec::new());
+    for _ in 0..25 {
+        for _ in 0..12 {
+            idle.push(TcpStream::connect(daemon.address).await.unwrap());
+        }
+        events.push(post(&mut client, "a", json!("x".repeat(60_000))).await);
+    }
+    assert!(daemon.log().contains("clients are refused"));
+    assert!(segments(&site).len() > 1);
+    for event in &events {
+        until("each delivery arrives", async || {
+            let shown = get(&mut client, &format!("/api/v1/events/{event}")).await;
+            assert_eq!(shown.status, 200, "{}", shown.body);
+            let rows = shown.body["deliveries"].as_array().unwrap();
+            assert_eq!(rows.len(), 24);
+            let arrived = |row: &Value| row["state"] == "delivered" && row["attempts"] == 1;
+            rows.iter().all(arrived).then_some(())
+        })
+        .await;
+    }
+    drop(idle);
+    until("new clients are served again", async || {
+        let mut new = daemon.client("standard");
+        let answer = new.call(Method::GET, "/readyz", None).await.ok()?;
+        (answer.status == 200).then_some(())
+    })
+    .await;
+    assert!(daemon.terminate().success());
+}
