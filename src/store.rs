@@ -31,6 +31,7 @@ mod live;
 mod open;
 mod reader;
 mod record;
+mod suspect;
 mod writer;
 
 #[cfg(test)]
@@ -45,7 +46,9 @@ pub use error::{Error, WriteError};
 pub use history::{Delivery, DeliverySummary, LastAttempt};
 pub use open::{Handle, Opened, Report, open};
 pub use reader::{Backlog, Page, PendingOf, QueueCursor, Reader, SegmentBacklog};
-pub use writer::{Accepted, CANCEL_MAX, FAN_OUT_MAX, Finish, NewEvent, Requeued, Writer, Written};
+pub use writer::{
+    Accepted, CANCEL_MAX, FAN_OUT_MAX, Finish, NewEvent, Pulse, Requeued, Writer, Written,
+};
 
 /// For how many of the newest sealed segments client ids are remembered. With segments of 64 MiB that is 2 GiB
 /// of events, or a month where a segment is sealed each day; the filters take about 2 MB of memory.

@@ -262,6 +262,8 @@ impl Committer {
         let space = rustix::fs::statvfs(path)
             .map_err(|errno| super::error::io("ask free space of", path)(errno.into()))?;
         let free = space.f_bavail.saturating_mul(space.f_frsize);
+        let shown = i64::try_from(free).unwrap_or(i64::MAX);
+        self.metrics.disk_free_bytes.set(shown);
         let low = free < self.options.disk_reserve_bytes;
         if self.disk_low.swap(low, Ordering::Relaxed) != low {
             if low {
