@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::api::{self, Access, Api};
 use crate::config::Config;
-use crate::engine::{self, Engine, EngineError, SchedulerDied};
+use crate::engine::{self, Engine, EngineError, SchedulerDied, TaskDied};
 use crate::metrics::Metrics;
 use crate::model::{AccountName, Clock};
 use crate::retention;
@@ -28,6 +28,10 @@ pub mod serve;
 
 /// How often retention looks: it deletes whole segments, so there is no hurry.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// The watchdog is fed until something has not moved for so long. A disk that is merely slow, or catches up
+/// after a burst, takes some seconds for a sync, and killing the process would only cost it another start;
+/// `/readyz` tells of that much sooner. With `WatchdogSec=30s` the process is ended after 30 to 65 s.
+const WATCHDOG_STALL_MS: u64 = 20_000;
 /// Connections to receivers get this long to close. Nothing goes over them any more, and the store waits.
 const CLOSE_MAX: Duration = Duration::from_secs(2);
 
@@ -75,6 +79,9 @@ pub enum DaemonError {
     /// The scheduler died: nothing would be sent any more.
     #[error(transparent)]
     Scheduler(#[from] SchedulerDied),
+    /// Another task died that should have gone on.
+    #[error(transparent)]
+    Task(#[from] TaskDied),
 }
 
 /// A started daemon.
@@ -185,10 +192,11 @@ impl Daemon {
     /// grace period, what ended is synced.
     ///
     /// # Errors
-    /// [`DaemonError::Store`] where the store failed, [`DaemonError::Scheduler`] where the scheduler died.
+    /// [`DaemonError::Store`] where the store failed, [`DaemonError::Scheduler`] and
+    /// [`DaemonError::Task`] where a task died that should have gone on.
     pub async fn run(self, stop: CancellationToken) -> Result<(), DaemonError> {
         let tasks = TaskTracker::new();
-        let sweeping = tasks.spawn(sweep(
+        let mut sweeping = tasks.spawn(sweep(
             self.store.reader,
             self.store.writer,
             self.retention,
@@ -210,6 +218,8 @@ impl Daemon {
             ((), drained) = async { tokio::join!(serving, draining) } => drained.map_err(DaemonError::from),
             fault = store_failed(self.store.fatal) => Err(DaemonError::Store(fault)),
             died = self.engine.scheduler_died() => Err(died.into()),
+            died = self.engine.task_died() => Err(died.into()),
+            _ = &mut sweeping => Err(TaskDied("the task that deletes old history").into()),
         };
         sweeping.abort();
         self.engine.cut_off().await;
@@ -266,8 +276,7 @@ impl Handle {
     /// Whether work is progressing, not only a port open.
     #[must_use]
     pub fn is_progressing(&self) -> bool {
-        // The scheduler goes round at least every second.
-        self.engine.scheduler_age_ms() < 5_000 && self.engine.store_fault().is_none()
+        self.engine.faults(WATCHDOG_STALL_MS).is_empty()
     }
 }
 

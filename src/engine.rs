@@ -11,6 +11,7 @@ mod backlog;
 mod disable;
 mod hints;
 mod intake;
+mod progress;
 mod registry;
 mod retry_after;
 mod run;
@@ -19,7 +20,6 @@ mod unbroken;
 mod webhooks;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -28,18 +28,20 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::metrics::Metrics;
-use crate::model::{AccountName, Clock, EventId, SteadyMillis, WebhookId};
+use crate::model::{AccountName, Clock, EventId, WebhookId};
 use crate::profile::Profiles;
 use crate::render::Formats;
 use crate::sender::Sender;
 use crate::store::{self, Reader, Space, WriteError, Writer};
 
 use hints::{BodyBudget, Hint, Missed};
+use progress::{Deaths, Heartbeat};
 use registry::Registry;
 use schedule::{Core, Limits};
 
 pub use attempt::prepared_body;
 pub use intake::{Draft, Posted};
+pub use progress::TaskDied;
 pub use registry::{Contract, Live};
 pub use webhooks::{ChangeError, Tested};
 
@@ -102,6 +104,7 @@ pub struct Engine {
     cut: CancellationToken,
     /// Cancelled when the scheduler's task has ended, by a panic too.
     ended: CancellationToken,
+    deaths: Deaths,
     store_fatal: watch::Receiver<Option<String>>,
 }
 
@@ -157,20 +160,6 @@ pub enum IntakeError {
     Store(WriteError),
 }
 
-/// When the scheduler last went round: what readiness and the watchdog look at.
-#[derive(Debug, Default)]
-struct Heartbeat(AtomicU64);
-
-impl Heartbeat {
-    fn beat(&self, now: SteadyMillis) {
-        self.0.store(now.0, Ordering::Relaxed);
-    }
-
-    fn age_ms(&self, now: SteadyMillis) -> u64 {
-        now.since(SteadyMillis(self.0.load(Ordering::Relaxed)))
-    }
-}
-
 /// A running scheduler, to be given to [`Engine::stop`].
 #[derive(Debug)]
 pub struct Running {
@@ -222,6 +211,7 @@ impl Engine {
             stopping: CancellationToken::new(),
             cut: CancellationToken::new(),
             ended: CancellationToken::new(),
+            deaths: Deaths::default(),
             store_fatal: parts.fatal,
             clock,
         });
@@ -241,7 +231,14 @@ impl Engine {
         let scheduler = run::Scheduler::new(Arc::clone(&engine), core, hints_in, in_flight_max);
         let (stop, grace) = (engine.stopping.clone(), options.stop_grace);
         let ended = engine.ended.clone().drop_guard();
-        engine.tracker.spawn(Arc::clone(&engine).keep_backlogs());
+        let (backlogs, alive) = (
+            Arc::clone(&engine),
+            engine.deaths.watch_over("the task that bounds backlogs"),
+        );
+        engine.tracker.spawn(async move {
+            let _alive = alive;
+            backlogs.keep_backlogs().await;
+        });
         let task = engine.tracker.spawn(async move {
             let _ended = ended;
             scheduler.run(stop, grace).await;
@@ -385,12 +382,6 @@ impl Engine {
     #[must_use]
     pub const fn clock(&self) -> &Clock {
         &self.clock
-    }
-
-    /// Milliseconds since the scheduler last went round; it does so at least every second.
-    #[must_use]
-    pub fn scheduler_age_ms(&self) -> u64 {
-        self.heartbeat.age_ms(self.clock.steady())
     }
 
     /// Stops: no new attempts from now on; waits for those under way up to the grace period, and drops the

@@ -10,8 +10,10 @@
 //!   disk is no such failure: it is met before anything is written ([`Error::NoRoom`]), and the group waits.
 //! - A new segment is used only after its header, and the directory that names it, are synced.
 //! - No byte is skipped in silence. The torn tail of the last segment is cut (nothing after the first bad
-//!   frame was acknowledged); bad bytes with good frames after them are damage: they are copied to
-//!   `set-aside/`, counted and reported, and reading goes on at the next good frame.
+//!   frame was acknowledged); bad bytes with good frames after them, or that the owner knows to have been
+//!   synced, are damage: they are copied to `set-aside/`, counted and reported, and reading goes on at the
+//!   next good frame. A segment that is missing between others leaves an entry there too.
+//! - A position names one record for ever: what was lost at the end is followed by a new segment.
 //!
 //! Layout, all integers big-endian:
 //! ```text
@@ -19,7 +21,7 @@
 //!   header: magic 8, version 4, number 4, created (wall clock, ms) 8, salt 8, crc32c of these 4
 //!   frame:  payload length 4, crc32c 4 of (salt, offset, length, payload), payload
 //! journal/{number:010}.idx   the sorted index of a sealed segment, see `index`
-//! journal/set-aside/         bytes that could not be read, named by segment and offset
+//! journal/set-aside/         bytes that could not be read, named by segment and offset (0: the whole segment)
 //! ```
 //! The salt is random. It makes a frame inside another frame's payload (a receiver may answer with any bytes
 //! it likes) worthless when reading searches for the next good frame; the offset makes a misplaced one so.
@@ -61,6 +63,9 @@ pub struct Options {
     pub segment_age_max_ms: u64,
     /// For how many of the newest sealed segments a filter over the filtered keys is held in memory.
     pub filters_max: usize,
+    /// Up to where the journal was synced at least, as its owner knows from elsewhere. What cannot be read
+    /// before it is damage, also at the very end, where it would be taken for a torn group otherwise.
+    pub synced: Option<Position>,
 }
 
 /// Gives the index keys of the record at a position from its payload.

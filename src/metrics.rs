@@ -1,6 +1,7 @@
 //! The daemon's counters and histograms, in Prometheus conventions. Cheap to clone; all clones share.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -45,6 +46,20 @@ pub struct Metrics {
     pub stale_transitions: Counter,
     /// Frames that could not be read and were set aside.
     pub frames_set_aside: Counter,
+    /// Pieces of damage that lie in `set-aside/`, those of earlier processes included.
+    pub set_aside: Gauge,
+    /// How long the most overdue delivery of a webhook that sends has been due.
+    pub oldest_due_seconds: Gauge<f64, AtomicU64>,
+    /// Writes that wait for the committer.
+    pub commit_queue_depth: Gauge,
+    /// How long the committer has been in one round, or the oldest write has waited.
+    pub store_stalled_seconds: Gauge<f64, AtomicU64>,
+    /// Free space of the data directory's file system.
+    pub disk_free_bytes: Gauge,
+    /// The journal's size.
+    pub journal_size_bytes: Gauge,
+    /// The journal's segments.
+    pub journal_segments: Gauge,
     /// Hints that the scheduler had no room for (each costs a page read, nothing else).
     pub hints_missed: Counter,
     /// Pages of the queue read.
@@ -82,6 +97,13 @@ impl Metrics {
             journal_sync_seconds: seconds(),
             stale_transitions: Counter::default(),
             frames_set_aside: Counter::default(),
+            set_aside: Gauge::default(),
+            oldest_due_seconds: Gauge::default(),
+            commit_queue_depth: Gauge::default(),
+            store_stalled_seconds: Gauge::default(),
+            disk_free_bytes: Gauge::default(),
+            journal_size_bytes: Gauge::default(),
+            journal_segments: Gauge::default(),
             hints_missed: Counter::default(),
             pages_read: Counter::default(),
         };
@@ -173,6 +195,50 @@ impl Metrics {
             self.hints_missed.clone(),
         );
         to.register("pages_read", "Queue pages read", self.pages_read.clone());
+        self.register_levels(to);
+    }
+
+    /// What is measured when it is asked for, rather than counted.
+    fn register_levels(&self, to: &mut Registry) {
+        to.register(
+            "set_aside",
+            "Pieces of journal damage kept in set-aside/, those of earlier runs included",
+            self.set_aside.clone(),
+        );
+        to.register_with_unit(
+            "oldest_due",
+            "How long the most overdue delivery of an active webhook has been due; what is held does not count",
+            Unit::Seconds,
+            self.oldest_due_seconds.clone(),
+        );
+        to.register(
+            "commit_queue_depth",
+            "Writes that wait to be taken up by the committer",
+            self.commit_queue_depth.clone(),
+        );
+        to.register_with_unit(
+            "store_stalled",
+            "How long the committer has been in one round, or the oldest write has waited; over a second or so the disk is slow",
+            Unit::Seconds,
+            self.store_stalled_seconds.clone(),
+        );
+        to.register_with_unit(
+            "disk_free",
+            "Free space where the data directory is, as last looked at by the committer",
+            Unit::Bytes,
+            self.disk_free_bytes.clone(),
+        );
+        to.register_with_unit(
+            "journal_size",
+            "Size of the journal, its indexes not counted",
+            Unit::Bytes,
+            self.journal_size_bytes.clone(),
+        );
+        to.register(
+            "journal_segments",
+            "Segments of the journal",
+            self.journal_segments.clone(),
+        );
     }
 
     /// All metrics in the OpenMetrics text format.

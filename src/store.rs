@@ -34,6 +34,7 @@ mod open;
 mod reader;
 mod record;
 mod space;
+mod suspect;
 mod writer;
 
 #[cfg(test)]
@@ -49,7 +50,9 @@ pub use history::{Delivery, DeliverySummary, LastAttempt};
 pub use open::{Handle, Opened, Report, open};
 pub use reader::{Backlog, Page, PendingOf, QueueCursor, Reader, SegmentBacklog};
 pub use space::Space;
-pub use writer::{Accepted, CANCEL_MAX, FAN_OUT_MAX, Finish, NewEvent, Requeued, Writer, Written};
+pub use writer::{
+    Accepted, CANCEL_MAX, FAN_OUT_MAX, Finish, NewEvent, Pulse, Requeued, Writer, Written,
+};
 
 /// For how many of the newest sealed segments client ids are remembered. With segments of 64 MiB that is 2 GiB
 /// of events, or a month where a segment is sealed each day; the filters take about 2 MB of memory.

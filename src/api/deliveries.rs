@@ -218,7 +218,7 @@ pub(super) fn state_name(state: &DeliveryState, active: bool) -> &'static str {
         DeliveryState::Pending { .. } => "held",
         DeliveryState::Delivered { .. } => "delivered",
         DeliveryState::Ended { reason, .. } => match reason {
-            EndReason::Exhausted | EndReason::Gone => "failed",
+            EndReason::Exhausted | EndReason::Gone | EndReason::Unreadable => "failed",
             EndReason::WebhookRemoved => "cancelled",
             EndReason::Expired => "expired",
             EndReason::OverRate => "dropped",

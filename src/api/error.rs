@@ -179,6 +179,7 @@ impl From<ChangeError> for Problem {
         match error {
             ChangeError::Stale => Self::new(StatusCode::CONFLICT, "changed_in_between", detail),
             ChangeError::NotFound(what) => Self::not_found(what),
+            ChangeError::Unclear => Self::new(StatusCode::CONFLICT, "state_unclear", detail),
             ChangeError::InFlight => Self::new(StatusCode::CONFLICT, "in_flight", detail),
             ChangeError::Engine(EngineError::Account(_)) => Self::unauthorized(),
             ChangeError::Engine(error) => Self::internal(&error),

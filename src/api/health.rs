@@ -16,7 +16,8 @@ use super::error::Problem;
 use super::page::{json_answer, page};
 use super::webhooks::contract;
 
-/// The scheduler goes round at least every second; five missed rounds are a stall.
+/// The scheduler goes round at least every second, and the committer's rounds take a fraction of one: after so
+/// long clients had better go elsewhere. The watchdog waits for longer.
 const STALL_MS: u64 = 5_000;
 
 /// `GET /healthz`: the process answers.
@@ -26,14 +27,7 @@ pub(super) async fn healthz() -> &'static str {
 
 /// `GET /readyz`: work is progressing. 503 says what is not.
 pub(super) async fn readyz(State(api): State<Arc<Api>>) -> Response {
-    let age = api.engine.scheduler_age_ms();
-    let mut faults = Vec::new();
-    if age > STALL_MS {
-        faults.push(format!("the scheduler has not gone round for {age} ms"));
-    }
-    if let Some(fault) = api.engine.store_fault() {
-        faults.push(fault);
-    }
+    let mut faults = api.engine.faults(STALL_MS);
     faults.extend(api.engine.space().complaint().map(str::to_owned));
     if faults.is_empty() {
         "ready\n".into_response()
@@ -44,6 +38,7 @@ pub(super) async fn readyz(State(api): State<Arc<Api>>) -> Response {
 
 /// `GET /metrics`: OpenMetrics text.
 pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Response {
+    api.engine.measure().await;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     let mut response = api.metrics.render().into_response();
     response

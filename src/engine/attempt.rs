@@ -16,8 +16,8 @@ use http::header::{CONTENT_TYPE, HeaderMap};
 
 use crate::metrics::Metrics;
 use crate::model::{
-    Attempt, Event, FaultKind, Next, Outcome, Phases, Position, QueueEntry, SteadyMillis,
-    UnixMillis, after,
+    Attempt, EndReason, Event, FaultKind, Next, Outcome, Phases, Position, QueueEntry,
+    SteadyMillis, UnixMillis, after,
 };
 use crate::sender::{Request, Sent};
 use crate::sign::SignContext;
@@ -95,7 +95,14 @@ pub fn prepared_body(live: &Live, event: &Event) -> Option<String> {
 }
 
 /// An event as the log names it: by its id, or by its place in the journal where it cannot be read.
-struct Shown<'a>(&'a Result<Arc<Event>, String>, Position);
+struct Shown<'a>(&'a Result<Arc<Event>, Unread>, Position);
+
+/// Why a stored event could not be read.
+struct Unread {
+    why: String,
+    /// Whether it never will be: its bytes are damaged or gone.
+    for_good: bool,
+}
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -122,7 +129,7 @@ impl Engine {
         let work = async {
             match &event {
                 Ok(event) => self.send_once(&live, event, number).await,
-                Err(why) => (self.unsent(why.clone()), Vec::new()),
+                Err(unread) => (self.unsent(unread.why.clone()), Vec::new()),
             }
         };
         let (sent, signed) = contained(work).await.unwrap_or_else(|| {
@@ -135,7 +142,11 @@ impl Engine {
             salt.rotate_left(5) ^ u64::from(*byte)
         });
         let run_attempts = entry.run_attempts.saturating_add(1);
-        let mut next = after(&sent.outcome, run_attempts, &live.policy, now, salt);
+        let mut next = match &event {
+            // No attempt of the schedule could send it either.
+            Err(unread) if unread.for_good => Next::Failed(EndReason::Unreadable),
+            _ => after(&sent.outcome, run_attempts, &live.policy, now, salt),
+        };
         let pause_until = self.asked_pause(&live, &sent, now);
         if let (Next::RetryAt(due), Some(until)) = (next, pause_until) {
             // Never earlier than the schedule, and not before the receiver wants it.
@@ -234,7 +245,7 @@ impl Engine {
         &self,
         event: Option<Arc<Event>>,
         entry: &QueueEntry,
-    ) -> Result<Arc<Event>, String> {
+    ) -> Result<Arc<Event>, Unread> {
         if let Some(event) = event {
             return Ok(event);
         }
@@ -246,9 +257,15 @@ impl Engine {
             Ok(Ok(event)) => Ok(Arc::new(event)),
             Ok(Err(error)) => {
                 tracing::error!(%position, %error, "a stored event cannot be read");
-                Err(format!("the stored event cannot be read: {error}"))
+                Err(Unread {
+                    why: format!("the stored event cannot be read: {error}"),
+                    for_good: error.is_lost(),
+                })
             }
-            Err(_) => Err("the stored event could not be read".to_owned()),
+            Err(_) => Err(Unread {
+                why: "the stored event could not be read".to_owned(),
+                for_good: false,
+            }),
         }
     }
 

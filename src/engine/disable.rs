@@ -51,7 +51,8 @@ impl Engine {
             EndReason::Exhausted
             | EndReason::WebhookRemoved
             | EndReason::Expired
-            | EndReason::OverRate => return,
+            | EndReason::OverRate
+            | EndReason::Unreadable => return,
         };
         self.disable(live, reason).await;
     }

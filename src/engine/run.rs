@@ -222,7 +222,11 @@ impl Scheduler {
         let engine = Arc::clone(&self.engine);
         let report_to = self.finished.0.clone();
         let cut = engine.cut.clone();
+        // What can panic in an attempt by what it sends is contained there. A panic beside that would keep the
+        // delivery, and its place in the lane, for ever.
+        let alive = engine.deaths.watch_over("an attempt's task");
         self.engine.attempts.spawn(async move {
+            let _alive = alive;
             let event = payload.as_ref().map(Carried::event);
             let attempt = engine.attempt(Arc::clone(&live), entry, event);
             let Some(made) = cut.run_until_cancelled(attempt).await else {

@@ -25,6 +25,12 @@ pub enum ChangeError {
     /// No such webhook or delivery.
     #[error("there is no such {0}")]
     NotFound(&'static str),
+    /// A record of the delivery is damaged.
+    #[error(
+        "a record of this delivery is damaged, so it is not known whether it has ended; if it has not, it is still \
+         sent by its schedule; to be sure, post the event again under a new id"
+    )]
+    Unclear,
     /// The delivery is being sent at this moment.
     #[error("the delivery is being sent at this moment")]
     InFlight,
@@ -143,7 +149,7 @@ impl Engine {
         let requeued = self.writer.requeue(webhook, event).await;
         let entry: Option<QueueEntry> = match &requeued {
             Ok(Requeued::Now { entry }) => Some(*entry),
-            Ok(Requeued::NotFound) | Err(_) => None,
+            Ok(Requeued::NotFound | Requeued::Unclear) | Err(_) => None,
         };
         self.tell(Hint::Release {
             webhook,
@@ -154,6 +160,7 @@ impl Engine {
         match requeued? {
             Requeued::Now { .. } => Ok(()),
             Requeued::NotFound => Err(ChangeError::NotFound("delivery")),
+            Requeued::Unclear => Err(ChangeError::Unclear),
         }
     }
 

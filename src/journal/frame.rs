@@ -136,7 +136,8 @@ impl<'a> Walk<'a> {
             file,
             salt,
             next: from,
-            end,
+            // A file that was cut short may end before the place from which it is to be read.
+            end: end.max(from),
             held: Vec::new(),
             held_at: from,
         }
@@ -168,6 +169,12 @@ impl<'a> Walk<'a> {
             offset,
             rest: self.end - offset,
         })
+    }
+
+    /// The bytes from here to the end.
+    pub(super) fn rest(&mut self) -> std::io::Result<Vec<u8>> {
+        let (from, length) = (self.next, self.end - self.next);
+        Ok(self.window(from, length)?.to_vec())
     }
 
     /// The length, head included, of the good frame at `offset`, if there is one.

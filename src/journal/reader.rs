@@ -66,19 +66,23 @@ impl Reader {
             .segment(position.segment)
             .ok_or(Error::Gone(position))?;
         let left = segment.end().saturating_sub(position.offset) as usize;
-        if left <= FRAME_HEAD {
+        if left <= FRAME_HEAD && position.segment == self.bounds().1 {
             return Err(Error::Gone(position));
         }
         let file = self.file(position.segment, Kind::Log)?;
         let path = segment::path(&self.shared.directory, position.segment, Kind::Log);
+        if left <= FRAME_HEAD {
+            // A sealed segment that was cut short: its file was longer when this position was given out.
+            return Err(self.damaged(&segment, &file, position));
+        }
         // Most records fit the first read; a longer one costs a second.
         let mut bytes = vec![0; left.min(2048)];
         file.read_exact_at(&mut bytes, u64::from(position.offset))
             .map_err(io("read", &path))?;
-        let length = frame::announced(&bytes).ok_or(Error::Damaged(position))? + FRAME_HEAD;
-        if length > left {
-            return Err(Error::Damaged(position));
-        }
+        let length = frame::announced(&bytes).map(|length| length + FRAME_HEAD);
+        let Some(length) = length.filter(|length| *length <= left) else {
+            return Err(self.damaged(&segment, &file, position));
+        };
         if length > bytes.len() {
             bytes.resize(length, 0);
             file.read_exact_at(&mut bytes, u64::from(position.offset))
@@ -86,11 +90,34 @@ impl Reader {
         }
         let checked = frame::payload(segment.header.salt, position.offset, &bytes).is_some();
         if !checked {
-            return Err(Error::Damaged(position));
+            return Err(self.damaged(&segment, &file, position));
         }
         bytes.truncate(length);
         bytes.drain(..FRAME_HEAD);
         Ok(bytes)
+    }
+
+    /// Sets aside what stands where a record was looked for, and gives the error for it. Positions come from
+    /// the queue, an index or the journal itself, so a record stood there.
+    fn damaged(&self, segment: &Segment, file: &std::fs::File, position: Position) -> Error {
+        let path = segment::path(&self.shared.directory, position.segment, Kind::Log);
+        let aside = || {
+            if self.shared.aside_path(position).exists() {
+                return Ok(false);
+            }
+            let salt = segment.header.salt;
+            let mut walk = Walk::new(file, salt, position.offset, segment.end());
+            let bytes = match walk.step().map_err(io("read", &path))? {
+                Step::Frame { .. } => return Ok(false),
+                Step::Bad { bytes, .. } => bytes,
+                Step::End { .. } => walk.rest().map_err(io("read", &path))?,
+            };
+            self.shared.set_aside(position, &bytes)
+        };
+        if let Err(error) = aside() {
+            tracing::error!(%position, %error, "damaged bytes could not be set aside");
+        }
+        Error::Damaged(position)
     }
 
     /// At most `limit` entries of one segment with keys from `low` to `high`; none if it is deleted.
@@ -120,12 +147,13 @@ impl Reader {
                 Err(error) => return Err(error),
             };
             let path = segment::path(&self.shared.directory, number, Kind::Index);
-            match stored
-                .range(&file, low, high, descending, limit)
-                .map_err(io("read", &path))?
-            {
-                Some(found) => return Ok(found),
-                None => self.rebuild(&segment, stored)?,
+            match stored.range(&file, low, high, descending, limit) {
+                Ok(Some(found)) => return Ok(found),
+                // Shorter than it was: damage as much as a block that does not check.
+                Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => {
+                    return Err(io("read", &path)(error));
+                }
+                Ok(None) | Err(_) => self.rebuild(&segment, stored)?,
             }
         }
         Err(Error::Damaged(Position {
@@ -236,13 +264,21 @@ impl Reader {
         }
     }
 
-    /// Whether records can follow `position` here: the segment is there, and not shorter.
-    #[must_use]
-    pub fn covers(&self, position: Position) -> bool {
-        position.offset >= SEGMENT_HEAD
-            && self
-                .segment(position.segment)
-                .is_some_and(|segment| position.offset <= segment.end())
+    /// Reports a segment that is not there, though its owner needs it: once, as a note in `set-aside/`. Gives
+    /// whether it is missing and had not been reported.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn report_missing(&self, number: u32) -> Result<bool, Error> {
+        if self.segment(number).is_some() {
+            return Ok(false);
+        }
+        let place = Position {
+            segment: number,
+            offset: 0,
+        };
+        let note = format!("the journal's segment {number} is missing\n");
+        self.shared.set_aside(place, note.as_bytes())
     }
 
     /// How many pieces of damage are kept in `set-aside/`.
@@ -307,10 +343,8 @@ impl Reader {
                     )?;
                 }
                 Step::End { rest: 0, .. } => return Ok(damage),
-                Step::End { offset, rest } => {
-                    let mut bytes = vec![0; rest as usize];
-                    file.read_exact_at(&mut bytes, u64::from(offset))
-                        .map_err(io("read", &path))?;
+                Step::End { offset, .. } => {
+                    let bytes = walk.rest().map_err(io("read", &path))?;
                     self.shared.set_aside(
                         Position {
                             segment: number,
@@ -434,15 +468,18 @@ impl Shared {
         }
     }
 
-    /// Keeps a copy of bytes that could not be read, once.
-    pub(super) fn set_aside(&self, position: Position, bytes: &[u8]) -> Result<(), Error> {
+    /// Where the bytes at a position are set aside.
+    fn aside_path(&self, position: Position) -> PathBuf {
+        let name = format!("{:010}-{:010}.bad", position.segment, position.offset);
+        self.directory.join("set-aside").join(name)
+    }
+
+    /// Keeps a copy of bytes that could not be read, once; whether this was the first time.
+    pub(super) fn set_aside(&self, position: Position, bytes: &[u8]) -> Result<bool, Error> {
         let directory = self.directory.join("set-aside");
-        let path = directory.join(format!(
-            "{:010}-{:010}.bad",
-            position.segment, position.offset
-        ));
+        let path = self.aside_path(position);
         if path.exists() {
-            return Ok(());
+            return Ok(false);
         }
         std::fs::create_dir_all(&directory).map_err(io("create", &directory))?;
         std::fs::write(&path, bytes).map_err(io("write", &path))?;
@@ -456,7 +493,7 @@ impl Shared {
             position = %position, bytes = bytes.len(), copy = %path.display(),
             "journal damaged: unreadable bytes set aside"
         );
-        Ok(())
+        Ok(true)
     }
 }
 

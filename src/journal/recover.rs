@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
@@ -54,7 +55,7 @@ pub(super) fn open(
         rebuilding: Mutex::new(()),
     };
     let mut recovery = Recovery::default();
-    let (headers, unused) = headers(&shared, &mut recovery)?;
+    let (headers, unused) = headers(&shared, options.synced, &mut recovery)?;
     let last = headers.last().map(|(header, _)| header.number);
     let reader = Reader {
         shared: Arc::new(shared),
@@ -64,16 +65,11 @@ pub(super) fn open(
         add(&reader, segment);
     }
     let file = match last.filter(|last| last + 1 == unused) {
-        Some(number) => reopen(&reader, number, &mut recovery)?,
-        None => {
-            let mut room = Room::from(0, options.segment_bytes_max);
-            let (header, file) = segment::create(directory, unused, now_ms, &mut room)?;
-            add(
-                &reader,
-                Segment::new(header, SEGMENT_HEAD, Index::Memory(Growing::default())),
-            );
-            file
-        }
+        Some(number) => match reopen(&reader, number, options.synced, &mut recovery)? {
+            Some(file) => file,
+            None => begin(&reader, options, number + 1, now_ms)?,
+        },
+        None => begin(&reader, options, unused, now_ms)?,
     };
     let (oldest, newest) = reader.bounds();
     for (age, number) in reader.numbers(oldest, newest - 1).into_iter().enumerate() {
@@ -81,6 +77,14 @@ pub(super) fn open(
     }
     let shared = Arc::into_inner(reader.shared).expect("no reader was given out yet");
     Ok((shared, file, recovery))
+}
+
+fn begin(reader: &Reader, options: &Options, number: u32, now_ms: u64) -> Result<File, Error> {
+    let mut room = Room::from(0, options.segment_bytes_max);
+    let (header, file) = segment::create(&options.path, number, now_ms, &mut room)?;
+    let index = Index::Memory(Growing::default());
+    add(reader, Segment::new(header, SEGMENT_HEAD, index));
+    Ok(file)
 }
 
 fn add(reader: &Reader, segment: Segment) {
@@ -94,7 +98,11 @@ fn add(reader: &Reader, segment: Segment) {
 
 /// The readable segments' headers and lengths, oldest first, and the next number. After the loss of the last
 /// segment that is not the one after the last that is left: positions in a lost segment must stay unused.
-fn headers(shared: &Shared, recovery: &mut Recovery) -> Result<(Vec<(Header, u32)>, u32), Error> {
+fn headers(
+    shared: &Shared,
+    synced: Option<Position>,
+    recovery: &mut Recovery,
+) -> Result<(Vec<(Header, u32)>, u32), Error> {
     let directory = &shared.directory;
     let (mut logs, mut indexes) = (Vec::new(), Vec::new());
     for entry in std::fs::read_dir(directory).map_err(io("list", directory))? {
@@ -117,17 +125,51 @@ fn headers(shared: &Shared, recovery: &mut Recovery) -> Result<(Vec<(Header, u32
         let path = segment::path(directory, *number, Kind::Index);
         std::fs::remove_file(&path).map_err(io("delete", &path))?;
     }
-    let mut unused = 1;
+    let mut unused = logs.first().copied().unwrap_or(1);
     let mut headers = Vec::new();
     for number in &logs {
-        match header(shared, *number, Some(number) == logs.last(), recovery)? {
+        // A segment that was synced to has been used, whatever became of its header.
+        let may_be_new =
+            Some(number) == logs.last() && synced.is_none_or(|synced| synced.segment < *number);
+        match header(shared, *number, may_be_new, recovery)? {
             Found::Segment(header, length) => headers.push((header, length)),
             Found::NeverUsed => continue,
             Found::Lost => {}
         }
+        missing(shared, unused..*number, recovery)?;
         unused = number + 1;
     }
+    if let Some(synced) = synced
+        && synced.segment >= unused
+    {
+        let first = if logs.is_empty() {
+            synced.segment
+        } else {
+            unused
+        };
+        missing(shared, first..synced.segment + 1, recovery)?;
+        unused = synced.segment + 1;
+    }
     Ok((headers, unused))
+}
+
+/// Reports segments that are not there, between others or before what was synced: once, as a note in
+/// `set-aside/` that is named by the first of them. One that was set aside itself has its entry already.
+fn missing(shared: &Shared, numbers: Range<u32>, recovery: &mut Recovery) -> Result<(), Error> {
+    if numbers.is_empty() {
+        return Ok(());
+    }
+    let (first, last) = (numbers.start, numbers.end - 1);
+    let note = format!("the journal's segments {first} to {last} are missing\n");
+    let place = Position {
+        segment: first,
+        offset: 0,
+    };
+    if shared.set_aside(place, note.as_bytes())? {
+        recovery.damaged += 1;
+        tracing::error!(first, last, "segments of the journal are missing");
+    }
+    Ok(())
 }
 
 /// What a segment's file turned out to be.
@@ -142,7 +184,7 @@ enum Found {
 fn header(
     shared: &Shared,
     number: u32,
-    last: bool,
+    may_be_new: bool,
     recovery: &mut Recovery,
 ) -> Result<Found, Error> {
     let path = segment::path(&shared.directory, number, Kind::Log);
@@ -158,7 +200,7 @@ fn header(
         )),
         HeaderRead::Newer(version) => Err(Error::NewerVersion { path, version }),
         // A crash while the next segment was being made: its header was not synced, so it holds nothing.
-        HeaderRead::Bad if last && length <= u64::from(SEGMENT_HEAD) => {
+        HeaderRead::Bad if may_be_new && length <= u64::from(SEGMENT_HEAD) => {
             std::fs::remove_file(&path).map_err(io("delete", &path))?;
             Ok(Found::NeverUsed)
         }
@@ -180,7 +222,13 @@ fn header(
 }
 
 /// Reads the last segment through: cuts its torn tail, sets damage aside, and makes its index in memory.
-fn reopen(reader: &Reader, number: u32, recovery: &mut Recovery) -> Result<File, Error> {
+/// `None`: it has lost bytes at its end that were synced, so it must not be gone on with.
+fn reopen(
+    reader: &Reader,
+    number: u32,
+    synced: Option<Position>,
+    recovery: &mut Recovery,
+) -> Result<Option<File>, Error> {
     let path = segment::path(&reader.shared.directory, number, Kind::Log);
     let file = OpenOptions::new()
         .read(true)
@@ -214,6 +262,16 @@ fn reopen(reader: &Reader, number: u32, recovery: &mut Recovery) -> Result<File,
                 )?;
             }
             Step::End { offset, rest } => {
+                let position = Position {
+                    segment: number,
+                    offset,
+                };
+                if synced.is_some_and(|synced| synced.segment == number && synced.offset > offset) {
+                    recovery.damaged += 1;
+                    let bytes = walk.rest().map_err(io("read", &path))?;
+                    reader.shared.set_aside(position, &bytes)?;
+                    return Ok(None);
+                }
                 recovery.torn_bytes = u64::from(rest);
                 break offset;
             }
@@ -235,7 +293,7 @@ fn reopen(reader: &Reader, number: u32, recovery: &mut Recovery) -> Result<File,
     file.sync_all().map_err(io("sync", &path))?;
     segment.set_end(end);
     *segment.index.write().expect("nobody else has it yet") = Index::Memory(growing);
-    Ok(file)
+    Ok(Some(file))
 }
 
 fn load_index(
@@ -245,11 +303,15 @@ fn load_index(
     recovery: &mut Recovery,
 ) -> Result<(), Error> {
     let segment = reader.segment(number).expect("listed before");
-    match read_index(&reader.shared.directory, number, with_filter) {
+    let read = read_index(&reader.shared.directory, number, with_filter);
+    match read {
         Ok(Some(index)) => *segment.index.write().expect("nobody else has it yet") = index,
-        Ok(None) => {
+        // A bad sector too: what can be made again must not keep the store from opening.
+        read => {
+            let error = read.err().map(|error| error.to_string());
             tracing::warn!(
                 segment = number,
+                error,
                 "index missing or damaged; making it again"
             );
             recovery.indexes_made += 1;
@@ -265,12 +327,6 @@ fn load_index(
                 }
                 installed => installed?,
             }
-        }
-        Err(error) => {
-            return Err(io(
-                "read",
-                &segment::path(&reader.shared.directory, number, Kind::Index),
-            )(error));
         }
     }
     Ok(())

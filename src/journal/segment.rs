@@ -81,6 +81,8 @@ pub(super) fn parse_name(name: &str) -> Option<(u32, Kind)> {
     digits
         .then(|| number.parse().ok())
         .flatten()
+        // There is always a next one.
+        .filter(|number| *number < u32::MAX)
         .map(|number| (number, kind))
 }
 

@@ -27,6 +27,7 @@ fn open(path: &Path) -> (Journal, Recovery) {
         segment_bytes_max: 4_000,
         segment_age_max_ms: u64::MAX,
         filters_max: 2,
+        synced: None,
     };
     Journal::open(options, keys_of, Metrics::new(), 5).unwrap()
 }
@@ -240,6 +241,7 @@ fn a_newer_format_is_refused_by_name() {
         segment_bytes_max: 1,
         segment_age_max_ms: 1,
         filters_max: 0,
+        synced: None,
     };
     let refused = Journal::open(options, keys_of, Metrics::new(), 0)
         .err()

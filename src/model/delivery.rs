@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! accepted ─► pending ──success──► delivered
-//!               │ ▲ └─schedule ended, 410──► failed
+//!               │ ▲ └─schedule ended, 410, event unreadable──► failed
 //!       failure │ │ retry at              ┌► cancelled (webhook removed)
 //!               └─┘                       ├► dropped   (over the rate's backlog)
 //!             pending ────────────────────┴► expired   (older than retention)
@@ -66,6 +66,8 @@ pub enum EndReason {
     Expired,
     /// Over the backlog that the webhook's rate allows.
     OverRate,
+    /// The stored event is damaged or missing, so there is nothing to send.
+    Unreadable,
 }
 
 impl EndReason {
@@ -78,6 +80,7 @@ impl EndReason {
             Self::WebhookRemoved => "webhook_removed",
             Self::Expired => "expired",
             Self::OverRate => "over_rate",
+            Self::Unreadable => "unreadable",
         }
     }
 }

@@ -405,6 +405,8 @@ impl Committer {
         }
         self.disk_checked = Some(now);
         let free = space::free(&self.options.path)?;
+        let shown = i64::try_from(free).unwrap_or(i64::MAX);
+        self.metrics.disk_free_bytes.set(shown);
         let low = free < self.options.disk_reserve_bytes;
         let sled = self.files.make_room()?;
         let overflowing = !sled && self.live.unflushed().0 >= OVERLAY_KEYS_FULL;

@@ -27,9 +27,10 @@ pub enum Error {
         /// What to do.
         remedy: &'static str,
     },
-    /// The operator: written by a newer version.
+    /// The operator: written by a newer version, or damaged.
     #[error(
-        "{path} says `{found}`, which this version of hookwheel cannot read; install the version that wrote it"
+        "{path} says `{found}`, which this version of hookwheel cannot read; install the version that wrote it, \
+         or, if this one did and the file is damaged, delete the file"
     )]
     Format {
         /// The format file.
@@ -49,6 +50,9 @@ pub enum Error {
     /// sled holds what was never written; it is made again from the journal at the next start.
     #[error("sled holds a {0} that makes no sense")]
     Broken(&'static str),
+    /// sled's files are damaged, as this call or an earlier one found out.
+    #[error("the registry is damaged ({0}); it is made again from the journal at the next start")]
+    Suspect(String),
     /// The disk: a call failed.
     #[error("{action} {path}: {source}")]
     Io {
@@ -59,6 +63,17 @@ pub enum Error {
         /// The system's answer.
         source: std::io::Error,
     },
+}
+
+impl Error {
+    /// Whether what was asked for is damaged or gone, so that asking again would not help.
+    #[must_use]
+    pub const fn is_lost(&self) -> bool {
+        matches!(
+            self,
+            Self::Codec(_) | Self::Journal(journal::Error::Damaged(_) | journal::Error::Gone(_))
+        )
+    }
 }
 
 /// Why a write was not made, or is not known to have been made.

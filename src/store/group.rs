@@ -302,9 +302,12 @@ impl<'a> Group<'a> {
             else {
                 // A record was damaged: the journal says pending, but the queue, which knew that record, does
                 // not. Where it stands cannot be known, so no second key is risked.
-                return Ok(Ok(Requeued::NotFound));
+                return Ok(Ok(Requeued::Unclear));
             };
             (attempts, run_attempts, from) = (value.attempts, value.run_attempts, Some(due));
+        } else if standing.doubtful {
+            // The record that cannot be read may be the one that brought it back into the queue.
+            return Ok(Ok(Requeued::Unclear));
         }
         let (due, at) = (self.staged.now.steady, self.staged.now);
         let record = Record::Requeued {

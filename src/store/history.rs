@@ -65,6 +65,8 @@ pub struct Delivery {
 pub(super) struct Standing {
     pub(super) state: DeliveryState,
     pub(super) attempts: u32,
+    /// Whether a newer record of it cannot be read, so that this may be out of date.
+    pub(super) doubtful: bool,
 }
 
 /// Reads records.
@@ -125,13 +127,20 @@ pub(super) fn standing(
     event: Position,
     trace: &[Position],
 ) -> Result<Option<Standing>, Error> {
+    let mut doubtful = false;
     for position in trace {
         let record = match record_at(journal, *position) {
-            Err(Error::Journal(journal::Error::Damaged(_) | journal::Error::Gone(_))) => continue,
+            Err(Error::Journal(journal::Error::Damaged(_) | journal::Error::Gone(_))) => {
+                doubtful = true;
+                continue;
+            }
             read => read?,
         };
         if let Some(standing) = standing_after(&record, event) {
-            return Ok(Some(standing));
+            return Ok(Some(Standing {
+                doubtful,
+                ..standing
+            }));
         }
     }
     Ok(None)
@@ -176,7 +185,11 @@ fn standing_after(record: &Record, event: Position) -> Option<Standing> {
         | Record::WebhookForgotten { .. }
         | Record::Snapshot { .. } => return None,
     };
-    Some(Standing { state, attempts })
+    Some(Standing {
+        state,
+        attempts,
+        doubtful: false,
+    })
 }
 
 /// The attempts among a delivery's records, newest first, at most `limit`.

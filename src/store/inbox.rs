@@ -8,12 +8,13 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, oneshot};
+use tokio::time::Instant;
 
 use crate::journal::Key;
 use crate::model::{Attempt, EndReason, Next, Position, QueueEntry, Webhook, WebhookId};
 
 use super::WriteError;
-use super::writer::{Accepted, NewEvent, Requeued, Written};
+use super::writer::{Accepted, NewEvent, Pulse, Requeued, Written};
 
 /// A group of outcomes alone waits this long for company: nobody waits for its answer but a lane.
 const LINGER: Duration = Duration::from_millis(2);
@@ -143,6 +144,9 @@ struct State {
     /// How many ops, or one intake op, the committer sleeps for; 0 when it does not sleep.
     sleeps_for: usize,
     closed: Option<WriteError>,
+    /// Since when the oldest op has waited, and since when the committer works on what it has taken.
+    waiting_since: Option<Instant>,
+    working_since: Option<Instant>,
 }
 
 impl State {
@@ -195,6 +199,9 @@ impl Inbox {
             state.intake += 1;
             state.intake_bytes = bytes;
         }
+        if state.ops.is_empty() {
+            state.waiting_since = Some(Instant::now());
+        }
         state.ops.push_back(op);
         if state.sleeps_for > 0 && state.ready(state.sleeps_for) {
             // Once is enough: it wakes, and takes everything that has come by then.
@@ -204,15 +211,19 @@ impl Inbox {
         Ok(())
     }
 
-    /// Takes at most `limit` ops, waiting `patience` for the first.
+    /// Takes at most `limit` ops, waiting `patience` for the first. From here until it is called again the
+    /// committer counts as working on what it was given.
     pub(super) fn gather(&self, limit: usize, patience: Duration) -> Gathered {
         let mut state = self.lock();
+        state.working_since = None;
         if !state.ready(1) {
             state = self.sleep(state, 1, patience);
         }
         if !state.ops.is_empty() && !state.ready(LINGER_UNTIL) {
             state = self.sleep(state, LINGER_UNTIL, LINGER);
         }
+        let now = Instant::now();
+        state.working_since = Some(now);
         if state.ops.is_empty() {
             return if state.closed.is_some() {
                 Gathered::Closed
@@ -222,6 +233,8 @@ impl Inbox {
         }
         let count = state.ops.len().min(limit);
         let ops: Vec<Op> = state.ops.drain(..count).collect();
+        // What is left has waited for less than a round.
+        state.waiting_since = (!state.ops.is_empty()).then_some(now);
         for op in ops.iter().filter(|op| op.is_intake()) {
             state.intake -= 1;
             state.intake_bytes -= op.bytes();
@@ -262,10 +275,22 @@ impl Inbox {
         };
         if failed {
             (state.intake, state.intake_bytes) = (0, 0);
+            state.waiting_since = None;
         }
         drop(state);
         for op in refused {
             op.refuse(reason.clone());
+        }
+    }
+
+    /// How the committer does.
+    pub(super) fn pulse(&self) -> Pulse {
+        let state = self.lock();
+        let since = [state.working_since, state.waiting_since];
+        let oldest = since.into_iter().flatten().min();
+        Pulse {
+            waiting: state.ops.len(),
+            busy: oldest.map_or(Duration::ZERO, |since| since.elapsed()),
         }
     }
 
@@ -281,5 +306,38 @@ impl Inbox {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn op() -> Op {
+        let (answer, _) = oneshot::channel();
+        Op::DeleteThrough { segment: 0, answer }
+    }
+
+    #[test]
+    fn a_committer_that_does_not_come_back_is_told_from_one_that_has_nothing_to_do() {
+        let inbox = Inbox::new(8);
+        let busy = || inbox.pulse().busy;
+        assert_eq!((inbox.pulse().waiting, busy()), (0, Duration::ZERO));
+        // Nobody takes it up.
+        inbox.try_push(op()).unwrap();
+        crate::store::tests::until("it has waited", || busy() > Duration::from_millis(5));
+        assert_eq!(inbox.pulse().waiting, 1);
+        // It is being worked on, and more comes.
+        assert!(matches!(inbox.gather(8, Duration::ZERO), Gathered::Ops(_)));
+        inbox.try_push(op()).unwrap();
+        crate::store::tests::until("the round is long", || busy() > Duration::from_millis(5));
+        assert_eq!(inbox.pulse().waiting, 1);
+        // The round has ended, and so has the next; while it waits for more, the committer is not busy.
+        assert!(matches!(inbox.gather(8, Duration::ZERO), Gathered::Ops(_)));
+        std::thread::scope(|scope| {
+            scope.spawn(|| inbox.gather(8, Duration::from_secs(60)));
+            crate::store::tests::until("it has nothing to do", || busy().is_zero());
+            inbox.try_push(op()).unwrap();
+        });
     }
 }

@@ -9,8 +9,11 @@
 //! - Only the committer, and recovery before it starts, change anything. Readers may come at any time: a flush
 //!   gives sled the batch first and clears the overlay after, so what they merge is the same at every instant.
 //! - A queue key that sled does not hold leaves nothing behind when it goes.
+//! - sled's files may be damaged where nobody has looked yet. Whoever meets that first, by an error or a panic
+//!   of sled's, leaves a mark beside them ([`super::suspect`]): nothing more is read from them or written to
+//!   them, the store fails, and the next start makes sled anew from the journal.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::ops::{Bound, ControlFlow};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -22,11 +25,16 @@ use super::apply::{Change, QueueKey, QueueValue};
 use super::codec;
 use super::keys;
 use super::record::Row;
+use super::suspect::Suspect;
+
+/// How many keys go to sled in one batch while it is being made again.
+const PART_KEYS: usize = 4096;
 
 /// Overlay and sled as one.
 pub(super) struct Live {
     db: sled::Db,
     overlay: RwLock<Overlay>,
+    suspect: Suspect,
     /// The lock on the data directory, held as long as anything here is read or written.
     lock: Option<File>,
 }
@@ -53,7 +61,7 @@ struct Slot {
 
 impl Live {
     /// Reads what is not in the queue: the registry, the counts, `applied`.
-    pub(super) fn load(db: sled::Db) -> Result<Self, Error> {
+    pub(super) fn load(db: sled::Db, suspect: Suspect) -> Result<Self, Error> {
         let mut overlay = Overlay::default();
         if let Some(meta) = db.get(keys::META)? {
             let (applied, steady) = keys::parse_meta(&meta).ok_or(Error::Broken("meta row"))?;
@@ -81,6 +89,7 @@ impl Live {
         Ok(Self {
             db,
             overlay: RwLock::new(overlay),
+            suspect,
             lock: None,
         })
     }
@@ -107,15 +116,35 @@ impl Live {
         overlay.dirty = true;
     }
 
-    /// Gives the overlay to sled as one batch. sled holds it in memory until it writes it.
+    /// What makes sled suspect, if anything has.
+    pub(super) const fn suspect(&self) -> &Suspect {
+        &self.suspect
+    }
+
+    /// Gives the overlay to sled as one batch. sled holds it in memory until it writes it. As long as sled is
+    /// being made again and is not whole, it need not be one batch.
     pub(super) fn flush(&self) -> Result<(), Error> {
-        let (batch, changes) = {
-            let overlay = self.read();
-            if !overlay.dirty {
-                return Ok(());
+        self.suspect.watch(|| self.give_to_sled())
+    }
+
+    fn give_to_sled(&self) -> Result<(), Error> {
+        let overlay = self.read();
+        if !overlay.dirty {
+            return Ok(());
+        }
+        if overlay.applied.is_none() {
+            let mut queue = overlay.queue.iter().peekable();
+            while queue.peek().is_some() {
+                let mut batch = sled::Batch::default();
+                for (key, slot) in queue.by_ref().take(PART_KEYS) {
+                    put(&mut batch, key, slot);
+                }
+                self.db.apply_batch(batch)?;
+                self.collect_garbage(PART_KEYS)?;
             }
-            self.batch(&overlay)?
-        };
+        }
+        let (batch, changes) = self.batch(&overlay)?;
+        drop(overlay);
         self.db.apply_batch(batch)?;
         let mut overlay = self.write();
         overlay.queue.clear();
@@ -124,8 +153,12 @@ impl Live {
         overlay.counts.retain(|_, count| *count != 0);
         overlay.dirty = false;
         drop(overlay);
-        // sled collects its garbage some steps at a time, as threads enter it, and a batch enters once. Without
-        // this, a batch of thousands leaves about 3 kB for each key in memory, for ever (measured).
+        self.collect_garbage(changes)
+    }
+
+    /// sled collects its garbage some steps at a time, as threads enter it, and a batch enters once. Without
+    /// this, a batch of thousands leaves about 3 kB for each key in memory, for ever (measured).
+    fn collect_garbage(&self, changes: usize) -> Result<(), Error> {
         for _ in 0..changes {
             self.db.get(keys::META)?;
         }
@@ -135,12 +168,11 @@ impl Live {
     fn batch(&self, overlay: &Overlay) -> Result<(sled::Batch, usize), Error> {
         let mut batch = sled::Batch::default();
         let mut changes = 1;
-        for (key, slot) in &overlay.queue {
-            match slot.value {
-                Some(value) => batch.insert(&keys::queue_key(key)[..], keys::queue_value(&value)),
-                None => batch.remove(&keys::queue_key(key)[..]),
+        if overlay.applied.is_some() {
+            for (key, slot) in &overlay.queue {
+                put(&mut batch, key, slot);
+                changes += 1;
             }
-            changes += 1;
         }
         for webhook in &overlay.dirty_rows {
             for part in self.db.scan_prefix(keys::row_prefix(*webhook)).keys() {
@@ -169,8 +201,10 @@ impl Live {
 
     /// Writes what sled holds in memory to its file.
     pub(super) fn sync(&self) -> Result<(), Error> {
-        self.db.flush()?;
-        Ok(())
+        self.suspect.watch(|| {
+            self.db.flush()?;
+            Ok(())
+        })
     }
 
     /// The pending delivery under `key`.
@@ -178,16 +212,26 @@ impl Live {
         if let Some(slot) = self.read().queue.get(key) {
             return Ok(slot.value);
         }
-        match self.db.get(keys::queue_key(key))? {
-            Some(bytes) => keys::parse_queue_value(&bytes)
-                .map(Some)
-                .ok_or(Error::Broken("queue value")),
-            None => Ok(None),
-        }
+        self.suspect
+            .watch(|| match self.db.get(keys::queue_key(key))? {
+                Some(bytes) => keys::parse_queue_value(&bytes)
+                    .map(Some)
+                    .ok_or(Error::Broken("queue value")),
+                None => Ok(None),
+            })
     }
 
     /// Shows pending deliveries with keys from `low` to `high`, in order, until `see` breaks.
     pub(super) fn walk(
+        &self,
+        low: QueueKey,
+        high: QueueKey,
+        see: impl FnMut(QueueKey, QueueValue) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        self.suspect.watch(|| self.merged(low, high, see))
+    }
+
+    fn merged(
         &self,
         low: QueueKey,
         high: QueueKey,
@@ -250,16 +294,42 @@ impl Live {
 
     /// Counts what is pending by looking at all of it: after damage, when differences cannot be trusted.
     /// Gives the webhooks that have pending deliveries and no row.
-    pub(super) fn recount(&self) -> Result<Vec<WebhookId>, Error> {
+    ///
+    /// A record that is lost may have moved a delivery, and then its old key is still there beside the next
+    /// one. Of two keys for one delivery the one with more attempts stays, or the later one.
+    pub(super) fn recount(&self, damaged: bool) -> Result<Vec<WebhookId>, Error> {
         let mut counts: BTreeMap<u32, i64> = BTreeMap::new();
         let mut webhooks = BTreeSet::new();
         let (low, high) = (bounds_of(WebhookId(0)).0, bounds_of(WebhookId(u128::MAX)).1);
-        self.walk(low, high, |key, _| {
+        // Of one webhook at a time, as the walk goes.
+        let mut newest: HashMap<Position, (u32, QueueKey)> = HashMap::new();
+        let mut left_behind = Vec::new();
+        self.walk(low, high, |key, value| {
+            if webhooks.insert(key.webhook) {
+                newest.clear();
+            }
+            if damaged {
+                let here = (value.attempts, key);
+                let kept = newest.entry(key.event).or_insert(here);
+                if *kept != here {
+                    left_behind.push((*kept).min(here).1);
+                    *kept = (*kept).max(here);
+                    return ControlFlow::Continue(());
+                }
+            }
             *counts.entry(key.event.segment).or_default() += 1;
-            webhooks.insert(key.webhook);
             ControlFlow::Continue(())
         })?;
         let mut overlay = self.write();
+        if !left_behind.is_empty() {
+            tracing::warn!(
+                deliveries = left_behind.len(),
+                "a lost record had left deliveries in the queue twice; the newer entries stay"
+            );
+        }
+        for key in left_behind {
+            overlay.change(Change::Queue(key, None));
+        }
         let old = std::mem::replace(&mut overlay.counts, counts);
         let all: Vec<u32> = old.keys().chain(overlay.counts.keys()).copied().collect();
         overlay.dirty_counts.extend(all);
@@ -297,6 +367,13 @@ impl Live {
             .unwrap_or_default()
     }
 
+    /// The segments of whose events deliveries are pending.
+    pub(super) fn segments(&self) -> Vec<u32> {
+        let overlay = self.read();
+        let pending = overlay.counts.iter().filter(|(_, count)| **count > 0);
+        pending.map(|(segment, _)| *segment).collect()
+    }
+
     /// Looks at the registry, tombstones included.
     pub(super) fn rows<T>(&self, look: impl FnOnce(&BTreeMap<WebhookId, Row>) -> T) -> T {
         look(&self.read().rows)
@@ -308,6 +385,15 @@ impl Live {
 
     fn write(&self) -> RwLockWriteGuard<'_, Overlay> {
         self.overlay.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn put(batch: &mut sled::Batch, key: &QueueKey, slot: &Slot) {
+    let bytes = &keys::queue_key(key)[..];
+    match slot.value {
+        Some(value) => batch.insert(bytes, keys::queue_value(&value)),
+        None if slot.in_sled => batch.remove(bytes),
+        None => {}
     }
 }
 

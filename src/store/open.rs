@@ -1,7 +1,10 @@
 //! Opening: directory, lock, journal, sled, replay; and building sled again where it cannot be used.
 //!
 //! Recovery is `apply` again, on the records after `applied`. sled is never repaired: where it does not open,
-//! panics, or is ahead of the journal, it is moved aside and made from the journal, loudly.
+//! panics, or bears the mark of damage, it is moved aside and made from the journal, loudly.
+//!
+//! sled is opened first, as its `applied` tells up to where the journal had been synced: a journal that ends
+//! earlier has lost something. sled then knows more of what is live than the journal, and is kept.
 
 use std::collections::BTreeSet;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
@@ -26,11 +29,17 @@ use super::error::io;
 use super::inbox::Inbox;
 use super::live::Live;
 use super::space::{Ballast, Space, is_short};
+use super::suspect::{self, Suspect};
 use super::{Error, IDS_SEGMENTS_MAX, Options, Reader, WriteError, Writer, codec};
 
 const FORMAT: &str = "hookwheel data 1\n";
 /// The overlay is flushed at this many keys while the journal is replayed.
 const REPLAY_KEYS_MAX: usize = 4096;
+/// … and at this many while sled is made again: a delivery that ends within as many never touches sled. They
+/// take about 20 MB.
+const REBUILD_KEYS_MAX: usize = 128 * 1024;
+/// A segment number beyond this is no position but garbage: at one a second it takes a century to get there.
+const SEGMENT_MAX: u32 = 4_000_000_000;
 /// sled's own lock is tried this often, with this pause: five seconds in all.
 const LOCK_TRIES: u32 = 500;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
@@ -110,11 +119,16 @@ pub fn open(options: Options, metrics: Metrics) -> Result<Opened, Error> {
             "no seccomp filter on sync_file_range: sled's file is synced after each flush instead"
         );
     }
+    // sled makes small files of its own when it opens.
+    let mut ballast = Ballast::of(&options.path);
+    ballast.release(&options.path)?;
+    let loaded = load(&options);
     let journal_options = journal::Options {
         path: options.path.join("journal"),
         segment_bytes_max: options.segment_bytes_max,
         segment_age_max_ms: options.segment_age_max_ms,
         filters_max: IDS_SEGMENTS_MAX,
+        synced: loaded.as_ref().ok().and_then(synced_to),
     };
     let now_ms = Clock::system().wall().0;
     let (journal, recovery) = Journal::open(journal_options, keys_of, metrics.clone(), now_ms)?;
@@ -122,9 +136,7 @@ pub fn open(options: Options, metrics: Metrics) -> Result<Opened, Error> {
         journal: recovery,
         ..Report::default()
     };
-    let mut ballast = Ballast::of(&options.path);
-    ballast.release(&options.path)?;
-    let (mut live, orphans) = recover(&options, &journal.reader(), &mut report)?;
+    let (mut live, orphans) = recover(&options, loaded, &journal.reader(), &mut report)?;
     ballast.take_back();
     live.hold(lock);
     let files = SledFiles::new(&sled_path(&options.path));
@@ -198,6 +210,7 @@ fn start(
     // The registry in the segment that is gone on with may be torn.
     committer.begin_segment()?;
     let (fatal_sender, fatal) = watch::channel(None);
+    live.suspect().set_alarm(alarm(&inbox, &fatal_sender));
     let thread = std::thread::Builder::new()
         .name("hookwheel-commit".to_owned())
         .spawn(move || committer::run(committer, &fatal_sender))
@@ -230,6 +243,19 @@ fn start(
     })
 }
 
+/// Fails the store when sled turns out to be damaged, whoever finds out.
+fn alarm(
+    inbox: &Arc<Inbox>,
+    fatal: &watch::Sender<Option<String>>,
+) -> Box<dyn Fn(&str) + Send + Sync> {
+    let (inbox, fatal) = (Arc::clone(inbox), fatal.clone());
+    Box::new(move |reason| {
+        let failure = Error::Suspect(reason.to_owned()).to_string();
+        inbox.close(WriteError::Failed(failure.clone()));
+        fatal.send_replace(Some(failure));
+    })
+}
+
 /// Webhooks whose pending deliveries are to be cancelled: the removed ones, and those without a row.
 fn to_purge(live: &Live, orphans: Vec<WebhookId>) -> BTreeSet<WebhookId> {
     let removed: Vec<WebhookId> = live.rows(|rows| {
@@ -238,6 +264,9 @@ fn to_purge(live: &Live, orphans: Vec<WebhookId>) -> BTreeSet<WebhookId> {
             .map(|row| row.webhook.id)
             .collect()
     });
+    for webhook_id in &orphans {
+        tracing::error!(%webhook_id, "the record of a webhook's registration is lost; what waits for it is cancelled");
+    }
     removed.into_iter().chain(orphans).collect()
 }
 
@@ -297,7 +326,8 @@ fn prepare(path: &Path) -> Result<File, Error> {
 
 fn check_format(directory: &Path) -> Result<(), Error> {
     let path = directory.join("format");
-    match std::fs::read_to_string(&path) {
+    let read = std::fs::read(&path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    match read {
         Ok(found) if found == FORMAT => Ok(()),
         // Empty: a crash came between making the file and writing it, before there was any data.
         Ok(found) if !found.is_empty() => Err(Error::Format {
@@ -324,44 +354,89 @@ fn sled_path(directory: &Path) -> PathBuf {
 /// Opens sled and applies what it lacks. Gives the live state, and webhooks with deliveries but no row.
 fn recover(
     options: &Options,
+    loaded: Result<Live, String>,
     journal: &journal::Reader,
     report: &mut Report,
 ) -> Result<(Live, Vec<WebhookId>), Error> {
-    match load(options) {
-        Ok(live) => match live.applied().0 {
-            Some(applied) if journal.covers(applied) => {
-                let files = SledFiles::new(&sled_path(&options.path));
-                let damaged = replay(&live, &files, journal, applied, report)?;
-                // After damage differences cannot be trusted: the record that was lost may have made one.
-                let doubtful = damaged > 0 || report.journal.damaged > 0;
-                let orphans = if doubtful {
-                    live.recount()?
-                } else {
-                    Vec::new()
-                };
-                return Ok((live, orphans));
+    let files = SledFiles::new(&sled_path(&options.path));
+    let reason = match loaded.map(|live| (live.applied().0, live)) {
+        Ok((applied, live)) => {
+            let recovered = match applied {
+                Some(applied) if applied <= journal.end() => {
+                    catch_up(&live, &files, journal, applied, report)
+                }
+                Some(applied) => Err(Error::Suspect(format!(
+                    "its position {applied} is not in the journal"
+                ))),
+                None if live.is_empty() => rebuild(&live, options, &files, journal, report),
+                None => Err(Error::Suspect(
+                    "it does not say how far it is applied".to_owned(),
+                )),
+            };
+            match recovered {
+                Ok(orphans) => return Ok((live, orphans)),
+                Err(Error::Suspect(reason)) => abandon(live, reason),
+                Err(error) => return Err(error),
             }
-            Some(applied) => move_aside(
-                options,
-                report,
-                &format!("its position {applied} is not in the journal"),
-            )?,
-            None if live.is_empty() => return rebuild(live, options, journal, report),
-            None => move_aside(options, report, "it does not say how far it is applied")?,
-        },
+        }
         // Then nothing is known to be wrong with it, and another one would not open either.
         Err(reason) if is_short(&options.path) => {
             return Err(refused(options, reason, "make room on its disk"));
         }
-        Err(reason) => move_aside(options, report, &reason)?,
-    }
+        Err(reason) => reason,
+    };
+    move_aside(options, report, &reason)?;
     let live = load(options)
         .map_err(|reason| refused(options, reason, "check the disk's space and health"))?;
-    rebuild(live, options, journal, report)
+    let orphans = rebuild(&live, options, &files, journal, report)?;
+    Ok((live, orphans))
+}
+
+/// Up to where the journal was synced at least, as sled tells.
+fn synced_to(live: &Live) -> Option<Position> {
+    let applied = live.applied().0?;
+    (1..=SEGMENT_MAX)
+        .contains(&applied.segment)
+        .then_some(applied)
+}
+
+/// Applies what sled lacks. Gives the webhooks that have deliveries but no row.
+fn catch_up(
+    live: &Live,
+    files: &SledFiles,
+    journal: &journal::Reader,
+    applied: Position,
+    report: &mut Report,
+) -> Result<Vec<WebhookId>, Error> {
+    // Retention leaves what something pending points into.
+    for segment in live.segments() {
+        if journal.report_missing(segment)? {
+            report.journal.damaged += 1;
+        }
+    }
+    let damaged = replay(live, files, journal, applied, report)?;
+    // After damage differences cannot be trusted: the record that was lost may have made one.
+    let lost = applied.segment < journal.bounds().0;
+    if damaged > 0 || report.journal.damaged > 0 || lost {
+        live.recount(true)
+    } else {
+        Ok(Vec::new())
+    }
+}
+
+/// Closes a sled that is to be moved aside; gives back why.
+fn abandon(live: Live, reason: String) -> String {
+    if std::panic::catch_unwind(AssertUnwindSafe(|| drop(live))).is_err() {
+        tracing::debug!("sled panicked while it was closed");
+    }
+    reason
 }
 
 /// Opens sled, which answers some damage with an error and some with a panic.
 fn load(options: &Options) -> Result<Live, String> {
+    if let Some(reason) = suspect::found(&options.path) {
+        return Err(reason);
+    }
     let path = sled_path(&options.path);
     SledFiles::new(&path)
         .delete_unfinished()
@@ -371,7 +446,9 @@ fn load(options: &Options) -> Result<Live, String> {
         .flush_every_ms(None)
         .mode(sled::Mode::LowSpace)
         .cache_capacity(options.cache_bytes);
-    let opened = std::panic::catch_unwind(AssertUnwindSafe(|| open_sled(&config)));
+    let opened = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        open_sled(&config, Suspect::new(&options.path))
+    }));
     match opened {
         Ok(loaded) => loaded.map_err(|error| error.to_string()),
         Err(_) => Err("it panicked".to_owned()),
@@ -380,7 +457,7 @@ fn load(options: &Options) -> Result<Live, String> {
 
 /// Opens sled. Its threads hold its own lock a moment longer than the last handle to it; as the data directory
 /// is ours, that is the only reason for it to be held, and worth some waiting.
-pub(super) fn open_sled(config: &sled::Config) -> Result<Live, Error> {
+pub(super) fn open_sled(config: &sled::Config, suspect: Suspect) -> Result<Live, Error> {
     let mut tries = 1;
     loop {
         match config.open() {
@@ -390,7 +467,7 @@ pub(super) fn open_sled(config: &sled::Config) -> Result<Live, Error> {
                 tries += 1;
                 std::thread::sleep(LOCK_PAUSE);
             }
-            opened => return Live::load(opened?),
+            opened => return Live::load(opened?, suspect),
         }
     }
 }
@@ -413,21 +490,25 @@ fn move_aside(options: &Options, report: &mut Report, reason: &str) -> Result<()
         reason, moved_to = %free.display(),
         "the registry cannot be used; moved aside, and made again from the journal"
     );
-    std::fs::rename(&from, &free).map_err(io("move aside", &from))?;
-    report.moved_aside = Some(free);
-    Ok(())
+    match std::fs::rename(&from, &free) {
+        Ok(()) => report.moved_aside = Some(free),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(io("move aside", &from)(error)),
+    }
+    // What was found so far was found with the sled that is gone.
+    suspect::clear(&options.path)
 }
 
 /// Makes an empty sled what the whole journal says.
 fn rebuild(
-    live: Live,
+    live: &Live,
     options: &Options,
+    files: &SledFiles,
     journal: &journal::Reader,
     report: &mut Report,
-) -> Result<(Live, Vec<WebhookId>), Error> {
+) -> Result<Vec<WebhookId>, Error> {
     let start = journal.start_of(journal.bounds().0);
-    let files = SledFiles::new(&sled_path(&options.path));
-    replay(&live, &files, journal, start, report)?;
+    let damaged = replay(live, files, journal, start, report)?;
     if !files.make_room()? {
         return Err(refused(
             options,
@@ -436,10 +517,10 @@ fn rebuild(
         ));
     }
     // The oldest segments may be deleted, and with them what these records' differences were made from.
-    let orphans = live.recount()?;
+    let orphans = live.recount(damaged > 0 || report.journal.damaged > 0)?;
     live.flush()?;
     live.sync()?;
-    Ok((live, orphans))
+    Ok(orphans)
 }
 
 fn replay(
@@ -452,6 +533,11 @@ fn replay(
     let mut replayed = 0;
     // Not so when sled is made again: a crash on the way must not leave a part of it that looks whole.
     let whole = live.applied().0.is_some();
+    let keys_max = if whole {
+        REPLAY_KEYS_MAX
+    } else {
+        REBUILD_KEYS_MAX
+    };
     let damaged = journal.scan::<Error>(from, |position, payload| {
         let record = codec::decode_record(payload)?;
         let length = u32::try_from(payload.len()).expect("bounded by the journal") + FRAME_HEAD;
@@ -466,11 +552,15 @@ fn replay(
         );
         replayed += 1;
         // Without room for sled what is replayed stays in memory.
-        if live.unflushed().0 >= REPLAY_KEYS_MAX && files.make_room()? {
+        if live.unflushed().0 >= keys_max && files.make_room()? {
             live.flush()?;
         }
         Ok(())
     })?;
+    if !whole && files.make_room()? {
+        // All but `applied`, in parts: the last batch is small then.
+        live.flush()?;
+    }
     // Positions compare by segment first, so the end of the journal is where the next record will stand.
     live.merge(
         Vec::new(),

@@ -1,6 +1,7 @@
 //! The store as the daemon meets it.
 
 mod crash;
+mod flips;
 mod golden;
 pub(crate) mod history;
 mod model;

@@ -1,6 +1,7 @@
 //! The way to write: async calls that the committer answers when what they ask for is on disk.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
@@ -86,6 +87,19 @@ pub enum Requeued {
     },
     /// There is no such delivery, its webhook has been removed, or its event deleted.
     NotFound,
+    /// A record of the delivery is damaged, so where it stands is not known. Nothing was written.
+    Unclear,
+}
+
+/// How the committer does: what readiness, the watchdog and metrics look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pulse {
+    /// Writes that wait to be taken up.
+    pub waiting: usize,
+    /// For how long the committer has been in one round, or the oldest write has waited to be taken up,
+    /// whichever is longer. Zero while it has nothing to do. A round is a sync or two, so this is a
+    /// fraction of a second, unless the disk does not answer.
+    pub busy: Duration,
 }
 
 /// Writes to the store. Cheap to clone.
@@ -253,6 +267,12 @@ impl Writer {
                 tracing::error!("the committer's word on the disk has gone");
             }
         }
+    }
+
+    /// How the committer does.
+    #[must_use]
+    pub fn pulse(&self) -> Pulse {
+        self.inbox.pulse()
     }
 
     async fn ask<T>(&self, op: impl FnOnce(Answer<T>) -> Op) -> Result<T, WriteError> {

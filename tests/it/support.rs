@@ -168,6 +168,11 @@ impl Daemon {
         self.ended()
     }
 
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Waits for its end, and for its last words.
     pub fn ended(&mut self) -> ExitStatus {
         let status = self.child.wait().unwrap();

@@ -241,7 +241,9 @@ fn a_journal_cut_at_any_byte_opens_as_its_whole_records_say() {
     let (last_position, _) = records[records.len() - 3];
     let cuts = last_position.offset as usize..whole.len();
     assert!(cuts.len() > 100);
-    // Each with sled as it was, which is ahead of the journal then, and without it.
+    // Each with sled as it was, which is ahead of the journal then, and without it. Where sled is ahead, the
+    // bytes that are missing had been synced: that is damage, and sled knows best what is live.
+    let mut known = expected(&records);
     for cut in cuts {
         let kept: Vec<_> = records
             .iter()
@@ -253,19 +255,24 @@ fn a_journal_cut_at_any_byte_opens_as_its_whole_records_say() {
             .cloned()
             .collect();
         std::fs::write(log(directory.path()), &whole[..cut]).unwrap();
-        if cut % 2 == 0 {
+        let without_sled = cut % 2 == 0;
+        if without_sled {
             std::fs::remove_dir_all(directory.path().join("registry")).unwrap();
+            known = expected(&kept);
         }
         let opened = open_at(directory.path());
-        assert_eq!(queue(&opened.reader), expected(&kept), "cut at {cut}");
+        assert_eq!(queue(&opened.reader), known, "cut at {cut}");
+        assert_eq!(opened.report.moved_aside, None);
+        assert_eq!(
+            opened.report.journal.damaged,
+            u64::from(!without_sled),
+            "cut at {cut}"
+        );
+        assert_eq!(opened.reader.backlog().set_aside > 0, !without_sled);
         assert_eq!(opened.reader.webhooks().len(), 2);
         drop(opened);
-        for aside in std::fs::read_dir(directory.path()).unwrap() {
-            let path = aside.unwrap().path();
-            if path.to_string_lossy().contains("broken") {
-                std::fs::remove_dir_all(path).unwrap();
-            }
-        }
+        std::fs::remove_dir_all(directory.path().join("journal")).unwrap();
+        std::fs::create_dir(directory.path().join("journal")).unwrap();
     }
 }
 
@@ -351,9 +358,16 @@ fn damage_in_the_journal_costs_one_record_and_is_reported() {
         let webhooks: Vec<WebhookId> = opened.reader.webhooks().iter().map(|one| one.id).collect();
         // A webhook that is lost has its deliveries cancelled: they could go nowhere.
         let kept = || -> Vec<_> {
-            let all = expected(&left).into_iter();
-            all.filter(|(webhook, _)| webhooks.contains(webhook))
-                .collect()
+            let all = expected(&left);
+            let known = all.iter().filter(|(webhook, _)| webhooks.contains(webhook));
+            // Where the lost record had ended or moved a delivery that came back later, the newer key stays.
+            let newer = |(webhook, entry): &(WebhookId, QueueEntry)| {
+                all.iter().any(|(other, another)| {
+                    (other, another.event) == (webhook, entry.event)
+                        && (another.attempts, another.due) > (entry.attempts, entry.due)
+                })
+            };
+            known.filter(|one| !newer(one)).copied().collect()
         };
         until("only deliveries of known webhooks are left", || {
             queue(&opened.reader) == kept()
@@ -387,6 +401,7 @@ fn steady_time_goes_on_where_it_was_even_if_the_wall_clock_went_back() {
         segment_bytes_max: 1 << 20,
         segment_age_max_ms: u64::MAX,
         filters_max: 1,
+        synced: None,
     };
     let (mut journal, _) = Journal::open(options, |_, _| Vec::new(), Metrics::new(), 0).unwrap();
     let at = Moment {

@@ -91,6 +91,17 @@ fn records() -> Vec<(&'static str, Record)> {
             },
         ),
         (
+            "ended_unreadable",
+            Record::Ended {
+                webhook: id,
+                event: position,
+                due,
+                attempt: attempt(0),
+                end: End::Failed(EndReason::Unreadable),
+                at,
+            },
+        ),
+        (
             "requeued",
             Record::Requeued {
                 webhook: id,
@@ -164,7 +175,7 @@ fn records_of_every_version_decode() {
         checked += 1;
     }
     let files = std::fs::read_dir(&directory).unwrap().count();
-    assert_eq!((checked, files), (10, 10));
+    assert_eq!((checked, files), (11, 11));
 }
 
 #[test]

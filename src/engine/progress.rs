@@ -1,0 +1,224 @@
+//! Whether work is progressing: what readiness, the watchdog and the level metrics look at.
+//!
+//! An open port proves nothing. The scheduler has gone round lately, the committer is not held up by the disk,
+//! no task that should run for ever has ended: only then is the daemon doing its work.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::watch;
+
+use crate::model::SteadyMillis;
+use crate::store::{Backlog, Pulse};
+
+use super::{Engine, Live};
+
+/// When the scheduler last went round.
+#[derive(Debug, Default)]
+pub(super) struct Heartbeat(AtomicU64);
+
+impl Heartbeat {
+    pub(super) fn beat(&self, now: SteadyMillis) {
+        self.0.store(now.0, Ordering::Relaxed);
+    }
+
+    fn age_ms(&self, now: SteadyMillis) -> u64 {
+        now.since(SteadyMillis(self.0.load(Ordering::Relaxed)))
+    }
+}
+
+/// A task ended by a defect of ours, though it should have gone on: the process must end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} ended by a defect; the log says where")]
+pub struct TaskDied(pub &'static str);
+
+/// Tells which task died first.
+#[derive(Debug, Clone)]
+pub(super) struct Deaths(watch::Sender<Option<&'static str>>);
+
+impl Default for Deaths {
+    fn default() -> Self {
+        Self(watch::channel(None).0)
+    }
+}
+
+impl Deaths {
+    /// Dropped by a panic of the task that holds it, it tells so.
+    pub(super) fn watch_over(&self, what: &'static str) -> Alive {
+        Alive {
+            deaths: self.clone(),
+            what,
+        }
+    }
+}
+
+/// See [`Deaths::watch_over`].
+pub(super) struct Alive {
+    deaths: Deaths,
+    what: &'static str,
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.deaths.0.send_if_modified(|first| {
+                let news = first.is_none();
+                first.get_or_insert(self.what);
+                news
+            });
+        }
+    }
+}
+
+/// What keeps work from progressing, in words.
+struct Stalls {
+    scheduler_ms: u64,
+    pulse: Pulse,
+}
+
+impl Stalls {
+    /// What has not moved for longer than `patience_ms`.
+    fn over(&self, patience_ms: u64) -> Vec<String> {
+        let mut faults = Vec::new();
+        if self.scheduler_ms > patience_ms {
+            let age = self.scheduler_ms;
+            faults.push(format!("the scheduler has not gone round for {age} ms"));
+        }
+        let busy = self.pulse.busy.as_millis();
+        if busy > u128::from(patience_ms) {
+            let waiting = self.pulse.waiting;
+            faults.push(format!(
+                "the committer has not finished a round for {busy} ms, and {waiting} more writes wait: the disk \
+                 under [storage] path does not answer"
+            ));
+        }
+        faults
+    }
+}
+
+impl Engine {
+    /// What has kept work from progressing for longer than `patience_ms`, in words. Nothing: all is well.
+    #[must_use]
+    pub fn faults(&self, patience_ms: u64) -> Vec<String> {
+        let stalls = Stalls {
+            scheduler_ms: self.heartbeat.age_ms(self.clock.steady()),
+            pulse: self.writer.pulse(),
+        };
+        let mut faults = stalls.over(patience_ms);
+        faults.extend(self.store_fault());
+        faults.extend(
+            self.deaths
+                .0
+                .borrow()
+                .map(|what| TaskDied(what).to_string()),
+        );
+        faults
+    }
+
+    /// Waits until a task has died by a defect.
+    pub async fn task_died(&self) -> TaskDied {
+        let mut deaths = self.deaths.0.subscribe();
+        let died = deaths.wait_for(Option::is_some).await;
+        // The sender is ours, so the wait does not end without news.
+        TaskDied(died.ok().and_then(|what| *what).unwrap_or("a task"))
+    }
+
+    /// Brings the metrics up to date that are levels: measured when somebody asks, not counted. The queue is
+    /// asked for one key of each webhook that sends.
+    pub async fn measure(self: &Arc<Self>) {
+        let engine = Arc::clone(self);
+        let measured = self.tracker.spawn_blocking(move || engine.measure_now());
+        if let Err(error) = measured.await {
+            tracing::error!(%error, "the metrics could not be brought up to date");
+        }
+    }
+
+    fn measure_now(&self) {
+        let metrics = &self.metrics;
+        let pulse = self.writer.pulse();
+        metrics.commit_queue_depth.set(level(pulse.waiting as u64));
+        metrics.store_stalled_seconds.set(pulse.busy.as_secs_f64());
+        let Backlog {
+            journal_bytes,
+            segments,
+            set_aside,
+        } = self.reader.backlog();
+        metrics.journal_size_bytes.set(level(journal_bytes));
+        metrics.journal_segments.set(level(segments.len() as u64));
+        metrics.set_aside.set(level(set_aside));
+        let now = self.clock.steady();
+        let sending = self.registry.chosen(Live::sends);
+        let mut oldest_ms = 0;
+        for live in sending {
+            match self.reader.first_due(live.webhook.id) {
+                Ok(due) => oldest_ms = due.map_or(0, |due| now.since(due)).max(oldest_ms),
+                Err(error) => {
+                    tracing::error!(webhook_id = %live.webhook.id, %error, "the queue could not be read");
+                    return;
+                }
+            }
+        }
+        metrics
+            .oldest_due_seconds
+            .set(std::time::Duration::from_millis(oldest_ms).as_secs_f64());
+    }
+}
+
+fn level(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+impl fmt::Debug for Alive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Alive").field(&self.what).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_stall_is_told_in_words_once_patience_has_ended() {
+        let stalls = |scheduler_ms, busy_ms| Stalls {
+            scheduler_ms,
+            pulse: Pulse {
+                waiting: 7,
+                busy: Duration::from_millis(busy_ms),
+            },
+        };
+        assert!(stalls(5_000, 5_000).over(5_000).is_empty());
+        let slow_disk = stalls(10, 5_001);
+        let [only] = &slow_disk.over(5_000)[..] else {
+            panic!("one fault");
+        };
+        assert!(
+            only.contains("5001 ms") && only.contains("7 more"),
+            "{only}"
+        );
+        assert!(
+            slow_disk.over(20_000).is_empty(),
+            "the watchdog waits for longer"
+        );
+        assert_eq!(stalls(6_000, 6_000).over(5_000).len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_told_and_an_end_is_not() {
+        let deaths = Deaths::default();
+        let tracker = tokio_util::task::TaskTracker::new();
+        let alive = deaths.watch_over("one that ends");
+        tracker.spawn(async move { drop(alive) }).await.unwrap();
+        assert_eq!(*deaths.0.borrow(), None);
+        let alive = deaths.watch_over("one that panics");
+        let died = tracker.spawn(async move {
+            let _alive = alive;
+            panic!("as a defect does");
+        });
+        assert!(died.await.is_err());
+        assert_eq!(*deaths.0.borrow(), Some("one that panics"));
+    }
+}
