@@ -26,6 +26,7 @@
 mod filter;
 mod frame;
 mod index;
+pub mod raw;
 mod reader;
 mod recover;
 mod segment;

@@ -19,18 +19,25 @@
 //! - Any failure of an append, a sync or an apply is final: nothing is acknowledged any more (`fatal`).
 
 mod apply;
+mod backup;
 mod codec;
 mod committer;
+mod copy;
+mod directory;
 mod durable;
 mod error;
 mod group;
 mod history;
+mod image;
 mod inbox;
 mod keys;
 mod live;
 mod open;
 mod reader;
 mod record;
+mod repair;
+mod restore;
+mod survey;
 mod writer;
 
 #[cfg(test)]
@@ -39,12 +46,19 @@ pub(crate) mod tests;
 use std::path::PathBuf;
 
 pub use crate::journal::SegmentInfo;
+pub use backup::{Backup, BackupOrder, backup};
 pub use codec::CodecError;
+pub use copy::Listed;
+pub use directory::free_bytes;
 pub use durable::{FilterError, durable_sled, sled_is_durable};
 pub use error::{Error, WriteError};
 pub use history::{Delivery, DeliverySummary, LastAttempt};
+pub use image::Difference;
 pub use open::{Handle, Opened, Report, open};
 pub use reader::{Backlog, Page, PendingOf, QueueCursor, Reader, SegmentBacklog};
+pub use repair::{Findings, RegistryFound, Repair};
+pub use restore::{RestoreOrder, Restored, restore};
+pub use survey::{Damage, IndexFault, Survey, registered};
 pub use writer::{Accepted, CANCEL_MAX, FAN_OUT_MAX, Finish, NewEvent, Requeued, Writer, Written};
 
 /// For how many of the newest sealed segments client ids are remembered. With segments of 64 MiB that is 2 GiB

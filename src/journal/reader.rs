@@ -15,7 +15,7 @@ use super::filter::Filter;
 use super::frame::{self, FRAME_HEAD, SEGMENT_HEAD, Step, Walk};
 use super::index::{self, Entry, Growing, Key, Stored};
 use super::segment::{self, Files, Index, Kind, Segment};
-use super::{Error, KeysOf, io, sync_dir};
+use super::{Error, KeysOf, io, raw, sync_dir};
 
 /// Which way a range of keys is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,6 +236,12 @@ impl Reader {
         }
     }
 
+    /// A segment's file.
+    #[must_use]
+    pub fn path_of(&self, number: u32) -> PathBuf {
+        segment::path(&self.shared.directory, number, Kind::Log)
+    }
+
     /// Whether records can follow `position` here: the segment is there, and not shorter.
     #[must_use]
     pub fn covers(&self, position: Position) -> bool {
@@ -436,14 +442,11 @@ impl Shared {
 
     /// Keeps a copy of bytes that could not be read, once.
     pub(super) fn set_aside(&self, position: Position, bytes: &[u8]) -> Result<(), Error> {
-        let directory = self.directory.join("set-aside");
-        let path = directory.join(format!(
-            "{:010}-{:010}.bad",
-            position.segment, position.offset
-        ));
+        let path = raw::set_aside_path(&self.directory, position);
         if path.exists() {
             return Ok(());
         }
+        let directory = self.directory.join("set-aside");
         std::fs::create_dir_all(&directory).map_err(io("create", &directory))?;
         std::fs::write(&path, bytes).map_err(io("write", &path))?;
         std::fs::File::open(&path)

@@ -1,12 +1,9 @@
-//! Opening: directory, lock, journal, sled, replay; and building sled again where it cannot be used.
+//! Opening: journal, sled, replay; and building sled again where it cannot be used.
 //!
 //! Recovery is `apply` again, on the records after `applied`. sled is never repaired: where it does not open,
 //! panics, or is ahead of the journal, it is moved aside and made from the journal, loudly.
 
 use std::collections::BTreeSet;
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::ErrorKind;
-use std::os::unix::fs::DirBuilderExt;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,13 +19,13 @@ use crate::model::{Clock, Position, WebhookId};
 
 use super::apply::apply;
 use super::committer::{self, Committer};
+use super::directory::{journal_path, prepare, registry_path};
 use super::durable::{SledFiles, sled_is_durable};
 use super::error::io;
 use super::inbox::Inbox;
 use super::live::Live;
 use super::{Error, IDS_SEGMENTS_MAX, Options, Reader, WriteError, Writer, codec};
 
-const FORMAT: &str = "hookwheel data 1\n";
 /// The overlay is flushed at this many keys while the journal is replayed.
 const REPLAY_KEYS_MAX: usize = 4096;
 /// sled's own lock is tried this often, with this pause: five seconds in all.
@@ -111,7 +108,7 @@ pub fn open(options: Options, metrics: Metrics) -> Result<Opened, Error> {
         );
     }
     let journal_options = journal::Options {
-        path: options.path.join("journal"),
+        path: journal_path(&options.path),
         segment_bytes_max: options.segment_bytes_max,
         segment_age_max_ms: options.segment_age_max_ms,
         filters_max: IDS_SEGMENTS_MAX,
@@ -124,7 +121,7 @@ pub fn open(options: Options, metrics: Metrics) -> Result<Opened, Error> {
     };
     let (mut live, orphans) = recover(&options, &journal.reader(), &mut report)?;
     live.hold(lock);
-    let files = SledFiles::new(&sled_path(&options.path));
+    let files = SledFiles::new(&registry_path(&options.path));
     files.sync_all()?;
     start(
         options,
@@ -243,75 +240,6 @@ fn keys_of(payload: &[u8], position: Position) -> Vec<IndexKey> {
     }
 }
 
-/// Makes the data directory usable and ours.
-fn prepare(path: &Path) -> Result<File, Error> {
-    let refused = |remedy: &'static str| {
-        move |source: std::io::Error| Error::Directory {
-            path: path.to_owned(),
-            source,
-            remedy,
-        }
-    };
-    let remedied = |error: std::io::Error| {
-        let remedy = match error.kind() {
-            ErrorKind::NotFound => "create its parent directory, or set another storage.path",
-            ErrorKind::NotADirectory => "it is a file: move it away, or set another storage.path",
-            _ => "let the daemon's user write there, or set another storage.path",
-        };
-        refused(remedy)(error)
-    };
-    match DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(remedied(error)),
-        _ => {}
-    }
-    let lock = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path.join("lock"))
-        .map_err(remedied)?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            return Err(Error::Locked {
-                path: path.to_owned(),
-            });
-        }
-        Err(TryLockError::Error(source)) => {
-            return Err(refused("use a file system that supports locks")(source));
-        }
-    }
-    check_format(path)?;
-    Ok(lock)
-}
-
-fn check_format(directory: &Path) -> Result<(), Error> {
-    let path = directory.join("format");
-    match std::fs::read_to_string(&path) {
-        Ok(found) if found == FORMAT => Ok(()),
-        // Empty: a crash came between making the file and writing it, before there was any data.
-        Ok(found) if !found.is_empty() => Err(Error::Format {
-            path,
-            found: found.trim().chars().take(80).collect(),
-        }),
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(io("read", &path)(error)),
-        _ => {
-            std::fs::write(&path, FORMAT).map_err(io("write", &path))?;
-            for path in [path.as_path(), directory] {
-                File::open(path)
-                    .and_then(|file| file.sync_all())
-                    .map_err(io("sync", path))?;
-            }
-            Ok(())
-        }
-    }
-}
-
-fn sled_path(directory: &Path) -> PathBuf {
-    directory.join("registry")
-}
-
 /// Opens sled and applies what it lacks. Gives the live state, and webhooks with deliveries but no row.
 fn recover(
     options: &Options,
@@ -342,7 +270,7 @@ fn recover(
         Err(reason) => move_aside(options, report, &reason)?,
     }
     let live = load(options).map_err(|reason| Error::Directory {
-        path: sled_path(&options.path),
+        path: registry_path(&options.path),
         source: std::io::Error::other(reason),
         remedy: "check the disk's space and health",
     })?;
@@ -351,20 +279,25 @@ fn recover(
 
 /// Opens sled, which answers some damage with an error and some with a panic.
 fn load(options: &Options) -> Result<Live, String> {
-    let path = sled_path(&options.path);
+    let path = registry_path(&options.path);
     SledFiles::new(&path)
         .delete_unfinished()
         .map_err(|error| error.to_string())?;
-    let config = sled::Config::new()
-        .path(&path)
-        .flush_every_ms(None)
-        .mode(sled::Mode::LowSpace)
-        .cache_capacity(options.cache_bytes);
+    let config = sled_config(&path, options);
     let opened = std::panic::catch_unwind(AssertUnwindSafe(|| open_sled(&config)));
     match opened {
         Ok(loaded) => loaded.map_err(|error| error.to_string()),
         Err(_) => Err("it panicked".to_owned()),
     }
+}
+
+/// How sled is opened.
+pub(super) fn sled_config(path: &Path, options: &Options) -> sled::Config {
+    sled::Config::new()
+        .path(path)
+        .flush_every_ms(None)
+        .mode(sled::Mode::LowSpace)
+        .cache_capacity(options.cache_bytes)
 }
 
 /// Opens sled. Its threads hold its own lock a moment longer than the last handle to it; as the data directory
@@ -384,12 +317,17 @@ pub(super) fn open_sled(config: &sled::Config) -> Result<Live, Error> {
     }
 }
 
-fn move_aside(options: &Options, report: &mut Report, reason: &str) -> Result<(), Error> {
-    let from = sled_path(&options.path);
-    let free = (1_u32..)
-        .map(|number| options.path.join(format!("registry.broken-{number}")))
+/// Where an unusable sled directory is moved to: a name that is free.
+pub(super) fn free_aside(directory: &Path) -> PathBuf {
+    (1_u32..)
+        .map(|number| directory.join(format!("registry.broken-{number}")))
         .find(|path| !path.exists())
-        .expect("numbers do not end");
+        .expect("numbers do not end")
+}
+
+fn move_aside(options: &Options, report: &mut Report, reason: &str) -> Result<(), Error> {
+    let from = registry_path(&options.path);
+    let free = free_aside(&options.path);
     tracing::error!(
         reason, moved_to = %free.display(),
         "the registry cannot be used; moved aside, and made again from the journal"
@@ -424,7 +362,11 @@ fn replay(
     // Not so when sled is made again: a crash on the way must not leave a part of it that looks whole.
     let whole = live.applied().0.is_some();
     let damaged = journal.scan::<Error>(from, |position, payload| {
-        let record = codec::decode_record(payload)?;
+        let record = codec::decode_record(payload).map_err(|source| Error::Record {
+            path: journal.path_of(position.segment),
+            offset: position.offset,
+            source,
+        })?;
         let length = u32::try_from(payload.len()).expect("bounded by the journal") + FRAME_HEAD;
         let after = Position {
             offset: position.offset + length,

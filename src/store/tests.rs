@@ -1,5 +1,6 @@
 //! The store as the daemon meets it.
 
+mod copies;
 mod crash;
 mod golden;
 pub(crate) mod history;

@@ -9,6 +9,7 @@
 )]
 
 mod api;
+mod backup;
 mod commands;
 mod config;
 mod contract;
@@ -22,6 +23,7 @@ mod migration;
 mod misbehave;
 mod outside;
 mod refusals;
+mod repair;
 mod rotation;
 mod rude;
 mod stop;
