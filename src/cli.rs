@@ -37,6 +37,7 @@ Examples:
   hookwheel serve --config /etc/hookwheel/config.toml
   hookwheel listen --secret-file hook.secret      see what is sent, and whether it verifies
   hookwheel backup --to /backup/monday            copy the data of a running daemon
+  hookwheel doctor --config /etc/hookwheel/config.toml
 
 Exit codes: 0 done; 1 failed; 64 the command line or the config is wrong.";
 
@@ -62,6 +63,8 @@ pub enum Command {
     Restore(upkeep::RestoreOptions),
     /// Check the data of a stopped daemon, and put right what can be.
     Repair(upkeep::RepairOptions),
+    /// Look at all that a daemon leans on, and say what to do.
+    Doctor(upkeep::DoctorOptions),
 }
 
 /// Where the config is.

@@ -80,6 +80,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             filter_for_commands();
             upkeep::repair(&options)
         }
+        Command::Doctor(options) => {
+            filter_for_commands();
+            block_on(upkeep::doctor(options))
+        }
     }
 }
 

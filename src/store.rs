@@ -49,7 +49,7 @@ pub use crate::journal::SegmentInfo;
 pub use backup::{Backup, BackupOrder, backup};
 pub use codec::CodecError;
 pub use copy::Listed;
-pub use directory::free_bytes;
+pub use directory::{check_versions, free_bytes, is_held};
 pub use durable::{FilterError, durable_sled, sled_is_durable};
 pub use error::{Error, WriteError};
 pub use history::{Delivery, DeliverySummary, LastAttempt};

@@ -4,6 +4,7 @@
 //! and scripts need it. Results go to standard output; progress to standard error, and only on a terminal.
 
 mod backup;
+mod doctor;
 mod progress;
 mod repair;
 mod restore;
@@ -18,6 +19,7 @@ use crate::config::Config;
 use crate::store::{Damage, Survey};
 
 pub use backup::backup;
+pub use doctor::doctor;
 pub use repair::repair;
 pub use restore::restore;
 

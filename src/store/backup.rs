@@ -19,7 +19,7 @@ use crate::model::Clock;
 use super::Error;
 use super::copy::{self, Copier, Listed};
 use super::directory::{
-    FORMAT, UNFINISHED, format_of, format_path, journal_path, lock, refuse_newer, sync,
+    FORMAT, UNFINISHED, check_versions, format_of, format_path, journal_path, lock, sync,
     write_format,
 };
 use super::error::io;
@@ -69,7 +69,7 @@ pub fn backup(
             remedy: "name the config of the daemon whose data is to be copied",
         });
     }
-    refuse_newer_online(&order.from)?;
+    check_versions(&order.from)?;
     let partial = begin(&order.to)?;
     let size = copy::size_of(&source)?;
     let made = copy::refuse_without_space(&partial, size).and_then(|()| {
@@ -87,18 +87,6 @@ pub fn backup(
             Err(error)
         }
     }
-}
-
-/// As `refuse_newer`, where retention may delete a segment under the look.
-fn refuse_newer_online(directory: &Path) -> Result<(), Error> {
-    for _ in 0..ROUNDS_MAX {
-        match refuse_newer(directory) {
-            Err(Error::Journal(crate::journal::Error::Io { source, .. }))
-                if source.kind() == std::io::ErrorKind::NotFound => {}
-            done => return done,
-        }
-    }
-    refuse_newer(directory)
 }
 
 fn partial_of(to: &Path) -> PathBuf {

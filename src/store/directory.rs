@@ -18,6 +18,9 @@ pub(super) const FORMAT: &str = "hookwheel data 1\n";
 /// What it says while a backup or a restore writes there: no version takes that for a store.
 pub(super) const UNFINISHED: &str = "hookwheel copy, unfinished\n";
 
+/// A look at a journal is begun anew this often while retention deletes under it.
+const RACES_MAX: u32 = 100;
+
 /// The journal's directory.
 pub(super) fn journal_path(directory: &Path) -> PathBuf {
     directory.join("journal")
@@ -170,6 +173,38 @@ pub(super) fn refuse_newer(directory: &Path) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Whether a daemon, or another command that writes, holds the data directory.
+///
+/// # Errors
+/// [`Error::Directory`] where the lock cannot be looked at.
+pub fn is_held(path: &Path) -> Result<bool, Error> {
+    if !path.join("lock").exists() {
+        return Ok(false);
+    }
+    match lock(path, false) {
+        Ok(_) => Ok(false),
+        Err(Error::Locked { .. }) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// Refuses a data directory that a newer version wrote, or that is unfinished, while a daemon may run on it.
+///
+/// # Errors
+/// [`Error`] names the file and the remedy.
+pub fn check_versions(path: &Path) -> Result<(), Error> {
+    format_of(path)?;
+    for _ in 0..RACES_MAX {
+        match refuse_newer(path) {
+            // Retention has deleted a segment under the look.
+            Err(Error::Journal(crate::journal::Error::Io { source, .. }))
+                if source.kind() == ErrorKind::NotFound => {}
+            done => return done,
+        }
+    }
+    refuse_newer(path)
 }
 
 /// Free space of the file system that holds `path`, for its owner, bytes.

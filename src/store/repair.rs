@@ -103,6 +103,18 @@ impl Repair {
         })
     }
 
+    /// Whether sled opens and stands where the journal reaches (`end`: where its last record ends), without
+    /// reading the journal.
+    #[must_use]
+    pub fn registry(&self, end: Position) -> RegistryFound {
+        match self.held() {
+            Ok(None) => RegistryFound::Missing,
+            Ok(Some(held)) if held.applied > end => RegistryFound::Uncovered(held.applied),
+            Ok(Some(_)) => RegistryFound::Good,
+            Err(found) => found,
+        }
+    }
+
     /// Looks at everything and changes nothing. `progress` is told the bytes that are read.
     ///
     /// # Errors

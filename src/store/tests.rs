@@ -6,6 +6,7 @@ mod golden;
 pub(crate) mod history;
 mod model;
 mod transitions;
+mod upgrade;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Copies of a store that lives: whatever retention deletes and the committer appends meanwhile, a copy opens and
 //! every delivery that waits in it has its event; and the look before an open refuses what is newer.
 //!
-//! `HOOKWHEEL_BACKUP_ROUNDS` sets how many copies are made beside the load (6 by default).
+//! `HOOKWHEEL_BACKUP_ROUNDS` sets how many copies are made beside the load (3 by default).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,13 +16,13 @@ async fn churn(store: &Opened, stop: &AtomicBool, acknowledged: &std::sync::Mute
         accept(&store.writer, &id, &[1, 2]).await;
         acknowledged.lock().unwrap().push(id);
         number += 1;
-        if number % 20 != 0 {
+        if !number.is_multiple_of(20) {
             continue;
         }
         for webhook in [1, 2] {
             for entry in pending(&store.reader, webhook) {
                 // A few are tried again, so that records about an event lie in later segments than it.
-                let next = if entry.attempts == 0 && entry.event.offset % 3 == 0 {
+                let next = if entry.attempts == 0 && entry.event.offset.is_multiple_of(3) {
                     Next::RetryAt(entry.due.plus(1))
                 } else {
                     Next::Delivered
@@ -74,7 +74,7 @@ fn check_copy(path: &Path, before: &[String]) -> usize {
 
 #[test]
 fn a_copy_beside_appends_rolls_and_deletions_is_a_whole_store() {
-    let rounds = std::env::var("HOOKWHEEL_BACKUP_ROUNDS").map_or(6, |text| text.parse().unwrap());
+    let rounds = std::env::var("HOOKWHEEL_BACKUP_ROUNDS").map_or(3, |text| text.parse().unwrap());
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
     let store = open_small(&data);
