@@ -27,8 +27,8 @@ use super::survey::{Depth, Survey, Surveyor};
 
 /// The end is read anew this often at most while retention deletes what is being copied.
 const ROUNDS_MAX: u32 = 100;
-/// The last segment is copied anew this often where it seems damaged: a read may meet a write half way.
-const LAST_TRIES: u32 = 3;
+/// A segment whose copy seems damaged is copied this often: a read may meet a write, or a start's cut, half way.
+const TRIES_MAX: u32 = 3;
 
 /// What is copied, and where to.
 #[derive(Clone, Debug)]
@@ -129,15 +129,10 @@ fn fill(source: &Path, partial: &Path, copier: &mut Copier<'_>) -> Result<Backup
     let target = journal_path(partial);
     copy_segments(source, &target, copier)?;
     let mut survey = check(partial, copier)?;
-    for _ in 1..LAST_TRIES {
-        let last = raw::numbers(&target)?.last().copied().unwrap_or_default();
-        let path = raw::log_path(&target, last);
-        let again = raw::log_path(source, last);
-        if !survey.damage.iter().any(|damage| damage.path == path) || !again.exists() {
+    for _ in 1..TRIES_MAX {
+        if !copy_damaged_again(source, &target, &survey, copier)? {
             break;
         }
-        std::fs::remove_file(&path).map_err(io("delete", &path))?;
-        copier.file(&again, &path)?;
         survey = check(partial, copier)?;
     }
     if let (Some(_), Some(end)) = (&survey.torn, survey.end) {
@@ -153,6 +148,30 @@ fn fill(source: &Path, partial: &Path, copier: &mut Copier<'_>) -> Result<Backup
         set_aside,
         copied: copier.copied(),
     })
+}
+
+/// Copies segments anew whose copies seem damaged. `false`: there are none, or they are deleted by now.
+fn copy_damaged_again(
+    source: &Path,
+    target: &Path,
+    survey: &Survey,
+    copier: &mut Copier<'_>,
+) -> Result<bool, Error> {
+    let mut again = false;
+    let mut names: Vec<_> = survey
+        .damage
+        .iter()
+        .filter_map(|damage| damage.path.file_name())
+        .collect();
+    names.dedup();
+    for name in names {
+        let (from, to) = (source.join(name), target.join(name));
+        if from.exists() {
+            std::fs::remove_file(&to).map_err(io("delete", &to))?;
+            again |= copier.file(&from, &to)?;
+        }
+    }
+    Ok(again)
 }
 
 fn check(partial: &Path, copier: &mut Copier<'_>) -> Result<Survey, Error> {

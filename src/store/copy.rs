@@ -22,6 +22,8 @@ use super::survey::Survey;
 const CHUNK: usize = 1 << 20;
 /// What is written is synced this often, so that a sync of the daemon's never waits behind more of it.
 const SYNC_EVERY: u64 = 16 << 20;
+/// A file that becomes shorter while it is copied is copied anew this often.
+const CUTS_MAX: u32 = 3;
 /// The list of a backup's content.
 const LIST: &str = "backup.json";
 /// A list has some 50 bytes for each segment.
@@ -150,6 +152,19 @@ impl<'a> Copier<'a> {
     /// Copies a file, up to the length that it has when it is opened, from where a copy that is there already
     /// ends; syncs it. `false`: it is not there (any more).
     pub(super) fn file(&mut self, from: &Path, to: &Path) -> Result<bool, Error> {
+        for _ in 1..CUTS_MAX {
+            match self.once(from, to) {
+                // A daemon that starts cuts a torn tail: what is copied of it is worthless.
+                Err(Error::Io { source, .. }) if source.kind() == ErrorKind::UnexpectedEof => {
+                    std::fs::remove_file(to).map_err(io("delete", to))?;
+                }
+                done => return done,
+            }
+        }
+        self.once(from, to)
+    }
+
+    fn once(&mut self, from: &Path, to: &Path) -> Result<bool, Error> {
         let source = match File::open(from) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
             opened => opened.map_err(io("open", from))?,

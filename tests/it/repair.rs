@@ -244,3 +244,27 @@ async fn a_damaged_record_is_set_aside_and_costs_no_other() {
     assert_eq!(said["after"]["torn_bytes"], 0, "{said}");
     data.goes_on(&["e-13"]).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tail_that_was_acknowledged_is_kept_when_it_is_cut() {
+    let data = Data::new().await;
+    let last = tree(&data.data("journal"))
+        .into_keys()
+        .rfind(|path| path.extension().is_some_and(|ending| ending == "log"))
+        .unwrap();
+    // The last record: nothing good comes after it, so by the journal alone it is a tear.
+    let mut bytes = fs::read(&last).unwrap();
+    let at = bytes.len() - 3;
+    bytes[at] ^= 1;
+    fs::write(&last, &bytes).unwrap();
+    let found = data.found();
+    let torn = usize::try_from(found["torn_bytes"].as_u64().unwrap()).unwrap();
+    assert!(torn > 3, "{found}");
+    assert_eq!(found["registry"], "uncovered", "{found}");
+    let said = data.repair();
+    assert_eq!(said["after"]["registry"], "good", "{said}");
+    assert_eq!(said["after"]["set_aside"], 1, "{said}");
+    let kept = tree(&data.data("journal/set-aside"));
+    let kept: Vec<&Vec<u8>> = kept.values().collect();
+    assert_eq!(kept, [&bytes[bytes.len() - torn..].to_vec()]);
+}
