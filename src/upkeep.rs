@@ -113,7 +113,7 @@ fn piece(damage: &Damage) -> String {
         "  damage      {}: {} bytes at offset {} are no record{known}",
         damage.path.display(),
         damage.bytes,
-        damage.offset
+        damage.position.offset
     )
 }
 
@@ -124,7 +124,7 @@ fn as_json(survey: &Survey) -> Value {
         .iter()
         .map(|damage| {
             json!({
-                "file": damage.path, "offset": damage.offset, "bytes": damage.bytes,
+                "file": damage.path, "offset": damage.position.offset, "bytes": damage.bytes,
                 "set_aside": damage.set_aside,
             })
         })

@@ -36,22 +36,20 @@ pub(super) fn format_path(directory: &Path) -> PathBuf {
     directory.join("format")
 }
 
-/// Makes the data directory usable and ours.
-pub(super) fn prepare(path: &Path) -> Result<File, Error> {
+/// Makes the data directory usable and ours. Gives the lock, and where a torn tail of the journal begins.
+pub(super) fn prepare(path: &Path) -> Result<(File, Option<Position>), Error> {
     format_of(path)?;
-    let used = path.join("lock").exists();
-    if !used {
+    // Without a lock file nobody has the directory open, and none is made in one that is refused.
+    if !path.join("lock").exists() && journal_path(path).is_dir() {
         refuse_newer(path)?;
     }
     create(path)?;
     let lock = lock(path, true)?;
-    if used {
-        refuse_newer(path)?;
-    }
+    let torn = refuse_newer(path)?;
     if format_of(path)?.is_none() {
         write_format(path, FORMAT)?;
     }
-    Ok(lock)
+    Ok((lock, torn))
 }
 
 /// Makes the directory, readable by its owner only, if it is not there.
@@ -143,10 +141,11 @@ pub(super) fn sync(path: &Path) -> Result<(), Error> {
 /// Refuses a journal that a newer version has written to. That one writes records of its own into the segment
 /// that it goes on with, and at the beginning of each later one; so the last segment is read through, and of
 /// the others the first record. Opening would otherwise cut, set aside or leave out of an index what it
-/// cannot read.
-pub(super) fn refuse_newer(directory: &Path) -> Result<(), Error> {
+/// cannot read. Gives where a torn tail begins.
+pub(super) fn refuse_newer(directory: &Path) -> Result<Option<Position>, Error> {
     let journal = journal_path(directory);
     let numbers = raw::numbers(&journal)?;
+    let mut torn = None;
     for number in &numbers {
         raw::check_index_version(&journal, *number)?;
         let Some(log) = Log::open(&journal, *number)? else {
@@ -162,7 +161,11 @@ pub(super) fn refuse_newer(directory: &Path) -> Result<(), Error> {
         if Some(number) == numbers.last() {
             log.walk::<Error>(|piece| match piece {
                 Piece::Record(position, payload) => check(position, payload),
-                Piece::Damage(..) | Piece::Rest(..) => Ok(()),
+                Piece::Damage(..) => Ok(()),
+                Piece::Rest(position, _) => {
+                    torn = Some(position);
+                    Ok(())
+                }
             })?;
         } else if let Some(first) = log.first()? {
             let position = Position {
@@ -172,7 +175,26 @@ pub(super) fn refuse_newer(directory: &Path) -> Result<(), Error> {
             check(position, &first)?;
         }
     }
-    Ok(())
+    Ok(torn)
+}
+
+/// Copies the bytes from `torn` on, which are no record, to `set-aside/`. A tear is no loss, as it was never
+/// acknowledged; but where sled stands beyond it, it was: then those bytes are damage, and the open would cut them
+/// off.
+pub(super) fn keep_tail(directory: &Path, torn: Position) -> Result<(), Error> {
+    let journal = journal_path(directory);
+    let path = raw::log_path(&journal, torn.segment);
+    let bytes = std::fs::read(&path).map_err(io("read", &path))?;
+    let from = usize::try_from(torn.offset).unwrap_or(usize::MAX);
+    let (to, kept) = (
+        raw::set_aside_path(&journal, torn),
+        journal.join("set-aside"),
+    );
+    std::fs::create_dir_all(&kept).map_err(io("create", &kept))?;
+    std::fs::write(&to, bytes.get(from..).unwrap_or_default()).map_err(io("write", &to))?;
+    sync(&to)?;
+    sync(&kept)?;
+    sync(&journal)
 }
 
 /// Whether a daemon, or another command that writes, holds the data directory.
@@ -201,10 +223,10 @@ pub fn check_versions(path: &Path) -> Result<(), Error> {
             // Retention has deleted a segment under the look.
             Err(Error::Journal(crate::journal::Error::Io { source, .. }))
                 if source.kind() == ErrorKind::NotFound => {}
-            done => return done,
+            done => return done.map(drop),
         }
     }
-    refuse_newer(path)
+    refuse_newer(path).map(drop)
 }
 
 /// Free space of the file system that holds `path`, for its owner, bytes.

@@ -19,7 +19,7 @@ use crate::model::{Clock, Position, WebhookId};
 
 use super::apply::apply;
 use super::committer::{self, Committer};
-use super::directory::{journal_path, prepare, registry_path};
+use super::directory::{journal_path, keep_tail, prepare, registry_path};
 use super::durable::{SledFiles, sled_is_durable};
 use super::error::io;
 use super::inbox::Inbox;
@@ -101,7 +101,7 @@ impl Drop for Handle {
 /// # Errors
 /// [`Error`] names the file and the remedy.
 pub fn open(options: Options, metrics: Metrics) -> Result<Opened, Error> {
-    let lock = prepare(&options.path)?;
+    let (lock, torn) = prepare(&options.path)?;
     if !sled_is_durable() {
         tracing::warn!(
             "no seccomp filter on sync_file_range: sled's file is synced after each flush instead"
@@ -113,13 +113,24 @@ pub fn open(options: Options, metrics: Metrics) -> Result<Opened, Error> {
         segment_age_max_ms: options.segment_age_max_ms,
         filters_max: IDS_SEGMENTS_MAX,
     };
+    let loaded = load(&options);
+    let lost = torn.filter(|torn| stands_beyond(&loaded, *torn));
+    if let Some(torn) = lost {
+        tracing::error!(
+            position = %torn,
+            "the journal's end is damaged: what was acknowledged there is set aside and cut"
+        );
+        keep_tail(&options.path, torn)?;
+        metrics.frames_set_aside.inc();
+    }
     let now_ms = Clock::system().wall().0;
     let (journal, recovery) = Journal::open(journal_options, keys_of, metrics.clone(), now_ms)?;
     let mut report = Report {
         journal: recovery,
         ..Report::default()
     };
-    let (mut live, orphans) = recover(&options, &journal.reader(), &mut report)?;
+    report.journal.damaged += u64::from(lost.is_some());
+    let (mut live, orphans) = recover(loaded, &options, &journal.reader(), &mut report)?;
     live.hold(lock);
     let files = SledFiles::new(&registry_path(&options.path));
     files.sync_all()?;
@@ -240,13 +251,14 @@ fn keys_of(payload: &[u8], position: Position) -> Vec<IndexKey> {
     }
 }
 
-/// Opens sled and applies what it lacks. Gives the live state, and webhooks with deliveries but no row.
+/// Applies to sled what it lacks, or makes it again. Gives the live state, and webhooks with deliveries but no row.
 fn recover(
+    loaded: Result<Live, String>,
     options: &Options,
     journal: &journal::Reader,
     report: &mut Report,
 ) -> Result<(Live, Vec<WebhookId>), Error> {
-    match load(options) {
+    match loaded {
         Ok(live) => match live.applied().0 {
             Some(applied) if journal.covers(applied) => {
                 let damaged = replay(&live, journal, applied, report)?;
@@ -275,6 +287,13 @@ fn recover(
         remedy: "check the disk's space and health",
     })?;
     rebuild(live, journal, report)
+}
+
+/// Whether sled has seen records that were written after `position`: then what stood there was synced.
+fn stands_beyond(loaded: &Result<Live, String>, position: Position) -> bool {
+    let live = loaded.as_ref().ok();
+    live.and_then(|live| live.applied().0)
+        .is_some_and(|applied| applied > position)
 }
 
 /// Opens sled, which answers some damage with an error and some with a panic.

@@ -9,16 +9,15 @@ use std::fs::File;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 
-use crate::journal::raw;
 use crate::metrics::Metrics;
 use crate::model::Position;
 
-use super::directory::{format_of, journal_path, lock, refuse_newer, registry_path, sync};
+use super::directory::{format_of, journal_path, keep_tail, lock, refuse_newer, registry_path};
 use super::error::io;
 use super::image::{Difference, Image};
 use super::live::Live;
 use super::open::{free_aside, open_sled, sled_config};
-use super::survey::{Damage, Depth, Held, Survey, Surveyor};
+use super::survey::{Depth, Held, Survey, Surveyor};
 use super::{Error, Options, copy, open};
 
 /// The name of a copy of sled begins so.
@@ -172,7 +171,7 @@ impl Repair {
         if let (Some(torn), RegistryFound::Uncovered(_)) =
             (&findings.survey.torn, &findings.registry)
         {
-            keep_tail(&path, torn)?;
+            keep_tail(&path, torn.position)?;
         }
         // The open takes the lock itself, at once.
         self.lock = None;
@@ -241,26 +240,6 @@ fn held_image(live: &Live) -> Result<(Image, BTreeMap<u32, i64>), Error> {
     })?;
     image.rows = live.rows(Clone::clone);
     Ok((image, live.counts()))
-}
-
-/// Copies the bytes after the last good record to `set-aside/`. A tear is no loss, as it was never acknowledged; but
-/// where sled stands beyond it, it was: then those bytes are damage, and the open would cut them off.
-fn keep_tail(directory: &Path, torn: &Damage) -> Result<(), Error> {
-    let journal = journal_path(directory);
-    let bytes = std::fs::read(&torn.path).map_err(io("read", &torn.path))?;
-    let from = usize::try_from(torn.offset).unwrap_or(usize::MAX);
-    let number = raw::numbers(&journal)?.last().copied().unwrap_or_default();
-    let position = Position {
-        segment: number,
-        offset: torn.offset,
-    };
-    let to = raw::set_aside_path(&journal, position);
-    let kept = journal.join("set-aside");
-    copy::make(&kept)?;
-    std::fs::write(&to, bytes.get(from..).unwrap_or_default()).map_err(io("write", &to))?;
-    sync(&to)?;
-    sync(&kept)?;
-    sync(&journal)
 }
 
 /// Deletes the copies of sled that looks left behind which were killed.

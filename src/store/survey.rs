@@ -58,7 +58,7 @@ pub struct Damage {
     /// The segment's file.
     pub path: PathBuf,
     /// From where.
-    pub offset: u32,
+    pub position: Position,
     /// How many bytes.
     pub bytes: u64,
     /// Whether a copy lies in `set-aside/`: it was met before, and reported then.
@@ -201,7 +201,7 @@ impl<'a> Surveyor<'a> {
                 Piece::Rest(position, bytes) if last => {
                     self.survey.torn = Some(Damage {
                         path: path.clone(),
-                        offset: position.offset,
+                        position,
                         bytes: u64::from(bytes),
                         set_aside: false,
                     });
@@ -261,7 +261,7 @@ impl<'a> Surveyor<'a> {
         if self.survey.damage.len() < NAMED_MAX {
             self.survey.damage.push(Damage {
                 path: raw::log_path(&self.journal, position.segment),
-                offset: position.offset,
+                position,
                 bytes,
                 set_aside: raw::set_aside_path(&self.journal, position).exists(),
             });

@@ -118,6 +118,63 @@ fn a_copy_beside_appends_rolls_and_deletions_is_a_whole_store() {
     store.handle.stop().unwrap();
 }
 
+/// Retention at its worst: the first segment is copied, and before the second one is, everything of the first ones
+/// ends and they are deleted, while what ended them stands in segments that the copy did not know of.
+#[test]
+fn what_is_deleted_under_a_copy_had_ended_before_its_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let store = open_small(&data);
+    let runtime = runtime();
+    runtime.block_on(async {
+        register(&store.writer, [1, 2]).await;
+        for number in 0..120 {
+            accept(&store.writer, &format!("e{number}"), &[1]).await;
+        }
+        // So that records about the events stand in later segments than they do.
+        for entry in pending(&store.reader, 1) {
+            let next = Next::RetryAt(entry.due.plus(1));
+            store.writer.finish(finish(1, entry, next)).await.unwrap();
+        }
+    });
+    let (oldest, newest) = store.reader.journal.bounds();
+    assert!(oldest == 1 && newest >= 6, "segments {oldest} to {newest}");
+    let mut deleted = false;
+    let order = BackupOrder {
+        from: data,
+        to: directory.path().join("copy"),
+        rate: None,
+    };
+    let mut delete = |_| {
+        if std::mem::replace(&mut deleted, true) {
+            return;
+        }
+        runtime.block_on(async {
+            for entry in pending(&store.reader, 1) {
+                if entry.event.segment <= 3 {
+                    let ended = finish(1, entry, Next::Delivered);
+                    store.writer.finish(ended).await.unwrap();
+                }
+            }
+            assert_eq!(store.writer.delete_through(3).await.unwrap(), 3);
+        });
+    };
+    let made = backup(&order, &mut |_| {}, &mut delete).unwrap();
+    assert_eq!(made.survey.oldest, 4, "what lies before a gap is left out");
+    assert!(made.survey.end.unwrap().segment > newest);
+    let left = pending(&store.reader, 1).len();
+    assert!(left > 0);
+    assert_eq!(made.survey.pending, left as u64);
+    let copy = open_small(&order.to);
+    assert_eq!(copy.reader.webhooks().len(), 2);
+    assert_eq!(pending(&copy.reader, 1).len(), left);
+    for entry in pending(&copy.reader, 1) {
+        assert!(copy.reader.event_at(entry.event).is_ok());
+    }
+    copy.handle.stop().unwrap();
+    store.handle.stop().unwrap();
+}
+
 /// Every file below a directory, with its bytes.
 fn tree(directory: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
     let mut found = std::collections::BTreeMap::new();
@@ -217,5 +274,42 @@ fn headers_and_indexes_of_a_newer_version_are_refused_before_anything_is_touched
         assert!(refused.contains("install the version"), "{refused}");
         assert_eq!(tree(directory.path()), before);
         assert!(registry_path(directory.path()).exists());
+    }
+}
+
+#[test]
+fn an_end_that_was_acknowledged_is_set_aside_and_told_when_it_is_cut() {
+    for damaged in [true, false] {
+        let directory = tempfile::tempdir().unwrap();
+        stopped(directory.path());
+        let last = tree(&journal_path(directory.path()))
+            .into_keys()
+            .rfind(|path| path.extension().is_some_and(|ending| ending == "log"))
+            .unwrap();
+        let mut bytes = std::fs::read(&last).unwrap();
+        if damaged {
+            // The last record: sled has it, so it was synced.
+            let at = bytes.len() - 2;
+            bytes[at] ^= 4;
+        } else {
+            // A group that was being written when the process ended.
+            bytes.extend_from_slice(&[0, 0, 0, 50, 1, 2, 3, 4, 5]);
+        }
+        std::fs::write(&last, &bytes).unwrap();
+        let store = open_small(directory.path());
+        assert!(store.report.journal.torn_bytes > 0);
+        assert_eq!(store.report.journal.damaged, u64::from(damaged));
+        assert_eq!(store.report.moved_aside.is_some(), damaged);
+        assert_eq!(store.reader.backlog().set_aside, u64::from(damaged));
+        let set_aside = journal_path(directory.path()).join("set-aside");
+        if damaged {
+            let kept: Vec<Vec<u8>> = tree(&set_aside).into_values().collect();
+            let torn = usize::try_from(store.report.journal.torn_bytes).unwrap();
+            assert_eq!(kept, [bytes[bytes.len() - torn..].to_vec()]);
+        } else {
+            assert!(!set_aside.exists());
+        }
+        assert_eq!(pending(&store.reader, 1).len(), 40 - usize::from(damaged));
+        store.handle.stop().unwrap();
     }
 }

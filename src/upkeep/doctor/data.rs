@@ -107,7 +107,7 @@ fn journal(survey: &Survey, running: bool) -> Check {
             format!(
                 "{found}, and {} bytes at offset {} of {} that do not",
                 damage.bytes,
-                damage.offset,
+                damage.position.offset,
                 damage.path.display()
             ),
             "look at the disk's health; stop the daemon and run hookwheel repair",
