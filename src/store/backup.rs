@@ -127,6 +127,8 @@ fn begin(to: &Path) -> Result<PathBuf, Error> {
 fn fill(source: &Path, partial: &Path, copier: &mut Copier<'_>) -> Result<Backup, Error> {
     let _lock = lock(partial, true)?;
     let target = journal_path(partial);
+    // First, so that the look at the copy tells damage that is known from damage that is new.
+    let set_aside = copy::set_aside(copier, source, &target)?;
     copy_segments(source, &target, copier)?;
     let mut survey = check(partial, copier)?;
     for _ in 1..TRIES_MAX {
@@ -139,7 +141,10 @@ fn fill(source: &Path, partial: &Path, copier: &mut Copier<'_>) -> Result<Backup
         copy::cut(&target, end)?;
         survey.torn = None;
     }
-    let set_aside = copy::set_aside(copier, source, &target)?;
+    for damage in &mut survey.damage {
+        // Whoever reads of it looks at the original.
+        damage.path = raw::log_path(source, damage.position.segment);
+    }
     let taken_at = Clock::system().wall();
     Listed::of(&survey, copy::sizes(&target)?, taken_at).write(partial)?;
     sync(&target)?;
@@ -161,6 +166,7 @@ fn copy_damaged_again(
     let mut names: Vec<_> = survey
         .damage
         .iter()
+        .filter(|damage| !damage.set_aside)
         .filter_map(|damage| damage.path.file_name())
         .collect();
     names.dedup();

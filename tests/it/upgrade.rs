@@ -59,6 +59,12 @@ async fn the_binary_goes_on_with_data_of_the_first_format() {
     assert_eq!(found["webhooks"], 2, "{found}");
     assert_eq!(found["set_aside"], 1, "{found}");
 
+    // Damage that is known makes no backup a failure.
+    let to = site.path("b");
+    let copied = report(&site, "backup", &["--to", to.to_str().unwrap()]);
+    assert_eq!(copied["events"], 69, "{copied}");
+    assert_eq!(copied["damage"][0]["set_aside"], true, "{copied}");
+
     let config = fs::read_to_string(site.path("config.toml")).unwrap();
     let daemon = Daemon::start(&site.path("config.toml"), &config);
     assert!(!daemon.log().contains("moved aside"), "{}", daemon.log());
