@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod inspect;
+pub mod upkeep;
 
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
@@ -35,6 +36,8 @@ Examples:
   hookwheel check --config /etc/hookwheel/config.toml
   hookwheel serve --config /etc/hookwheel/config.toml
   hookwheel listen --secret-file hook.secret      see what is sent, and whether it verifies
+  hookwheel backup --to /backup/monday            copy the data of a running daemon
+  hookwheel doctor --config /etc/hookwheel/config.toml
 
 Exit codes: 0 done; 1 failed; 64 the command line or the config is wrong.";
 
@@ -54,6 +57,14 @@ pub enum Command {
     Listen(inspect::ListenOptions),
     /// Check the signature of a request that was kept, without a network.
     Verify(inspect::VerifyOptions),
+    /// Copy the data of a daemon, which may run meanwhile.
+    Backup(upkeep::BackupOptions),
+    /// Make the data directory from a backup.
+    Restore(upkeep::RestoreOptions),
+    /// Check the data of a stopped daemon, and put right what can be.
+    Repair(upkeep::RepairOptions),
+    /// Look at all that a daemon leans on, and say what to do.
+    Doctor(upkeep::DoctorOptions),
 }
 
 /// Where the config is.

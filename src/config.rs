@@ -79,6 +79,14 @@ pub struct ServerOptions {
     pub body_timeout: Duration,
 }
 
+/// Reads a size as the config has it: `512B`, `256KiB`, `64MiB`, `20GiB`, `1TiB`.
+///
+/// # Errors
+/// What is wrong with it, and the fix.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    values::parse_size(text).map_err(|refusal| format!("{}; {}", refusal.problem, refusal.fix))
+}
+
 impl Config {
     /// Reads and checks the config file at `path`, with the overrides of this process's environment.
     ///

@@ -26,6 +26,8 @@ use crate::store::{Opened, Reader, Writer};
 mod files;
 pub mod serve;
 
+pub use files::room_for;
+
 /// How often retention looks: it deletes whole segments, so there is no hurry.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// The watchdog is fed until something has not moved for so long. A disk that is merely slow, or catches up
@@ -114,7 +116,7 @@ impl Daemon {
         let metrics = Metrics::new();
         let address = config.server.listen;
         let connections_max =
-            files::room_for(config.server.connections_max, config.delivery.in_flight_max)?;
+            room_for(config.server.connections_max, config.delivery.in_flight_max)?;
         let listen = |source| DaemonError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;

@@ -29,6 +29,7 @@
 mod filter;
 mod frame;
 mod index;
+pub mod raw;
 mod reader;
 mod recover;
 mod room;

@@ -23,5 +23,6 @@ pub mod sign;
 pub mod store;
 pub mod systemd;
 pub mod telemetry;
+pub mod upkeep;
 pub mod verify;
 pub mod wheel;

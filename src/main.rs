@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Parser;
 use hookwheel::cli::{self, Cli, Command, ConfigPath, KeyCommand};
 use hookwheel::config::Config;
-use hookwheel::{daemon, demo, inspect, store, telemetry};
+use hookwheel::{daemon, demo, inspect, store, telemetry, upkeep};
 
 /// What is still running on blocking threads at the end gets this long.
 const LEFTOVERS_MAX: Duration = Duration::from_millis(500);
@@ -66,14 +66,32 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Check(ConfigPath { config }) => Ok(cli::check(&config)),
         Command::Key(KeyCommand::New { name, out }) => cli::new_key(&name, out.as_deref()),
         Command::Demo(options) => {
-            // Without the filter the store does the same by other means, and the demo has no log to say so.
-            if store::durable_sled().is_err() {
-                tracing::debug!("no seccomp filter");
-            }
+            filter_for_commands();
             block_on(demo::run(&options))
         }
         Command::Listen(options) => block_on(inspect::listen(options)),
         Command::Verify(options) => Ok(inspect::verify(&options)),
+        Command::Backup(options) => upkeep::backup(&options),
+        Command::Restore(options) => {
+            filter_for_commands();
+            upkeep::restore(&options)
+        }
+        Command::Repair(options) => {
+            filter_for_commands();
+            upkeep::repair(&options)
+        }
+        Command::Doctor(options) => {
+            filter_for_commands();
+            block_on(upkeep::doctor(options))
+        }
+    }
+}
+
+/// Takes sync_file_range away before any other thread is there. Without the filter the store does the same by
+/// other means, and these commands have no log to say so.
+fn filter_for_commands() {
+    if store::durable_sled().is_err() {
+        tracing::debug!("no seccomp filter");
     }
 }
 

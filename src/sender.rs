@@ -30,14 +30,18 @@ mod connect;
 mod exchange;
 mod fault;
 mod pool;
+mod probe;
 mod progress;
 mod resolve;
 mod tally;
 #[cfg(test)]
 mod tests;
 mod trust;
+mod validity;
 
 pub use exchange::USER_AGENT_TEXT;
+pub use probe::Probe;
+pub use validity::not_after;
 
 use connect::Connector;
 use fault::Fault;

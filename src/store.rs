@@ -21,19 +21,27 @@
 //!   and all goes on when there is room (`space`).
 
 mod apply;
+mod backup;
 mod codec;
 mod committer;
+mod copy;
+mod directory;
 mod durable;
 mod error;
 mod group;
 mod history;
+mod image;
 mod inbox;
 mod keys;
 mod live;
 mod open;
 mod reader;
 mod record;
+mod recover;
+mod repair;
+mod restore;
 mod space;
+mod survey;
 mod suspect;
 mod writer;
 
@@ -43,13 +51,20 @@ pub(crate) mod tests;
 use std::path::PathBuf;
 
 pub use crate::journal::SegmentInfo;
+pub use backup::{Backup, BackupOrder, backup};
 pub use codec::CodecError;
+pub use copy::Listed;
+pub use directory::{check_versions, free_bytes, is_held};
 pub use durable::{FilterError, durable_sled, sled_is_durable};
 pub use error::{Error, WriteError};
 pub use history::{Delivery, DeliverySummary, LastAttempt};
+pub use image::Difference;
 pub use open::{Handle, Opened, Report, open};
 pub use reader::{Backlog, Page, PendingOf, QueueCursor, Reader, SegmentBacklog};
+pub use repair::{Findings, RegistryFound, Repair};
+pub use restore::{RestoreOrder, Restored, restore};
 pub use space::Space;
+pub use survey::{Damage, IndexFault, Survey, registered};
 pub use writer::{
     Accepted, CANCEL_MAX, FAN_OUT_MAX, Finish, NewEvent, Pulse, Requeued, Writer, Written,
 };

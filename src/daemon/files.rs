@@ -20,7 +20,7 @@ const CONNECTIONS_MIN: u64 = 64;
 ///
 /// # Errors
 /// [`DaemonError::Files`] where next to nothing would be left for clients.
-pub(super) fn room_for(connections_max: usize, in_flight_max: usize) -> Result<usize, DaemonError> {
+pub fn room_for(connections_max: usize, in_flight_max: usize) -> Result<usize, DaemonError> {
     let limit = raised();
     let wanted = connections_max as u64;
     let others = OWN_FILES + IDLE_CONNECTIONS + in_flight_max as u64;

@@ -104,7 +104,7 @@ impl Growing {
     }
 
     /// All entries, sorted, none twice.
-    fn sorted(&self) -> Vec<Entry> {
+    pub(super) fn sorted(&self) -> Vec<Entry> {
         let mut all: Vec<Entry> = self
             .runs
             .iter()
@@ -116,6 +116,11 @@ impl Growing {
         all.sort();
         all.dedup();
         all
+    }
+
+    /// The filter over the filtered keys.
+    pub(super) fn filter(&self) -> Filter {
+        Filter::of(self.filtered.iter(), self.filtered.len())
     }
 
     /// At most `limit` entries with keys from `low` to `high`, descending or ascending.
@@ -164,7 +169,7 @@ fn merge(a: &[Entry], b: &[Entry]) -> Vec<Entry> {
 
 /// Writes a sealed segment's index: whole under its final name, synced, or not at all. Gives its filter.
 pub(super) fn write(growing: &Growing, number: u32, to: &Path) -> Result<Filter, Error> {
-    let filter = Filter::of(growing.filtered.iter(), growing.filtered.len());
+    let filter = growing.filter();
     let temporary = to.with_extension("tmp");
     let file = File::create(&temporary).map_err(io("create", &temporary))?;
     let written =
@@ -247,6 +252,19 @@ impl Stored {
             entries,
             filter_bytes,
         }))
+    }
+
+    /// The version of an index file that is newer than this one's. Its header must check: else it is damage.
+    pub(super) fn newer_version(file: &File) -> std::io::Result<Option<u32>> {
+        let mut header = [0; 28];
+        if file.metadata()?.len() < header.len() as u64 {
+            return Ok(None);
+        }
+        file.read_exact_at(&mut header, 0)?;
+        let (body, crc) = header.split_at(24);
+        let version = be32(body, 8);
+        let whole = body.starts_with(MAGIC) && crc32c::crc32c(body) == be32(crc, 0);
+        Ok((whole && version > VERSION).then_some(version))
     }
 
     /// How many entries there are.

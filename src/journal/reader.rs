@@ -15,7 +15,7 @@ use super::filter::Filter;
 use super::frame::{self, FRAME_HEAD, SEGMENT_HEAD, Step, Walk};
 use super::index::{self, Entry, Growing, Key, Stored};
 use super::segment::{self, Files, Index, Kind, Segment};
-use super::{Error, KeysOf, io, sync_dir};
+use super::{Error, KeysOf, io, raw, sync_dir};
 
 /// Which way a range of keys is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +102,7 @@ impl Reader {
     fn damaged(&self, segment: &Segment, file: &std::fs::File, position: Position) -> Error {
         let path = segment::path(&self.shared.directory, position.segment, Kind::Log);
         let aside = || {
-            if self.shared.aside_path(position).exists() {
+            if raw::set_aside_path(&self.shared.directory, position).exists() {
                 return Ok(false);
             }
             let salt = segment.header.salt;
@@ -279,6 +279,12 @@ impl Reader {
         };
         let note = format!("the journal's segment {number} is missing\n");
         self.shared.set_aside(place, note.as_bytes())
+    }
+
+    /// A segment's file.
+    #[must_use]
+    pub fn path_of(&self, number: u32) -> PathBuf {
+        segment::path(&self.shared.directory, number, Kind::Log)
     }
 
     /// How many pieces of damage are kept in `set-aside/`.
@@ -468,19 +474,13 @@ impl Shared {
         }
     }
 
-    /// Where the bytes at a position are set aside.
-    fn aside_path(&self, position: Position) -> PathBuf {
-        let name = format!("{:010}-{:010}.bad", position.segment, position.offset);
-        self.directory.join("set-aside").join(name)
-    }
-
     /// Keeps a copy of bytes that could not be read, once; whether this was the first time.
     pub(super) fn set_aside(&self, position: Position, bytes: &[u8]) -> Result<bool, Error> {
-        let directory = self.directory.join("set-aside");
-        let path = self.aside_path(position);
+        let path = raw::set_aside_path(&self.directory, position);
         if path.exists() {
             return Ok(false);
         }
+        let directory = self.directory.join("set-aside");
         std::fs::create_dir_all(&directory).map_err(io("create", &directory))?;
         std::fs::write(&path, bytes).map_err(io("write", &path))?;
         std::fs::File::open(&path)

@@ -17,6 +17,7 @@ use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_util::task::TaskTracker;
 
 use super::exchange::Connection;
@@ -63,6 +64,19 @@ impl Connector {
         endpoint: &Endpoint,
         progress: &mut Progress,
     ) -> Result<Connection, Fault> {
+        let stream = self.handshake(endpoint, progress).await?;
+        Connection::start(stream, &self.tasks).await
+    }
+
+    /// As [`Connector::open`], up to the handshake's end.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) async fn handshake(
+        &self,
+        endpoint: &Endpoint,
+        progress: &mut Progress,
+    ) -> Result<TlsStream<TcpStream>, Fault> {
         let host = endpoint.host();
         let addresses = self.vetted(&host, progress).await?;
         progress.enter(Phase::Connecting);
@@ -78,12 +92,10 @@ impl Connector {
                 }
             },
         };
-        let stream = self
-            .tls
+        self.tls
             .connect(server, stream)
             .await
-            .map_err(|error| fault::handshake(&error, &shown))?;
-        Connection::start(stream, &self.tasks).await
+            .map_err(|error| fault::handshake(&error, &shown))
     }
 
     /// The host's addresses, every one of them allowed.

@@ -5,8 +5,8 @@
 //! The first byte is the version of the encoding. Old versions decode for ever.
 
 use bincode::Options as _;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::journal::PAYLOAD_BYTES_MAX;
 
@@ -20,6 +20,9 @@ pub enum CodecError {
     /// Written by a newer version.
     #[error("encoding version {0} is newer than this version of hookwheel reads")]
     Version(u8),
+    /// Written by a newer version.
+    #[error("a record of kind {0} is newer than this version of hookwheel reads")]
+    Kind(u32),
     /// Not what it should be.
     #[error("not a valid record: {0}")]
     Invalid(#[from] bincode::Error),
@@ -41,6 +44,56 @@ pub(super) fn encode_record(record: &Record, to: &mut Vec<u8>) -> Result<(), Cod
 /// The record that `bytes` hold.
 pub(super) fn decode_record(bytes: &[u8]) -> Result<Record, CodecError> {
     decode(bytes)
+}
+
+/// Whether a record is of a version and a kind that are known, without reading it.
+pub(super) fn check_known(bytes: &[u8]) -> Result<(), CodecError> {
+    let Some((&VERSION, body)) = bytes.split_first() else {
+        return Err(CodecError::Version(bytes.first().copied().unwrap_or(0)));
+    };
+    let kind = body
+        .first_chunk()
+        .map_or(0, |kind| u32::from_be_bytes(*kind));
+    if kind < kinds() {
+        Ok(())
+    } else {
+        Err(CodecError::Kind(kind))
+    }
+}
+
+/// How many kinds of records there are: asked of the type itself, so that no number has to be kept in step.
+fn kinds() -> u32 {
+    let mut kinds = Kinds(0);
+    // It always ends with an error: it only listens to what the type asks for.
+    let asked = Record::deserialize(&mut kinds);
+    debug_assert!(asked.is_err() && kinds.0 > 0);
+    kinds.0
+}
+
+/// Hears how many variants an enum has.
+struct Kinds(u32);
+
+impl<'de> Deserializer<'de> for &mut Kinds {
+    type Error = serde::de::value::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+        Err(serde::de::Error::custom("only an enum is listened to"))
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        self.0 = u32::try_from(variants.len()).unwrap_or(u32::MAX);
+        self.deserialize_any(visitor)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit
+        unit_struct newtype_struct seq tuple tuple_struct map struct identifier ignored_any
+    }
 }
 
 /// The bytes of a registry row.

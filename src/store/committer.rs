@@ -11,7 +11,9 @@
 
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -80,11 +82,23 @@ pub(super) struct Committer {
     pub(super) buffer: Vec<u8>,
 }
 
+/// Starts the committer in a thread of its own.
+pub(super) fn spawn(
+    committer: Committer,
+    fatal: watch::Sender<Option<String>>,
+) -> Result<JoinHandle<Result<(), String>>, Error> {
+    std::thread::Builder::new()
+        .name("hookwheel-commit".to_owned())
+        .spawn(move || run(committer, &fatal))
+        .map_err(|source| Error::Io {
+            action: "start a thread for",
+            path: PathBuf::from("the committer"),
+            source,
+        })
+}
+
 /// Runs the committer until its inbox is closed; reports the failure that ended it, if one did.
-pub(super) fn run(
-    mut committer: Committer,
-    fatal: &watch::Sender<Option<String>>,
-) -> Result<(), String> {
+fn run(mut committer: Committer, fatal: &watch::Sender<Option<String>>) -> Result<(), String> {
     let inbox = Arc::clone(&committer.inbox);
     let ended = std::panic::catch_unwind(AssertUnwindSafe(|| committer.work()));
     let failure = match ended {

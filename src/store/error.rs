@@ -38,6 +38,36 @@ pub enum Error {
         /// What it holds.
         found: String,
     },
+    /// The operator: a copy that was cut off.
+    #[error(
+        "{path} holds a backup or a restore that was cut off; make it again with the same command, or delete the directory"
+    )]
+    Unfinished {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The operator: something cannot be done as asked for.
+    #[error("{path}: {problem}; {remedy}")]
+    Refused {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// A record of the journal that this version does not know: its bytes check, so it is no damage.
+    #[error(
+        "{path} has a record at offset {offset} that this version of hookwheel cannot read ({source}); install the version that wrote it"
+    )]
+    Record {
+        /// The segment's file.
+        path: PathBuf,
+        /// Where in it.
+        offset: u32,
+        /// Why it cannot be read.
+        source: CodecError,
+    },
     /// The disk or the journal; [`journal::Error::Gone`] where retention has deleted what was asked for.
     #[error(transparent)]
     Journal(#[from] journal::Error),

@@ -338,6 +338,23 @@ impl Live {
         Ok(webhooks.into_iter().collect())
     }
 
+    /// Shows everything that is pending.
+    pub(super) fn each_pending(
+        &self,
+        mut see: impl FnMut(QueueKey, QueueValue),
+    ) -> Result<(), Error> {
+        let (low, high) = (bounds_of(WebhookId(0)).0, bounds_of(WebhookId(u128::MAX)).1);
+        self.walk(low, high, |key, value| {
+            see(key, value);
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// How many deliveries are pending of each segment's events, as they are counted.
+    pub(super) fn counts(&self) -> BTreeMap<u32, i64> {
+        self.read().counts.clone()
+    }
+
     /// Up to where the journal is applied (`None`: never), and the highest steady time recorded.
     pub(super) fn applied(&self) -> (Option<Position>, SteadyMillis) {
         let overlay = self.read();

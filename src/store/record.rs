@@ -116,6 +116,21 @@ impl Record {
         }
     }
 
+    /// The wall clock when the record was made, where it says so.
+    pub(super) fn wall(&self) -> Option<UnixMillis> {
+        match self {
+            Self::Accepted { event, .. } => Some(event.received_at),
+            Self::Attempted { at, .. }
+            | Self::Ended { at, .. }
+            | Self::Requeued { at, .. }
+            | Self::WebhookPut { at, .. }
+            | Self::WebhookRemoved { at, .. }
+            | Self::WebhookForgotten { at, .. }
+            | Self::Cancelled { at, .. }
+            | Self::Snapshot { at, .. } => Some(at.wall),
+        }
+    }
+
     /// Under which keys history finds this record, which stands at `position`.
     pub(super) fn keys(&self, position: Position) -> Vec<IndexKey> {
         let delivery = |webhook: &WebhookId, event: Position| plain(delivery_key(*webhook, event));

@@ -1,11 +1,13 @@
 //! The store as the daemon meets it.
 
+mod copies;
 mod crash;
 mod flips;
 mod golden;
 pub(crate) mod history;
 mod model;
 mod transitions;
+mod upgrade;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -9,12 +9,14 @@
 )]
 
 mod api;
+mod backup;
 mod chaos;
 mod commands;
 mod config;
 mod contract;
 mod delivery;
 mod dice;
+mod doctor;
 mod filters;
 mod flips;
 mod flood;
@@ -29,10 +31,12 @@ mod misbehave;
 mod outside;
 mod progress;
 mod refusals;
+mod repair;
 mod rotation;
 mod rude;
 mod stop;
 mod support;
 mod table;
 mod tidy;
+mod upgrade;
 mod web;

@@ -1,0 +1,270 @@
+//! Recovery: `apply` again, on the records that sled lacks; and making sled again where it cannot be used.
+//!
+//! sled is never repaired: where it does not open, panics, or bears the mark of damage, it is moved aside and
+//! made from the journal, loudly. Where it knows more than the journal, which has lost something then, it is kept.
+
+use std::io::ErrorKind;
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::journal;
+use crate::model::{Position, WebhookId};
+
+use super::apply::apply;
+use super::directory::registry_path;
+use super::durable::SledFiles;
+use super::error::io;
+use super::live::Live;
+use super::open::Report;
+use super::space::is_short;
+use super::suspect::{self, Suspect};
+use super::{Error, Options, codec};
+
+/// The overlay is flushed at this many keys while the journal is replayed.
+const REPLAY_KEYS_MAX: usize = 4096;
+/// … and at this many while sled is made again: a delivery that ends within as many never touches sled. They
+/// take about 20 MB.
+const REBUILD_KEYS_MAX: usize = 128 * 1024;
+/// A segment number beyond this is no position but garbage: at one a second it takes a century to get there.
+const SEGMENT_MAX: u32 = 4_000_000_000;
+/// sled's own lock is tried this often, with this pause: five seconds in all.
+const LOCK_TRIES: u32 = 500;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+/// Bytes of a frame before its payload; the position after a record is so much further.
+const FRAME_HEAD: u32 = 8;
+
+/// Applies to sled what it lacks, or makes it again. Gives the live state, and webhooks with deliveries but no row.
+pub(super) fn recover(
+    options: &Options,
+    loaded: Result<Live, String>,
+    journal: &journal::Reader,
+    report: &mut Report,
+) -> Result<(Live, Vec<WebhookId>), Error> {
+    let files = SledFiles::new(&registry_path(&options.path));
+    let reason = match loaded.map(|live| (live.applied().0, live)) {
+        Ok((applied, live)) => {
+            let recovered = match applied {
+                Some(applied) if applied <= journal.end() => {
+                    catch_up(&live, &files, journal, applied, report)
+                }
+                Some(applied) => Err(Error::Suspect(format!(
+                    "its position {applied} is not in the journal"
+                ))),
+                None if live.is_empty() => rebuild(&live, options, &files, journal, report),
+                None => Err(Error::Suspect(
+                    "it does not say how far it is applied".to_owned(),
+                )),
+            };
+            match recovered {
+                Ok(orphans) => return Ok((live, orphans)),
+                Err(Error::Suspect(reason)) => abandon(live, reason),
+                Err(error) => return Err(error),
+            }
+        }
+        // Then nothing is known to be wrong with it, and another one would not open either.
+        Err(reason) if is_short(&options.path) => {
+            return Err(refused(options, reason, "make room on its disk"));
+        }
+        Err(reason) => reason,
+    };
+    move_aside(options, report, &reason)?;
+    let live = load(options)
+        .map_err(|reason| refused(options, reason, "check the disk's space and health"))?;
+    let orphans = rebuild(&live, options, &files, journal, report)?;
+    Ok((live, orphans))
+}
+
+/// Up to where the journal was synced at least, as sled tells.
+pub(super) fn synced_to(live: &Live) -> Option<Position> {
+    let applied = live.applied().0?;
+    (1..=SEGMENT_MAX)
+        .contains(&applied.segment)
+        .then_some(applied)
+}
+
+/// Applies what sled lacks. Gives the webhooks that have deliveries but no row.
+fn catch_up(
+    live: &Live,
+    files: &SledFiles,
+    journal: &journal::Reader,
+    applied: Position,
+    report: &mut Report,
+) -> Result<Vec<WebhookId>, Error> {
+    // Retention leaves what something pending points into.
+    for segment in live.segments() {
+        if journal.report_missing(segment)? {
+            report.journal.damaged += 1;
+        }
+    }
+    let damaged = replay(live, files, journal, applied, report)?;
+    // After damage differences cannot be trusted: the record that was lost may have made one.
+    let lost = applied.segment < journal.bounds().0;
+    if damaged > 0 || report.journal.damaged > 0 || lost {
+        live.recount(true)
+    } else {
+        Ok(Vec::new())
+    }
+}
+
+/// Closes a sled that is to be moved aside; gives back why.
+fn abandon(live: Live, reason: String) -> String {
+    if std::panic::catch_unwind(AssertUnwindSafe(|| drop(live))).is_err() {
+        tracing::debug!("sled panicked while it was closed");
+    }
+    reason
+}
+
+/// Opens sled, which answers some damage with an error and some with a panic.
+pub(super) fn load(options: &Options) -> Result<Live, String> {
+    if let Some(reason) = suspect::found(&options.path) {
+        return Err(reason);
+    }
+    let path = registry_path(&options.path);
+    SledFiles::new(&path)
+        .delete_unfinished()
+        .map_err(|error| error.to_string())?;
+    let config = sled_config(&path, options);
+    let opened = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        open_sled(&config, Suspect::new(&options.path))
+    }));
+    match opened {
+        Ok(loaded) => loaded.map_err(|error| error.to_string()),
+        Err(_) => Err("it panicked".to_owned()),
+    }
+}
+
+/// How sled is opened.
+pub(super) fn sled_config(path: &Path, options: &Options) -> sled::Config {
+    sled::Config::new()
+        .path(path)
+        .flush_every_ms(None)
+        .mode(sled::Mode::LowSpace)
+        .cache_capacity(options.cache_bytes)
+}
+
+/// Opens sled. Its threads hold its own lock a moment longer than the last handle to it; as the data directory
+/// is ours, that is the only reason for it to be held, and worth some waiting.
+pub(super) fn open_sled(config: &sled::Config, suspect: Suspect) -> Result<Live, Error> {
+    let mut tries = 1;
+    loop {
+        match config.open() {
+            Err(sled::Error::Io(error))
+                if tries < LOCK_TRIES && error.to_string().contains("could not acquire lock") =>
+            {
+                tries += 1;
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            opened => return Live::load(opened?, suspect),
+        }
+    }
+}
+
+fn refused(options: &Options, reason: String, remedy: &'static str) -> Error {
+    Error::Directory {
+        path: registry_path(&options.path),
+        source: std::io::Error::other(reason),
+        remedy,
+    }
+}
+
+/// Where an unusable sled directory is moved to: a name that is free.
+pub(super) fn free_aside(directory: &Path) -> PathBuf {
+    (1_u32..)
+        .map(|number| directory.join(format!("registry.broken-{number}")))
+        .find(|path| !path.exists())
+        .expect("numbers do not end")
+}
+
+fn move_aside(options: &Options, report: &mut Report, reason: &str) -> Result<(), Error> {
+    let from = registry_path(&options.path);
+    let free = free_aside(&options.path);
+    tracing::error!(
+        reason, moved_to = %free.display(),
+        "the registry cannot be used; moved aside, and made again from the journal"
+    );
+    match std::fs::rename(&from, &free) {
+        Ok(()) => report.moved_aside = Some(free),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(io("move aside", &from)(error)),
+    }
+    // What was found so far was found with the sled that is gone.
+    suspect::clear(&options.path)
+}
+
+/// Makes an empty sled what the whole journal says.
+fn rebuild(
+    live: &Live,
+    options: &Options,
+    files: &SledFiles,
+    journal: &journal::Reader,
+    report: &mut Report,
+) -> Result<Vec<WebhookId>, Error> {
+    let start = journal.start_of(journal.bounds().0);
+    let damaged = replay(live, files, journal, start, report)?;
+    if !files.make_room()? {
+        return Err(refused(
+            options,
+            "no room to make it again".to_owned(),
+            "make room on its disk",
+        ));
+    }
+    // The oldest segments may be deleted, and with them what these records' differences were made from.
+    let orphans = live.recount(damaged > 0 || report.journal.damaged > 0)?;
+    live.flush()?;
+    live.sync()?;
+    Ok(orphans)
+}
+
+fn replay(
+    live: &Live,
+    files: &SledFiles,
+    journal: &journal::Reader,
+    from: Position,
+    report: &mut Report,
+) -> Result<u64, Error> {
+    let mut replayed = 0;
+    // Not so when sled is made again: a crash on the way must not leave a part of it that looks whole.
+    let whole = live.applied().0.is_some();
+    let keys_max = if whole {
+        REPLAY_KEYS_MAX
+    } else {
+        REBUILD_KEYS_MAX
+    };
+    let damaged = journal.scan::<Error>(from, |position, payload| {
+        let record = codec::decode_record(payload).map_err(|source| Error::Record {
+            path: journal.path_of(position.segment),
+            offset: position.offset,
+            source,
+        })?;
+        let length = u32::try_from(payload.len()).expect("bounded by the journal") + FRAME_HEAD;
+        let after = Position {
+            offset: position.offset + length,
+            ..position
+        };
+        live.merge(
+            apply(&record, position),
+            whole.then_some(after),
+            record.steady(),
+        );
+        replayed += 1;
+        // Without room for sled what is replayed stays in memory.
+        if live.unflushed().0 >= keys_max && files.make_room()? {
+            live.flush()?;
+        }
+        Ok(())
+    })?;
+    if !whole && files.make_room()? {
+        // All but `applied`, in parts: the last batch is small then.
+        live.flush()?;
+    }
+    // Positions compare by segment first, so the end of the journal is where the next record will stand.
+    live.merge(
+        Vec::new(),
+        Some(journal.end()),
+        crate::model::SteadyMillis(0),
+    );
+    report.replayed = replayed;
+    report.damaged = damaged;
+    Ok(damaged)
+}

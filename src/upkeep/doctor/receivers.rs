@@ -1,0 +1,141 @@
+//! Receivers: whether each registered webhook's host resolves, may be dialled, answers, and proves who it is.
+//!
+//! A connection goes the way of a request, with the same address rules and the same verification; nothing is posted.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::Check;
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::model::{Clock, Endpoint, FaultKind, UnixMillis, Webhook};
+use crate::sender::{Probe, Sender};
+
+/// Hosts that are looked at, at most; the first ones by name.
+const HOSTS_MAX: usize = 200;
+/// … so many at once.
+const AT_ONCE: usize = 16;
+/// … and so long each, and all together.
+const HOST_TIME_MAX: Duration = Duration::from_secs(5);
+const TIME_MAX: Duration = Duration::from_secs(60);
+/// Hosts that are named one by one.
+const NAMED_MAX: usize = 20;
+/// A certificate that is renewed by itself is renewed earlier than this.
+const ENDS_SOON_MS: u64 = 14 * 24 * 3_600_000;
+
+pub(super) async fn checks(
+    config: &Config,
+    webhooks: &[Webhook],
+    now: UnixMillis,
+    checks: &mut Vec<Check>,
+) {
+    let mut hosts: BTreeMap<String, Endpoint> = BTreeMap::new();
+    for webhook in webhooks.iter().filter(|webhook| webhook.active) {
+        hosts.insert(webhook.url.authority().to_owned(), webhook.url.clone());
+    }
+    let all = hosts.len();
+    if all == 0 {
+        checks.push(Check::ok("receivers", "no active webhook is registered"));
+        return;
+    }
+    let sender = match Sender::new(config.sender.clone(), Clock::system(), Metrics::new()) {
+        Ok(sender) => sender,
+        Err(error) => {
+            checks.push(Check::fail(
+                "receivers",
+                error.to_string(),
+                "no daemon starts so",
+            ));
+            return;
+        }
+    };
+    let probes = probe_all(&sender, hosts.into_iter().take(HOSTS_MAX).collect()).await;
+    let (mut problems, mut slowest) = (Vec::new(), 0);
+    for (host, probe) in &probes {
+        slowest = slowest.max(probe.phases.dns_us.unwrap_or_default());
+        problems.extend(judged(host, probe, now));
+    }
+    checks.push(summary(all, &probes, problems.len(), slowest));
+    let more = problems.len().saturating_sub(NAMED_MAX);
+    problems.truncate(NAMED_MAX);
+    checks.append(&mut problems);
+    if more > 0 {
+        let remedy = "see to the first ones, and look again";
+        checks.push(Check::warn(
+            "receiver",
+            format!("{more} more like these"),
+            remedy,
+        ));
+    }
+}
+
+async fn probe_all(sender: &Sender, hosts: Vec<(String, Endpoint)>) -> BTreeMap<String, Probe> {
+    let begun = Instant::now();
+    let mut waiting = hosts.into_iter();
+    let mut under_way = JoinSet::new();
+    let mut probes = BTreeMap::new();
+    loop {
+        while under_way.len() < AT_ONCE
+            && begun.elapsed() < TIME_MAX
+            && let Some((host, endpoint)) = waiting.next()
+        {
+            let sender = sender.clone();
+            under_way.spawn(async move { (host, sender.probe(&endpoint, HOST_TIME_MAX).await) });
+        }
+        match under_way.join_next().await {
+            Some(Ok((host, probe))) => {
+                probes.insert(host, probe);
+            }
+            Some(Err(error)) => tracing::debug!(%error, "a look at a receiver broke off"),
+            None => return probes,
+        }
+    }
+}
+
+fn summary(all: usize, probes: &BTreeMap<String, Probe>, problems: usize, slowest: u32) -> Check {
+    let looked = probes.len();
+    let found = format!(
+        "{looked} of {all} hosts looked at, {} without a problem; slowest look-up {:.1} ms",
+        looked - problems.min(looked),
+        f64::from(slowest) / 1000.0
+    );
+    let unresolved = probes
+        .values()
+        .filter(|probe| matches!(probe.result, Err((FaultKind::Dns, _))))
+        .count();
+    if unresolved == looked && looked > 0 {
+        return Check::fail(
+            "receivers",
+            format!("{found}; not one name resolves"),
+            "check /etc/resolv.conf, or [egress] resolver",
+        );
+    }
+    Check::ok("receivers", found)
+}
+
+fn judged(host: &str, probe: &Probe, now: UnixMillis) -> Option<Check> {
+    match &probe.result {
+        Err((kind, detail)) => {
+            let remedy = match kind {
+                FaultKind::AddressBlocked => "allow the range in [egress] allow, if it is yours",
+                FaultKind::Tls => "the receiver's owner is to see to its certificate",
+                FaultKind::Dns => "the name is wrong, or the resolver does not know it",
+                _ => "deliveries there fail: the receiver may be down, or a firewall is between",
+            };
+            Some(Check::warn(
+                "receiver",
+                format!("{host}: {}: {detail}", kind.as_str()),
+                remedy,
+            ))
+        }
+        Ok(Some(ends)) if ends.0.saturating_sub(now.0) < ENDS_SOON_MS => Some(Check::warn(
+            "receiver",
+            format!("{host}: its certificate ends at {ends}"),
+            "tell its owner: deliveries fail from then on",
+        )),
+        Ok(_) => None,
+    }
+}
