@@ -12,6 +12,7 @@ use crate::model::Position;
 
 use super::frame::{Header, HeaderRead, SEGMENT_HEAD, Step, Walk};
 use super::index::{Growing, Stored};
+use super::names::Names;
 use super::reader::{Reader, Shared, count_set_aside};
 use super::segment::{self, Files, Index, Kind, Segment};
 use super::{Error, KeysOf, Options, io, sync_dir};
@@ -25,6 +26,8 @@ pub struct Recovery {
     pub damaged: u64,
     /// Indexes that were missing or damaged, and were made again.
     pub indexes_made: u64,
+    /// Where the newest record of the last segment stands, if it has any.
+    pub newest: Option<Position>,
 }
 
 /// Opens the journal's directory; gives what readers share and the last segment's file.
@@ -51,6 +54,7 @@ pub(super) fn open(
         filters_max: options.filters_max,
         metrics,
         rebuilding: Mutex::new(()),
+        names: Names::new(directory),
     };
     let mut recovery = Recovery::default();
     let (headers, unused) = headers(&shared, &mut recovery)?;
@@ -65,7 +69,7 @@ pub(super) fn open(
     let file = match last.filter(|last| last + 1 == unused) {
         Some(number) => reopen(&reader, number, &mut recovery)?,
         None => {
-            let (header, file) = segment::create(directory, unused, now_ms)?;
+            let (header, file) = segment::create(&reader.shared.names, unused, now_ms)?;
             add(
                 &reader,
                 Segment::new(header, SEGMENT_HEAD, Index::Memory(Growing::default())),
@@ -171,7 +175,7 @@ fn header(
                 &bytes,
             )?;
             std::fs::remove_file(&path).map_err(io("delete", &path))?;
-            sync_dir(&shared.directory)?;
+            shared.names.sync()?;
             Ok(Found::Lost)
         }
     }
@@ -197,6 +201,7 @@ fn reopen(reader: &Reader, number: u32, recovery: &mut Recovery) -> Result<File,
                     offset,
                 };
                 growing.add(&(reader.shared.keys_of)(payload, position), offset);
+                recovery.newest = Some(position);
             }
             // A tear has nothing good after it. Good frames after bad bytes can also be an unsynced group
             // whose pages were written out of order; keeping those is right too, they are only early.
@@ -227,6 +232,8 @@ fn reopen(reader: &Reader, number: u32, recovery: &mut Recovery) -> Result<File,
     file.set_len(u64::from(end)).map_err(io("cut", &path))?;
     // Also what was whole but perhaps not synced before the crash is synced before anything builds on it.
     file.sync_all().map_err(io("sync", &path))?;
+    // So is its name: the process that made the file may have been killed before it could do that.
+    reader.shared.names.sync()?;
     segment.set_end(end);
     *segment.index.write().expect("nobody else has it yet") = Index::Memory(growing);
     Ok(file)

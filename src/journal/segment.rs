@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use super::filter::Filter;
 use super::frame::{Header, SEGMENT_HEAD};
 use super::index::{Growing, Stored};
-use super::{Error, io, sync_dir};
+use super::names::Names;
+use super::{Error, io};
 
 /// Old segments' files held open: enough for the few that a page of history touches, far below any limit.
 const OPEN_FILES_MAX: usize = 64;
@@ -84,12 +85,8 @@ pub(super) fn parse_name(name: &str) -> Option<(u32, Kind)> {
 }
 
 /// Makes a segment's file with its header, synced, name and all.
-pub(super) fn create(
-    directory: &Path,
-    number: u32,
-    created_ms: u64,
-) -> Result<(Header, File), Error> {
-    let path = path(directory, number, Kind::Log);
+pub(super) fn create(names: &Names, number: u32, created_ms: u64) -> Result<(Header, File), Error> {
+    let path = path(names.directory(), number, Kind::Log);
     let mut salt = [0; 8];
     getrandom::fill(&mut salt).map_err(|error| io("take random bytes for", &path)(error.into()))?;
     let header = Header {
@@ -107,7 +104,7 @@ pub(super) fn create(
     debug_assert_eq!(bytes.len(), SEGMENT_HEAD as usize);
     std::os::unix::fs::FileExt::write_all_at(&file, &bytes, 0).map_err(io("write", &path))?;
     file.sync_all().map_err(io("sync", &path))?;
-    sync_dir(directory)?;
+    names.sync()?;
     Ok((header, file))
 }
 
@@ -176,8 +173,9 @@ mod tests {
     fn holds_few_files_open() {
         let directory = tempfile::tempdir().unwrap();
         let files = Files::default();
+        let names = Names::new(directory.path());
         for number in 1..=100 {
-            create(directory.path(), number, 0).unwrap();
+            create(&names, number, 0).unwrap();
             files.open(directory.path(), number, Kind::Log).unwrap();
         }
         assert_eq!(files.recent.lock().unwrap().len(), OPEN_FILES_MAX);

@@ -40,6 +40,8 @@ const OVERLAY_IDLE: Duration = Duration::from_millis(250);
 const IDLE: Duration = Duration::from_secs(10);
 /// Free disk space is asked for this often, at most.
 const DISK_CHECK_MS: u64 = 1000;
+/// A step of the wall clock by more than this is put on record, milliseconds; less is drift or slewing.
+const CLOCK_STEP_MS: u64 = 1000;
 /// Registry rows in one snapshot record: at 400 kB, 50 headers of 8 kB, they still fit into one.
 const SNAPSHOT_ROWS_MAX: usize = 16;
 
@@ -63,6 +65,8 @@ pub(super) struct Committer {
     /// Where the registry ends that the segment being written begins with.
     pub(super) begun_at: u32,
     pub(super) disk_checked: Option<SteadyMillis>,
+    /// How far the wall clock was ahead of the steady time when it was last looked at.
+    pub(super) wall_ahead_ms: i64,
     pub(super) buffer: Vec<u8>,
 }
 
@@ -92,9 +96,13 @@ impl Committer {
                 Gathered::Ops(ops) => self.commit(ops)?,
                 Gathered::Idle if !self.purging.is_empty() => self.commit(Vec::new())?,
                 Gathered::Idle => self.flush()?,
-                Gathered::Closed => return self.checkpoint(),
+                Gathered::Closed => {
+                    self.mark_time()?;
+                    return self.checkpoint();
+                }
             }
             self.check_disk()?;
+            self.check_clock()?;
             self.keep_house()?;
         }
     }
@@ -177,8 +185,9 @@ impl Committer {
         }
         // At least as much again as the registry takes, so that a large one does not fill the journal.
         let grown = self.journal.next().offset.saturating_sub(self.begun_at) >= self.begun_at;
-        if grown && self.journal.wants_roll(self.clock.wall().0) {
-            self.journal.roll(self.clock.wall().0)?;
+        let now = self.clock.steady().0;
+        if grown && self.journal.wants_roll(now) {
+            self.journal.roll(now)?;
             self.begin_segment()?;
             self.checkpoint()?;
         }
@@ -189,6 +198,10 @@ impl Committer {
     /// deleted: every segment that is sealed later holds the whole registry.
     pub(super) fn begin_segment(&mut self) -> Result<(), Error> {
         let rows: Vec<Row> = self.live.rows(|rows| rows.values().cloned().collect());
+        if rows.is_empty() {
+            // The segment begins with the time all the same: the next start goes on from it.
+            self.mark_time()?;
+        }
         let mut parts = rows.chunks(SNAPSHOT_ROWS_MAX).peekable();
         while parts.peek().is_some() {
             let now = self.now();
@@ -201,6 +214,31 @@ impl Committer {
             group.commit()?;
         }
         self.begun_at = self.journal.next().offset;
+        Ok(())
+    }
+
+    /// Notices that the wall clock was set, and puts it on record: the next start goes on from the newest record,
+    /// and must not take the step for time that has passed.
+    fn check_clock(&mut self) -> Result<(), Error> {
+        let ahead = self.clock.wall_ahead_ms();
+        let step = ahead.saturating_sub(self.wall_ahead_ms);
+        if step.unsigned_abs() <= CLOCK_STEP_MS {
+            return Ok(());
+        }
+        self.wall_ahead_ms = ahead;
+        tracing::warn!(
+            step_ms = step,
+            "the wall clock was set, or the machine slept; retries and retention keep to the time that has passed"
+        );
+        self.mark_time()
+    }
+
+    /// Puts on record what both clocks show: a part of the registry without a row, which changes nothing.
+    pub(super) fn mark_time(&mut self) -> Result<(), Error> {
+        let now = self.now();
+        let mut group = Group::new(self.ground(), now);
+        group.snapshot(&[])?;
+        group.commit()?;
         Ok(())
     }
 

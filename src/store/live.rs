@@ -13,6 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::ops::{Bound, ControlFlow};
+use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::model::{Position, QueueEntry, SteadyMillis, WebhookId};
@@ -20,12 +21,15 @@ use crate::model::{Position, QueueEntry, SteadyMillis, WebhookId};
 use super::Error;
 use super::apply::{Change, QueueKey, QueueValue};
 use super::codec;
+use super::error::sled_at;
 use super::keys;
 use super::record::Row;
 
 /// Overlay and sled as one.
 pub(super) struct Live {
     db: sled::Db,
+    /// Where sled's files are, for errors.
+    path: PathBuf,
     overlay: RwLock<Overlay>,
     /// The lock on the data directory, held as long as anything here is read or written.
     lock: Option<File>,
@@ -53,21 +57,21 @@ struct Slot {
 
 impl Live {
     /// Reads what is not in the queue: the registry, the counts, `applied`.
-    pub(super) fn load(db: sled::Db) -> Result<Self, Error> {
+    pub(super) fn load(db: sled::Db, path: &Path) -> Result<Self, Error> {
         let mut overlay = Overlay::default();
-        if let Some(meta) = db.get(keys::META)? {
+        if let Some(meta) = db.get(keys::META).map_err(sled_at(path))? {
             let (applied, steady) = keys::parse_meta(&meta).ok_or(Error::Broken("meta row"))?;
             (overlay.applied, overlay.steady) = (Some(applied), steady);
         }
         for count in db.scan_prefix(keys::COUNTS) {
-            let (key, value) = count?;
+            let (key, value) = count.map_err(sled_at(path))?;
             let (segment, count) =
                 keys::parse_count(&key, &value).ok_or(Error::Broken("pending count"))?;
             overlay.counts.insert(segment, count);
         }
         let mut parts: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
         for part in db.scan_prefix(keys::ROWS) {
-            let (key, value) = part?;
+            let (key, value) = part.map_err(sled_at(path))?;
             let webhook = key.get(..17).ok_or(Error::Broken("registry key"))?;
             parts
                 .entry(webhook.to_vec())
@@ -80,6 +84,7 @@ impl Live {
         }
         Ok(Self {
             db,
+            path: path.to_owned(),
             overlay: RwLock::new(overlay),
             lock: None,
         })
@@ -116,7 +121,7 @@ impl Live {
             }
             self.batch(&overlay)?
         };
-        self.db.apply_batch(batch)?;
+        self.db.apply_batch(batch).map_err(sled_at(&self.path))?;
         let mut overlay = self.write();
         overlay.queue.clear();
         overlay.dirty_rows.clear();
@@ -127,7 +132,7 @@ impl Live {
         // sled collects its garbage some steps at a time, as threads enter it, and a batch enters once. Without
         // this, a batch of thousands leaves about 3 kB for each key in memory, for ever (measured).
         for _ in 0..changes {
-            self.db.get(keys::META)?;
+            self.db.get(keys::META).map_err(sled_at(&self.path))?;
         }
         Ok(())
     }
@@ -144,7 +149,7 @@ impl Live {
         }
         for webhook in &overlay.dirty_rows {
             for part in self.db.scan_prefix(keys::row_prefix(*webhook)).keys() {
-                batch.remove(part?);
+                batch.remove(part.map_err(sled_at(&self.path))?);
                 changes += 1;
             }
             if let Some(row) = overlay.rows.get(webhook) {
@@ -169,7 +174,7 @@ impl Live {
 
     /// Writes what sled holds in memory to its file.
     pub(super) fn sync(&self) -> Result<(), Error> {
-        self.db.flush()?;
+        self.db.flush().map_err(sled_at(&self.path))?;
         Ok(())
     }
 
@@ -178,7 +183,11 @@ impl Live {
         if let Some(slot) = self.read().queue.get(key) {
             return Ok(slot.value);
         }
-        match self.db.get(keys::queue_key(key))? {
+        match self
+            .db
+            .get(keys::queue_key(key))
+            .map_err(sled_at(&self.path))?
+        {
             Some(bytes) => keys::parse_queue_value(&bytes)
                 .map(Some)
                 .ok_or(Error::Broken("queue value")),
@@ -201,7 +210,9 @@ impl Live {
         let stored = self
             .db
             .range(keys::queue_key(&low)..=keys::queue_key(&high));
-        let mut stored = stored.map(parse_stored).peekable();
+        let mut stored = stored
+            .map(|item| parse_stored(item.map_err(sled_at(&self.path))?))
+            .peekable();
         loop {
             let next_stored = match stored.peek() {
                 Some(Ok((key, _))) => Some(*key),
@@ -327,10 +338,7 @@ pub(super) const fn bounds_of(webhook: WebhookId) -> (QueueKey, QueueKey) {
     )
 }
 
-fn parse_stored(
-    item: sled::Result<(sled::IVec, sled::IVec)>,
-) -> Result<(QueueKey, QueueValue), Error> {
-    let (key, value) = item?;
+fn parse_stored((key, value): (sled::IVec, sled::IVec)) -> Result<(QueueKey, QueueValue), Error> {
     keys::parse_queue_key(&key)
         .zip(keys::parse_queue_value(&value))
         .ok_or(Error::Broken("queue row"))

@@ -18,12 +18,12 @@ use tokio::sync::watch;
 
 use crate::journal::{self, IndexKey, Journal};
 use crate::metrics::Metrics;
-use crate::model::{Clock, Position, WebhookId};
+use crate::model::{Clock, Position, SteadyMillis, WebhookId};
 
 use super::apply::apply;
 use super::committer::{self, Committer};
 use super::durable::{SledFiles, sled_is_durable};
-use super::error::io;
+use super::error::{io, sled_at};
 use super::inbox::Inbox;
 use super::live::Live;
 use super::{Error, IDS_SEGMENTS_MAX, Options, Reader, WriteError, Writer, codec};
@@ -34,6 +34,10 @@ const REPLAY_KEYS_MAX: usize = 4096;
 /// sled's own lock is tried this often, with this pause: five seconds in all.
 const LOCK_TRIES: u32 = 500;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
+/// The name of a registry that was moved aside, before its number.
+const BROKEN: &str = "registry.broken-";
+/// So many of them are kept: each may be as large as the registry.
+const BROKEN_MAX: usize = 3;
 /// Bytes of a frame before its payload; the position after a record is so much further.
 const FRAME_HEAD: u32 = 8;
 
@@ -116,7 +120,8 @@ pub fn open(options: Options, metrics: Metrics) -> Result<Opened, Error> {
         segment_age_max_ms: options.segment_age_max_ms,
         filters_max: IDS_SEGMENTS_MAX,
     };
-    let now_ms = Clock::system().wall().0;
+    // Of a new journal: its steady time begins at the wall clock.
+    let now_ms = Clock::system().steady().0;
     let (journal, recovery) = Journal::open(journal_options, keys_of, metrics.clone(), now_ms)?;
     let mut report = Report {
         journal: recovery,
@@ -160,7 +165,7 @@ fn start(
     } = parts;
     let (applied, steady) = live.applied();
     let applied = applied.unwrap_or_else(|| journal.next());
-    let clock = Clock::starting_at(steady);
+    let clock = clock(&journal.reader(), report.journal.newest, steady)?;
     let inbox = Arc::new(Inbox::new(options.commit_queue_max));
     let disk_low = Arc::new(AtomicBool::new(false));
     let purging = to_purge(&live, orphans);
@@ -179,6 +184,7 @@ fn start(
         flushed: applied,
         begun_at: 0,
         disk_checked: None,
+        wall_ahead_ms: clock.wall_ahead_ms(),
         buffer: Vec::new(),
         journal,
         metrics,
@@ -219,6 +225,31 @@ fn start(
         clock,
         fatal,
     })
+}
+
+/// The process's clock: it goes on from the newest record, and from `steady`, the highest steady time of all.
+fn clock(
+    journal: &journal::Reader,
+    newest: Option<Position>,
+    steady: SteadyMillis,
+) -> Result<Clock, Error> {
+    let last = newest
+        .map(|position| super::history::record_at(journal, position))
+        .transpose()?
+        .map(|record| record.moment());
+    let Some(last) = last else {
+        return Ok(Clock::starting_at(steady));
+    };
+    let clock = Clock::going_on(last.steady.max(steady), last.wall);
+    let (wall, down) = (clock.wall(), clock.steady().since(last.steady));
+    if wall.0.saturating_sub(last.wall.0) > down.saturating_add(1_000) || wall.0 < last.wall.0 {
+        tracing::warn!(
+            last = %last.wall, now = %wall,
+            "the wall clock is not where it could be expected: it was set, or the daemon was stopped for more than a \
+             day; retries and the age of history go on as if a day had passed at most"
+        );
+    }
+    Ok(clock)
 }
 
 /// Webhooks whose pending deliveries are to be cancelled: the removed ones, and those without a row.
@@ -290,22 +321,41 @@ fn check_format(directory: &Path) -> Result<(), Error> {
     let path = directory.join("format");
     match std::fs::read_to_string(&path) {
         Ok(found) if found == FORMAT => Ok(()),
-        // Empty: a crash came between making the file and writing it, before there was any data.
+        // Empty: made by an earlier version, and a crash came before it was written and before there was any data.
         Ok(found) if !found.is_empty() => Err(Error::Format {
             path,
             found: found.trim().chars().take(80).collect(),
         }),
         Err(error) if error.kind() != ErrorKind::NotFound => Err(io("read", &path)(error)),
-        _ => {
-            std::fs::write(&path, FORMAT).map_err(io("write", &path))?;
-            for path in [path.as_path(), directory] {
-                File::open(path)
-                    .and_then(|file| file.sync_all())
-                    .map_err(io("sync", path))?;
-            }
-            Ok(())
-        }
+        _ => begin_format(directory, &path),
     }
+}
+
+/// Makes the directory's own name durable, and then the format file, whole under its name or not at all: with it
+/// the directory counts as begun.
+fn begin_format(directory: &Path, path: &Path) -> Result<(), Error> {
+    let parent = match directory.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => directory,
+    };
+    match sync(parent) {
+        // Not ours to read: whoever made the directory there answers for its name.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => tracing::warn!(
+            path = %parent.display(), %error,
+            "cannot sync the directory that the data directory lies in; run `sync` once, or its name may not survive a power loss"
+        ),
+        synced => synced.map_err(io("sync", parent))?,
+    }
+    let temporary = path.with_extension("tmp");
+    std::fs::write(&temporary, FORMAT).map_err(io("write", &temporary))?;
+    sync(&temporary).map_err(io("sync", &temporary))?;
+    std::fs::rename(&temporary, path).map_err(io("rename to", path))?;
+    sync(directory).map_err(io("sync", directory))
+}
+
+fn sync(path: &Path) -> std::io::Result<()> {
+    File::open(path)?.sync_all()
 }
 
 fn sled_path(directory: &Path) -> PathBuf {
@@ -318,7 +368,7 @@ fn recover(
     journal: &journal::Reader,
     report: &mut Report,
 ) -> Result<(Live, Vec<WebhookId>), Error> {
-    match load(options) {
+    match load(options)? {
         Ok(live) => match live.applied().0 {
             Some(applied) if journal.covers(applied) => {
                 let damaged = replay(&live, journal, applied, report)?;
@@ -341,7 +391,7 @@ fn recover(
         },
         Err(reason) => move_aside(options, report, &reason)?,
     }
-    let live = load(options).map_err(|reason| Error::Directory {
+    let live = load(options)?.map_err(|reason| Error::Directory {
         path: sled_path(&options.path),
         source: std::io::Error::other(reason),
         remedy: "check the disk's space and health",
@@ -349,27 +399,51 @@ fn recover(
     rebuild(live, journal, report)
 }
 
-/// Opens sled, which answers some damage with an error and some with a panic.
-fn load(options: &Options) -> Result<Live, String> {
+/// Opens sled, which answers some damage with an error and some with a panic: then it gives why sled cannot be used.
+///
+/// # Errors
+/// Where the system refuses what sled needs, which another sled would need as well.
+fn load(options: &Options) -> Result<Result<Live, String>, Error> {
     let path = sled_path(&options.path);
-    SledFiles::new(&path)
-        .delete_unfinished()
-        .map_err(|error| error.to_string())?;
     let config = sled::Config::new()
         .path(&path)
         .flush_every_ms(None)
         .mode(sled::Mode::LowSpace)
         .cache_capacity(options.cache_bytes);
-    let opened = std::panic::catch_unwind(AssertUnwindSafe(|| open_sled(&config)));
+    let opened = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        SledFiles::new(&path).delete_unfinished()?;
+        open_sled(&config, &path)
+    }));
     match opened {
-        Ok(loaded) => loaded.map_err(|error| error.to_string()),
-        Err(_) => Err("it panicked".to_owned()),
+        Ok(Ok(live)) => Ok(Ok(live)),
+        Ok(Err(error)) if is_refusal(&error) => Err(error),
+        Ok(Err(error)) => Ok(Err(error.to_string())),
+        Err(_) => Ok(Err("it panicked".to_owned())),
     }
+}
+
+/// Whether an error says nothing against the data: a full disk, a file system that may not be written.
+fn is_refusal(error: &Error) -> bool {
+    let (Error::Io { source, .. }
+    | Error::Sled {
+        source: sled::Error::Io(source),
+        ..
+    }) = error
+    else {
+        return false;
+    };
+    matches!(
+        source.kind(),
+        ErrorKind::StorageFull
+            | ErrorKind::QuotaExceeded
+            | ErrorKind::PermissionDenied
+            | ErrorKind::ReadOnlyFilesystem
+    )
 }
 
 /// Opens sled. Its threads hold its own lock a moment longer than the last handle to it; as the data directory
 /// is ours, that is the only reason for it to be held, and worth some waiting.
-pub(super) fn open_sled(config: &sled::Config) -> Result<Live, Error> {
+pub(super) fn open_sled(config: &sled::Config, path: &Path) -> Result<Live, Error> {
     let mut tries = 1;
     loop {
         match config.open() {
@@ -379,23 +453,38 @@ pub(super) fn open_sled(config: &sled::Config) -> Result<Live, Error> {
                 tries += 1;
                 std::thread::sleep(LOCK_PAUSE);
             }
-            opened => return Live::load(opened?),
+            opened => return Live::load(opened.map_err(sled_at(path))?, path),
         }
     }
 }
 
+/// Moves sled's directory away. The newest few that were moved so are kept for whoever wants to know why.
 fn move_aside(options: &Options, report: &mut Report, reason: &str) -> Result<(), Error> {
     let from = sled_path(&options.path);
-    let free = (1_u32..)
-        .map(|number| options.path.join(format!("registry.broken-{number}")))
-        .find(|path| !path.exists())
-        .expect("numbers do not end");
+    let mut there = Vec::new();
+    for entry in std::fs::read_dir(&options.path).map_err(io("list", &options.path))? {
+        let name = entry.map_err(io("list", &options.path))?.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix(BROKEN));
+        there.extend(number.and_then(|number| number.parse::<u32>().ok()));
+    }
+    there.sort_unstable();
+    let numbered = |number: u32| options.path.join(format!("{BROKEN}{number}"));
+    let to = numbered(there.last().map_or(1, |last| last.saturating_add(1)));
     tracing::error!(
-        reason, moved_to = %free.display(),
+        reason, moved_to = %to.display(),
         "the registry cannot be used; moved aside, and made again from the journal"
     );
-    std::fs::rename(&from, &free).map_err(io("move aside", &from))?;
-    report.moved_aside = Some(free);
+    for number in there.iter().rev().skip(BROKEN_MAX - 1) {
+        let old = numbered(*number);
+        let deleted = if old.is_dir() {
+            std::fs::remove_dir_all(&old)
+        } else {
+            std::fs::remove_file(&old)
+        };
+        deleted.map_err(io("delete", &old))?;
+    }
+    std::fs::rename(&from, &to).map_err(io("move aside", &from))?;
+    report.moved_aside = Some(to);
     Ok(())
 }
 
@@ -433,7 +522,7 @@ fn replay(
         live.merge(
             apply(&record, position),
             whole.then_some(after),
-            record.steady(),
+            record.moment().steady,
         );
         replayed += 1;
         if live.unflushed().0 >= REPLAY_KEYS_MAX {
@@ -442,11 +531,7 @@ fn replay(
         Ok(())
     })?;
     // Positions compare by segment first, so the end of the journal is where the next record will stand.
-    live.merge(
-        Vec::new(),
-        Some(journal.end()),
-        crate::model::SteadyMillis(0),
-    );
+    live.merge(Vec::new(), Some(journal.end()), SteadyMillis(0));
     report.replayed = replayed;
     report.damaged = damaged;
     Ok(damaged)

@@ -52,7 +52,7 @@ proptest! {
     fn overlay_and_sled_are_one_ordered_map(steps in prop::collection::vec(step(), 1..120)) {
         let directory = tempfile::tempdir().unwrap();
         let config = sled::Config::new().path(directory.path()).flush_every_ms(None);
-        let mut live = open::open_sled(&config).unwrap();
+        let mut live = open::open_sled(&config, Path::new("registry")).unwrap();
         let mut model: BTreeMap<QueueKey, QueueValue> = BTreeMap::new();
         let mut offset = 72;
         for step in steps {
@@ -89,7 +89,7 @@ proptest! {
                 Step::Reload => {
                     live.flush().unwrap();
                     drop(live);
-                    live = open::open_sled(&config).unwrap();
+                    live = open::open_sled(&config, Path::new("registry")).unwrap();
                     Vec::new()
                 }
             };
