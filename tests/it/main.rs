@@ -9,6 +9,7 @@
 )]
 
 mod api;
+mod clock;
 mod commands;
 mod config;
 mod contract;
@@ -16,14 +17,18 @@ mod delivery;
 mod filters;
 mod formats;
 mod kill;
+mod ledger;
 mod listen;
 mod lists;
 mod migration;
 mod misbehave;
+mod nth;
 mod outside;
+mod power;
 mod refusals;
 mod rotation;
 mod rude;
+mod shim;
 mod stop;
 mod support;
 mod table;
