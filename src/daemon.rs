@@ -255,7 +255,7 @@ async fn sweep(reader: Reader, writer: Writer, limits: retention::Limits, clock:
     let mut ticks = tokio::time::interval(SWEEP_EVERY);
     loop {
         ticks.tick().await;
-        if let Err(error) = retention::sweep(&reader, &writer, limits, clock.wall()).await {
+        if let Err(error) = retention::sweep(&reader, &writer, limits, clock.steady()).await {
             tracing::error!(%error, "retention could not sweep; it tries again in a minute");
         }
     }

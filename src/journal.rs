@@ -18,7 +18,7 @@
 //! Layout, all integers big-endian:
 //! ```text
 //! journal/{number:010}.log   two copies of the header, then frames
-//!   header: magic 8, version 4, number 4, created (wall clock, ms) 8, salt 8, crc32c of these 4
+//!   header: magic 8, version 4, number 4, created (steady time, ms) 8, salt 8, crc32c of these 4
 //!   frame:  payload length 4, crc32c 4 of (salt, offset, length, payload), payload
 //! journal/{number:010}.idx   the sorted index of a sealed segment, see `index`
 //! journal/set-aside/         bytes that could not be read, named by segment and offset (0: the whole segment)
@@ -29,6 +29,7 @@
 mod filter;
 mod frame;
 mod index;
+mod names;
 pub mod raw;
 mod reader;
 mod recover;
@@ -121,7 +122,7 @@ fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error
     }
 }
 
-/// Syncs a directory, so that the names in it survive a power loss.
+/// Syncs a directory, so that the names in it survive a power loss. The journal's own is synced by `names` only.
 fn sync_dir(path: &Path) -> Result<(), Error> {
     std::fs::File::open(path)
         .and_then(|dir| dir.sync_all())

@@ -4,7 +4,7 @@
 //! event that has outlived the age limit, such as one held for an inactive webhook, first ends as expired, and
 //! that is recorded. The limit by size deletes no pending delivery's event; it stops before it.
 
-use crate::model::{EndReason, QueueEntry, UnixMillis, WebhookId};
+use crate::model::{EndReason, QueueEntry, SteadyMillis, WebhookId};
 use crate::store::{Backlog, CANCEL_MAX, Error, Options, Reader, WriteError, Writer};
 
 /// Queue keys looked at in one step, so that readers' lock on the live state is short.
@@ -60,12 +60,13 @@ pub enum SweepError {
     CutOff,
 }
 
-/// Decides what to do, from what there is and the wall clock. Pure.
+/// Decides what to do, from what there is and the steady time. Pure.
 ///
+/// Ages are in steady time: a wall clock that is set ahead makes nothing older.
 /// A segment is as old as its newest record, which is not newer than the next segment. The last segment is
 /// being written and never goes.
 #[must_use]
-pub fn plan(backlog: &Backlog, limits: Limits, now: UnixMillis) -> Plan {
+pub fn plan(backlog: &Backlog, limits: Limits, now: SteadyMillis) -> Plan {
     let mut plan = Plan::default();
     let mut bytes = backlog.journal_bytes;
     let mut pending_before = 0;
@@ -96,7 +97,7 @@ pub async fn sweep(
     reader: &Reader,
     writer: &Writer,
     limits: Limits,
-    now: UnixMillis,
+    now: SteadyMillis,
 ) -> Result<Swept, SweepError> {
     let plan = plan(&reader.backlog(), limits, now);
     let mut swept = Swept::default();
@@ -185,7 +186,7 @@ mod tests {
             age_ms: age_hours * 3_600_000,
             bytes,
         };
-        let plan = plan(&backlog(pending), limits, UnixMillis(5 * 3_600_000 + 1));
+        let plan = plan(&backlog(pending), limits, SteadyMillis(5 * 3_600_000 + 1));
         (plan.expire_through, plan.delete_through)
     }
 
@@ -219,7 +220,7 @@ mod tests {
         let metrics = Metrics::new();
         let opened = open(small.clone(), metrics.clone()).unwrap();
         let events = write_history(&opened);
-        let (reader, writer, now) = (&opened.reader, &opened.writer, opened.clock.wall());
+        let (reader, writer, now) = (&opened.reader, &opened.writer, opened.clock.steady());
         let runtime = runtime();
         let (young_event, _) = runtime.block_on(accept(writer, "young", &[2]));
         // Everything is young, and the oldest segment has pending deliveries: nothing goes.
@@ -238,7 +239,7 @@ mod tests {
                 age_ms: 60_000,
                 bytes: u64::MAX,
             },
-            UnixMillis(now.0 + 3_600_000),
+            SteadyMillis(now.0 + 3_600_000),
         );
         let swept = runtime.block_on(sweep(reader, writer, old, later)).unwrap();
         assert_eq!(swept.segments, newest - 1);

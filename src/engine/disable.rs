@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::model::{DeliveryState, EndReason, InactiveReason, Position, WebhookId};
 use crate::profile::ExhaustedAction;
-use crate::store::{self, Reader};
+use crate::store::{self, DeliverySummary, Reader};
 
 use super::webhooks::ChangeError;
 use super::{Engine, Live};
@@ -126,20 +126,22 @@ fn look(
         .attempts
         .len()
         .saturating_sub(run_attempts as usize);
-    let Some(since) = delivery
+    let since = delivery
         .attempts
         .get(first)
-        .map(|attempt| attempt.started_at)
-    else {
+        .zip(delivery.recorded.get(first));
+    let Some((attempt, recorded)) = since else {
         return Ok(true);
+    };
+    // What was recorded after it arrived after it, whatever the wall clock was set to in between.
+    let after = |row: &DeliverySummary| match row.state {
+        DeliveryState::Delivered { at } => at >= attempt.started_at || row.recorded > *recorded,
+        _ => false,
     };
     let (mut before, mut seen) = (None, 0);
     while seen < LOOK_AT_MAX {
         let rows = reader.deliveries(webhook, before, LOOK_AT_STEP)?;
-        let arrived = rows
-            .iter()
-            .any(|row| matches!(row.state, DeliveryState::Delivered { at } if at >= since));
-        if arrived {
+        if rows.iter().any(after) {
             return Ok(true);
         }
         let Some(last) = rows.last() else {

@@ -17,7 +17,7 @@ use std::path::Path;
 
 use super::filter::Filter;
 use super::frame::{be32, be64};
-use super::{Error, io, sync_dir};
+use super::{Error, io};
 
 /// Bytes of a key. Enough for a 16-byte subject and an 8-byte position.
 pub const KEY_BYTES: usize = 24;
@@ -167,7 +167,8 @@ fn merge(a: &[Entry], b: &[Entry]) -> Vec<Entry> {
     merged
 }
 
-/// Writes a sealed segment's index: whole under its final name, synced, or not at all. Gives its filter.
+/// Writes a sealed segment's index: whole under its final name or not at all. Gives its filter. The name is the
+/// caller's to sync.
 pub(super) fn write(growing: &Growing, number: u32, to: &Path) -> Result<Filter, Error> {
     let filter = growing.filter();
     let temporary = to.with_extension("tmp");
@@ -180,10 +181,6 @@ pub(super) fn write(growing: &Growing, number: u32, to: &Path) -> Result<Filter,
         return Err(io("write", &temporary)(error));
     }
     std::fs::rename(&temporary, to).map_err(io("rename to", to))?;
-    sync_dir(
-        to.parent()
-            .expect("an index file is inside the journal's directory"),
-    )?;
     Ok(filter)
 }
 

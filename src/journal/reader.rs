@@ -14,6 +14,7 @@ use crate::model::Position;
 use super::filter::Filter;
 use super::frame::{self, FRAME_HEAD, SEGMENT_HEAD, Step, Walk};
 use super::index::{self, Entry, Growing, Key, Stored};
+use super::names::Names;
 use super::segment::{self, Files, Index, Kind, Segment};
 use super::{Error, KeysOf, io, raw, sync_dir};
 
@@ -31,7 +32,7 @@ pub enum Direction {
 pub struct SegmentInfo {
     /// Its number.
     pub number: u32,
-    /// When it was made: wall clock, milliseconds since 1970.
+    /// When it was made, in steady time, milliseconds.
     pub created_ms: u64,
     /// Its size, bytes, index not counted.
     pub bytes: u64,
@@ -53,6 +54,7 @@ pub(super) struct Shared {
     pub(super) metrics: Metrics,
     /// Held while an index is made again, so that two readers do not do it at once.
     pub(super) rebuilding: Mutex<()>,
+    pub(super) names: Names,
 }
 
 impl Reader {
@@ -431,6 +433,7 @@ impl Shared {
     pub(super) fn install(&self, segment: &Segment, growing: &Growing) -> Result<(), Error> {
         let path = segment::path(&self.directory, segment.header.number, Kind::Index);
         let filter = index::write(growing, segment.header.number, &path)?;
+        self.names.sync()?;
         self.use_file(segment, filter)
     }
 
@@ -482,10 +485,14 @@ impl Shared {
         }
         let directory = self.directory.join("set-aside");
         std::fs::create_dir_all(&directory).map_err(io("create", &directory))?;
-        std::fs::write(&path, bytes).map_err(io("write", &path))?;
-        std::fs::File::open(&path)
+        self.names.sync()?;
+        // Whole under its name or not at all: what is there is taken for kept.
+        let temporary = path.with_extension("tmp");
+        std::fs::write(&temporary, bytes).map_err(io("write", &temporary))?;
+        std::fs::File::open(&temporary)
             .and_then(|file| file.sync_all())
-            .map_err(io("sync", &path))?;
+            .map_err(io("sync", &temporary))?;
+        std::fs::rename(&temporary, &path).map_err(io("rename to", &path))?;
         sync_dir(&directory)?;
         self.set_aside.fetch_add(1, Ordering::Relaxed);
         self.metrics.frames_set_aside.inc();
@@ -501,7 +508,10 @@ impl Shared {
 pub(super) fn count_set_aside(directory: &Path) -> Result<u64, Error> {
     let path = directory.join("set-aside");
     match std::fs::read_dir(&path) {
-        Ok(files) => Ok(files.count() as u64),
+        Ok(files) => Ok(files
+            .flatten()
+            .filter(|file| !file.file_name().to_string_lossy().ends_with(".tmp"))
+            .count() as u64),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
         Err(error) => Err(io("list", &path)(error)),
     }

@@ -13,6 +13,7 @@ use crate::model::Position;
 
 use super::frame::{Header, HeaderRead, SEGMENT_HEAD, Step, Walk};
 use super::index::{Growing, Stored};
+use super::names::Names;
 use super::reader::{Reader, Shared, count_set_aside};
 use super::room::{Room, is_full};
 use super::segment::{self, Files, Index, Kind, Segment};
@@ -27,6 +28,8 @@ pub struct Recovery {
     pub damaged: u64,
     /// Indexes that were missing or damaged, and were made again.
     pub indexes_made: u64,
+    /// Where the newest record of the last segment stands, if it has any.
+    pub newest: Option<Position>,
 }
 
 /// Opens the journal's directory; gives what readers share and the last segment's file.
@@ -53,6 +56,7 @@ pub(super) fn open(
         filters_max: options.filters_max,
         metrics,
         rebuilding: Mutex::new(()),
+        names: Names::new(directory),
     };
     let mut recovery = Recovery::default();
     let (headers, unused) = headers(&shared, options.synced, &mut recovery)?;
@@ -81,7 +85,7 @@ pub(super) fn open(
 
 fn begin(reader: &Reader, options: &Options, number: u32, now_ms: u64) -> Result<File, Error> {
     let mut room = Room::from(0, options.segment_bytes_max);
-    let (header, file) = segment::create(&options.path, number, now_ms, &mut room)?;
+    let (header, file) = segment::create(&reader.shared.names, number, now_ms, &mut room)?;
     let index = Index::Memory(Growing::default());
     add(reader, Segment::new(header, SEGMENT_HEAD, index));
     Ok(file)
@@ -215,7 +219,7 @@ fn header(
                 &bytes,
             )?;
             std::fs::remove_file(&path).map_err(io("delete", &path))?;
-            sync_dir(&shared.directory)?;
+            shared.names.sync()?;
             Ok(Found::Lost)
         }
     }
@@ -248,6 +252,7 @@ fn reopen(
                     offset,
                 };
                 growing.add(&(reader.shared.keys_of)(payload, position), offset);
+                recovery.newest = Some(position);
             }
             // A tear has nothing good after it. Good frames after bad bytes can also be an unsynced group
             // whose pages were written out of order; keeping those is right too, they are only early.
@@ -291,6 +296,8 @@ fn reopen(
     }
     // Also what was whole but perhaps not synced before the crash is synced before anything builds on it.
     file.sync_all().map_err(io("sync", &path))?;
+    // So is its name: the process that made the file may have been killed before it could do that.
+    reader.shared.names.sync()?;
     segment.set_end(end);
     *segment.index.write().expect("nobody else has it yet") = Index::Memory(growing);
     Ok(Some(file))

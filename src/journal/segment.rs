@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use super::filter::Filter;
 use super::frame::{Header, SEGMENT_HEAD};
 use super::index::{Growing, Stored};
+use super::names::Names;
 use super::room::{Room, is_full};
-use super::{Error, io, sync_dir};
+use super::{Error, io};
 
 /// Old segments' files held open: enough for the few that a page of history touches, far below any limit.
 const OPEN_FILES_MAX: usize = 64;
@@ -88,12 +89,12 @@ pub(super) fn parse_name(name: &str) -> Option<(u32, Kind)> {
 
 /// Makes a segment's file with its header, synced, name and all; [`Error::NoRoom`] leaves nothing behind.
 pub(super) fn create(
-    directory: &Path,
+    names: &Names,
     number: u32,
     created_ms: u64,
     room: &mut Room,
 ) -> Result<(Header, File), Error> {
-    let path = path(directory, number, Kind::Log);
+    let path = path(names.directory(), number, Kind::Log);
     let mut salt = [0; 8];
     getrandom::fill(&mut salt).map_err(|error| io("take random bytes for", &path)(error.into()))?;
     let header = Header {
@@ -124,7 +125,7 @@ pub(super) fn create(
         return Err(Error::NoRoom { path });
     }
     file.sync_all().map_err(io("sync", &path))?;
-    sync_dir(directory)?;
+    names.sync()?;
     Ok((header, file))
 }
 
@@ -193,8 +194,9 @@ mod tests {
     fn holds_few_files_open() {
         let directory = tempfile::tempdir().unwrap();
         let files = Files::default();
+        let names = Names::new(directory.path());
         for number in 1..=100 {
-            create(directory.path(), number, 0, &mut Room::from(0, 4096)).unwrap();
+            create(&names, number, 0, &mut Room::from(0, 4096)).unwrap();
             files.open(directory.path(), number, Kind::Log).unwrap();
         }
         assert_eq!(files.recent.lock().unwrap().len(), OPEN_FILES_MAX);

@@ -16,7 +16,7 @@ use super::index::{Growing, IndexKey};
 use super::reader::{Reader, Shared};
 use super::room::{Room, is_full};
 use super::segment::{self, Index, Kind, Segment};
-use super::{Error, KeysOf, Options, PAYLOAD_BYTES_MAX, Recovery, io, recover, sync_dir};
+use super::{Error, KeysOf, Options, PAYLOAD_BYTES_MAX, Recovery, io, recover};
 
 /// A segment is sealed when its index has this many entries, whatever its size: until then the index is in
 /// memory, and a start makes it again from the records. 64 MiB of delivered 1 KiB events have about 180,000.
@@ -43,7 +43,7 @@ pub struct Journal {
 
 impl Journal {
     /// Opens a journal, or makes an empty one: finds its segments, cuts a torn tail, makes missing indexes.
-    /// `now_ms` (wall clock) is the creation time of a first segment.
+    /// `now_ms` (steady time) is the creation time of a first segment.
     ///
     /// # Errors
     /// [`Error::NewerVersion`] and [`Error::Io`].
@@ -203,7 +203,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Whether the segment has reached its size, its index's size, or its age at `now_ms` (wall clock).
+    /// Whether the segment has reached its size, its index's size, or its age at `now_ms` (steady time).
     #[must_use]
     pub fn wants_roll(&self, now_ms: u64) -> bool {
         let end = self.active.end();
@@ -235,7 +235,8 @@ impl Journal {
         assert!(self.group.is_empty(), "a group belongs to one segment");
         let number = self.active.header.number + 1;
         let mut room = Room::from(0, self.options.segment_bytes_max);
-        let (header, file) = segment::create(&self.options.path, number, now_ms, &mut room)?;
+        let names = &self.reader.shared.names;
+        let (header, file) = segment::create(names, number, now_ms, &mut room)?;
         let next = Arc::new(Segment::new(
             header,
             SEGMENT_HEAD,
@@ -297,7 +298,7 @@ impl Journal {
                 }
             }
             // One at a time, so that a power loss never brings an older segment back without a newer one.
-            sync_dir(&self.options.path)?;
+            shared.names.sync()?;
             deleted += 1;
         }
         Ok(deleted)
@@ -352,5 +353,6 @@ fn install_from_memory(shared: &Shared, segment: &Segment) -> Result<(), Error> 
         Index::Memory(growing) => super::index::write(growing, segment.header.number, &path)?,
         Index::File { .. } => return Ok(()),
     };
+    shared.names.sync()?;
     shared.use_file(segment, filter)
 }

@@ -1,10 +1,10 @@
 //! Time: wall-clock instants, the daemon's own steady time, and the one place that reads either.
 //!
 //! Two clocks, never mixed. [`UnixMillis`] and [`UnixMicros`] are wall-clock instants: they are shown to
-//! people and put into signatures. [`SteadyMillis`] is the queue's time: it starts at the wall clock, runs
-//! on the monotonic clock, and never goes back, not even over a restart (the store hands the last steady
-//! time it saw to [`Clock::starting_at`]). Due times are steady, so a wall clock that jumps while the
-//! daemon runs moves no retry.
+//! people and put into signatures. [`SteadyMillis`] is the queue's time and history's: it first starts at the wall
+//! clock, runs on the monotonic clock, and never goes back, not even over a restart (the store hands the last
+//! times it saw to [`Clock::going_on`]). Due times are steady, and so is the age of history, so a wall clock
+//! that jumps moves no retry and deletes nothing.
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,7 +24,8 @@ pub struct UnixMillis(pub u64);
 )]
 pub struct UnixMicros(pub i64);
 
-/// The queue's time in milliseconds: near the wall clock, monotonic, never going back over a restart.
+/// The queue's time in milliseconds: monotonic, never going back over a restart; the wall clock's where that
+/// never jumped and the daemon was never down for long.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default,
 )]
@@ -105,6 +106,11 @@ impl SteadyMillis {
     }
 }
 
+/// Of the time between two processes this much is counted, milliseconds. What is more may be a long stop or a wall
+/// clock that was set wrong; taking the one for the other would make ten years of a typing mistake, and history
+/// and what waits would be older than any limit.
+const DOWN_MAX_MS: u64 = 24 * 3_600_000;
+
 /// Where the time comes from. Cheap to clone; all clones agree.
 #[derive(Clone, Debug)]
 pub struct Clock {
@@ -126,18 +132,37 @@ impl Clock {
 
     /// The system's clock, with a steady time that starts at the later of the wall clock and `last_seen`.
     #[must_use]
+    pub fn starting_at(last_seen: SteadyMillis) -> Self {
+        Self::with_start(SteadyMillis(wall_millis()).max(last_seen))
+    }
+
+    /// The system's clock, with the steady time going on from `last`, when the wall clock showed `wall`: by what
+    /// the wall clock has gone on since, if it has, and a day at most.
+    #[must_use]
+    pub fn going_on(last: SteadyMillis, wall: UnixMillis) -> Self {
+        let down = wall_millis().saturating_sub(wall.0).min(DOWN_MAX_MS);
+        Self::with_start(last.plus(down))
+    }
+
     #[expect(
         clippy::disallowed_methods,
         reason = "the one place that reads the clock"
     )]
-    pub fn starting_at(last_seen: SteadyMillis) -> Self {
-        let wall = SteadyMillis(wall_millis());
+    fn with_start(steady_at_start: SteadyMillis) -> Self {
         Self {
             anchor: Arc::new(Anchor {
                 started: Instant::now(),
-                steady_at_start: wall.max(last_seen),
+                steady_at_start,
             }),
         }
+    }
+
+    /// How far the wall clock is ahead of the steady time, milliseconds; it changes only when the wall clock is
+    /// set, or drifts.
+    #[must_use]
+    pub fn wall_ahead_ms(&self) -> i64 {
+        let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        signed(self.wall().0).saturating_sub(signed(self.steady().0))
     }
 
     /// The wall clock now.
@@ -263,5 +288,26 @@ mod tests {
             shown < 1_000,
             "a due time 5 s ahead is shown {shown} ms off"
         );
+    }
+
+    #[test]
+    fn steady_time_goes_on_by_what_the_wall_clock_has_and_a_day_at_most() {
+        let (wall, day) = (Clock::system().wall(), 24 * 3_600_000);
+        let last = SteadyMillis(1_700_000_000_000);
+        for (shown, expected) in [
+            (wall.0 - 3_600_000, 3_600_000),
+            (wall.0 - 9 * day, day),
+            (0, day),
+            // The wall clock has gone back.
+            (wall.0 + 9 * day, 0),
+        ] {
+            let gone_on = Clock::going_on(last, UnixMillis(shown))
+                .steady()
+                .since(last);
+            assert!(
+                gone_on.abs_diff(expected) < 1_000,
+                "{gone_on} for {expected}"
+            );
+        }
     }
 }

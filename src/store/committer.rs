@@ -51,6 +51,8 @@ const ROOM_PAUSE: Duration = Duration::from_millis(200);
 const OUTCOMES_BYTES: usize = 256 << 10;
 /// While sled has no room the overlay may grow to this many keys, some tens of megabytes; then all waits.
 const OVERLAY_KEYS_FULL: usize = 32 * OVERLAY_KEYS_MAX;
+/// A step of the wall clock by more than this is put on record, milliseconds; less is drift or slewing.
+const CLOCK_STEP_MS: u64 = 1000;
 /// Registry rows in one snapshot record: at 400 kB, 50 headers of 8 kB, they still fit into one.
 const SNAPSHOT_ROWS_MAX: usize = 16;
 
@@ -79,6 +81,8 @@ pub(super) struct Committer {
     /// yet, for want of room. Then no segment is sealed or deleted.
     pub(super) registry_bytes: Option<u32>,
     pub(super) disk_checked: Option<SteadyMillis>,
+    /// How far the wall clock was ahead of the steady time when it was last looked at.
+    pub(super) wall_ahead_ms: i64,
     pub(super) buffer: Vec<u8>,
 }
 
@@ -127,9 +131,13 @@ impl Committer {
                 Gathered::Ops(ops) => self.commit(ops)?,
                 Gathered::Idle if !self.purging.is_empty() => self.commit(Vec::new())?,
                 Gathered::Idle => drop(self.flush()?),
-                Gathered::Closed => return self.checkpoint().map(drop),
+                Gathered::Closed => {
+                    self.mark_time()?;
+                    return self.checkpoint().map(drop);
+                }
             }
             self.check_disk()?;
+            self.check_clock()?;
             self.keep_house()?;
         }
     }
@@ -312,8 +320,9 @@ impl Committer {
         };
         // At least as much again as the registry takes, so that a large one does not fill the journal.
         let grown = self.journal.next().offset / 2 >= registry;
-        if grown && self.journal.wants_roll(self.clock.wall().0) {
-            match self.journal.roll(self.clock.wall().0) {
+        let now = self.clock.steady().0;
+        if grown && self.journal.wants_roll(now) {
+            match self.journal.roll(now) {
                 Err(journal::Error::NoRoom { .. }) => {
                     self.tell(Space::Full);
                     return Ok(());
@@ -332,6 +341,10 @@ impl Committer {
         self.registry_bytes = None;
         let start = self.journal.next().offset;
         let rows: Vec<Row> = self.live.rows(|rows| rows.values().cloned().collect());
+        if rows.is_empty() {
+            // The segment begins with the time all the same: the next start goes on from it.
+            self.mark_time()?;
+        }
         let mut parts = rows.chunks(SNAPSHOT_ROWS_MAX).peekable();
         while parts.peek().is_some() {
             let now = self.now();
@@ -348,6 +361,38 @@ impl Committer {
             }
         }
         self.registry_bytes = Some(self.journal.next().offset - start);
+        Ok(())
+    }
+
+    /// Notices that the wall clock was set, and puts it on record: the next start goes on from the newest record,
+    /// and must not take the step for time that has passed.
+    fn check_clock(&mut self) -> Result<(), Error> {
+        let ahead = self.clock.wall_ahead_ms();
+        let step = ahead.saturating_sub(self.wall_ahead_ms);
+        if step.unsigned_abs() <= CLOCK_STEP_MS {
+            return Ok(());
+        }
+        self.wall_ahead_ms = ahead;
+        tracing::warn!(
+            step_ms = step,
+            "the wall clock was set, or the machine slept; retries and retention keep to the time that has passed"
+        );
+        self.mark_time()
+    }
+
+    /// Puts on record what both clocks show, if there is room: a part of the registry without a row, which
+    /// changes nothing.
+    pub(super) fn mark_time(&mut self) -> Result<(), Error> {
+        if self.held.is_some() {
+            return Ok(());
+        }
+        let now = self.now();
+        let mut group = Group::new(self.ground(), now);
+        group.snapshot(&[])?;
+        if let Outcome::NoRoom(_) = group.commit()? {
+            self.journal.discard();
+            self.tell(Space::Full);
+        }
         Ok(())
     }
 

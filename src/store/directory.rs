@@ -47,9 +47,30 @@ pub(super) fn prepare(path: &Path) -> Result<File, Error> {
     let lock = lock(path, true)?;
     refuse_newer(path)?;
     if format_of(path)?.is_none() {
+        sync_name(path)?;
         write_format(path, FORMAT)?;
     }
     Ok(lock)
+}
+
+/// Makes the directory's own name durable: with the format file it counts as begun.
+fn sync_name(directory: &Path) -> Result<(), Error> {
+    let parent = match directory.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => directory,
+    };
+    match File::open(parent).and_then(|parent| parent.sync_all()) {
+        // Not ours to read: whoever made the directory there answers for its name.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            tracing::warn!(
+                path = %parent.display(), %error,
+                "cannot sync the directory that the data directory lies in; run `sync` once, or its name may not survive a power loss"
+            );
+            Ok(())
+        }
+        synced => synced.map_err(io("sync", parent)),
+    }
 }
 
 /// Makes the directory, readable by its owner only, if it is not there.

@@ -75,8 +75,13 @@ pub enum Error {
     #[error(transparent)]
     Codec(#[from] CodecError),
     /// The disk or sled.
-    #[error("sled: {0}")]
-    Sled(#[from] sled::Error),
+    #[error("the registry {path}: {source}")]
+    Sled {
+        /// Its directory.
+        path: PathBuf,
+        /// sled's answer.
+        source: sled::Error,
+    },
     /// sled holds what was never written; it is made again from the journal at the next start.
     #[error("sled holds a {0} that makes no sense")]
     Broken(&'static str),
@@ -135,6 +140,14 @@ pub(super) fn io(
 ) -> impl FnOnce(std::io::Error) -> Error {
     move |source| Error::Io {
         action,
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// Makes the mapper from sled's error to [`Error::Sled`].
+pub(super) fn sled_at(path: &std::path::Path) -> impl Fn(sled::Error) -> Error {
+    move |source| Error::Sled {
         path: path.to_owned(),
         source,
     }

@@ -47,6 +47,8 @@ pub struct DeliverySummary {
     pub attempts: u32,
     /// The last one.
     pub last_attempt: Option<LastAttempt>,
+    /// Where its newest record stands: what of two deliveries was recorded later, no clock needs to tell.
+    pub recorded: Position,
 }
 
 /// One delivery with all that is known of it.
@@ -58,6 +60,8 @@ pub struct Delivery {
     pub state: DeliveryState,
     /// Its attempts, oldest first.
     pub attempts: Vec<Attempt>,
+    /// Where the record of each attempt stands.
+    pub recorded: Vec<Position>,
 }
 
 /// Where a delivery stands by its latest record.
@@ -192,17 +196,17 @@ fn standing_after(record: &Record, event: Position) -> Option<Standing> {
     })
 }
 
-/// The attempts among a delivery's records, newest first, at most `limit`.
+/// The attempts among a delivery's records, and where these stand, newest first, at most `limit`.
 pub(super) fn attempts(
     journal: &journal::Reader,
     trace: &[Position],
     limit: usize,
-) -> Result<Vec<Attempt>, Error> {
+) -> Result<Vec<(Position, Attempt)>, Error> {
     let mut attempts = Vec::new();
     for position in trace {
         match record_at(journal, *position) {
             Ok(Record::Attempted { attempt, .. } | Record::Ended { attempt, .. }) => {
-                attempts.push(attempt);
+                attempts.push((*position, attempt));
             }
             Ok(_) | Err(Error::Journal(journal::Error::Damaged(_) | journal::Error::Gone(_))) => {}
             Err(error) => return Err(error),
@@ -302,7 +306,7 @@ fn summary(
     };
     let last_attempt = attempts(journal, trace, 1)?
         .pop()
-        .map(|attempt| LastAttempt {
+        .map(|(_, attempt)| LastAttempt {
             at: attempt.started_at,
             duration_us: attempt.phases.total_us,
             outcome: attempt.outcome,
@@ -315,6 +319,7 @@ fn summary(
         state: standing.state,
         attempts: standing.attempts,
         last_attempt,
+        recorded: trace.first().copied().unwrap_or(position),
     }))
 }
 
@@ -331,9 +336,11 @@ pub(super) fn delivery(
     let (body, _) = event_at(journal, event)?;
     let mut attempts = attempts(journal, &trace, RECORDS_MAX)?;
     attempts.reverse();
+    let (recorded, attempts) = attempts.into_iter().unzip();
     Ok(Some(Delivery {
         event: body,
         state: standing.state,
         attempts,
+        recorded,
     }))
 }

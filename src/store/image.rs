@@ -43,7 +43,7 @@ impl Difference {
 impl Image {
     /// Makes the changes of the record at `position`.
     pub(super) fn take(&mut self, record: &Record, position: Position) {
-        self.steady = self.steady.max(record.steady());
+        self.steady = self.steady.max(record.moment().steady);
         for change in apply(record, position) {
             match change {
                 Change::Queue(key, Some(value)) => {

@@ -16,6 +16,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::ops::{Bound, ControlFlow};
+use std::path::PathBuf;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::model::{Position, QueueEntry, SteadyMillis, WebhookId};
@@ -23,6 +24,7 @@ use crate::model::{Position, QueueEntry, SteadyMillis, WebhookId};
 use super::Error;
 use super::apply::{Change, QueueKey, QueueValue};
 use super::codec;
+use super::error::sled_at;
 use super::keys;
 use super::record::Row;
 use super::suspect::Suspect;
@@ -33,6 +35,8 @@ const PART_KEYS: usize = 4096;
 /// Overlay and sled as one.
 pub(super) struct Live {
     db: sled::Db,
+    /// Where sled's files are, for errors.
+    path: PathBuf,
     overlay: RwLock<Overlay>,
     suspect: Suspect,
     /// The lock on the data directory, held as long as anything here is read or written.
@@ -62,20 +66,22 @@ struct Slot {
 impl Live {
     /// Reads what is not in the queue: the registry, the counts, `applied`.
     pub(super) fn load(db: sled::Db, suspect: Suspect) -> Result<Self, Error> {
+        let path = suspect.registry();
+        let path = path.as_path();
         let mut overlay = Overlay::default();
-        if let Some(meta) = db.get(keys::META)? {
+        if let Some(meta) = db.get(keys::META).map_err(sled_at(path))? {
             let (applied, steady) = keys::parse_meta(&meta).ok_or(Error::Broken("meta row"))?;
             (overlay.applied, overlay.steady) = (Some(applied), steady);
         }
         for count in db.scan_prefix(keys::COUNTS) {
-            let (key, value) = count?;
+            let (key, value) = count.map_err(sled_at(path))?;
             let (segment, count) =
                 keys::parse_count(&key, &value).ok_or(Error::Broken("pending count"))?;
             overlay.counts.insert(segment, count);
         }
         let mut parts: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
         for part in db.scan_prefix(keys::ROWS) {
-            let (key, value) = part?;
+            let (key, value) = part.map_err(sled_at(path))?;
             let webhook = key.get(..17).ok_or(Error::Broken("registry key"))?;
             parts
                 .entry(webhook.to_vec())
@@ -88,6 +94,7 @@ impl Live {
         }
         Ok(Self {
             db,
+            path: path.to_owned(),
             overlay: RwLock::new(overlay),
             suspect,
             lock: None,
@@ -139,13 +146,13 @@ impl Live {
                 for (key, slot) in queue.by_ref().take(PART_KEYS) {
                     put(&mut batch, key, slot);
                 }
-                self.db.apply_batch(batch)?;
+                self.db.apply_batch(batch).map_err(sled_at(&self.path))?;
                 self.collect_garbage(PART_KEYS)?;
             }
         }
         let (batch, changes) = self.batch(&overlay)?;
         drop(overlay);
-        self.db.apply_batch(batch)?;
+        self.db.apply_batch(batch).map_err(sled_at(&self.path))?;
         let mut overlay = self.write();
         overlay.queue.clear();
         overlay.dirty_rows.clear();
@@ -160,7 +167,7 @@ impl Live {
     /// this, a batch of thousands leaves about 3 kB for each key in memory, for ever (measured).
     fn collect_garbage(&self, changes: usize) -> Result<(), Error> {
         for _ in 0..changes {
-            self.db.get(keys::META)?;
+            self.db.get(keys::META).map_err(sled_at(&self.path))?;
         }
         Ok(())
     }
@@ -176,7 +183,7 @@ impl Live {
         }
         for webhook in &overlay.dirty_rows {
             for part in self.db.scan_prefix(keys::row_prefix(*webhook)).keys() {
-                batch.remove(part?);
+                batch.remove(part.map_err(sled_at(&self.path))?);
                 changes += 1;
             }
             if let Some(row) = overlay.rows.get(webhook) {
@@ -202,7 +209,7 @@ impl Live {
     /// Writes what sled holds in memory to its file.
     pub(super) fn sync(&self) -> Result<(), Error> {
         self.suspect.watch(|| {
-            self.db.flush()?;
+            self.db.flush().map_err(sled_at(&self.path))?;
             Ok(())
         })
     }
@@ -212,13 +219,15 @@ impl Live {
         if let Some(slot) = self.read().queue.get(key) {
             return Ok(slot.value);
         }
-        self.suspect
-            .watch(|| match self.db.get(keys::queue_key(key))? {
+        self.suspect.watch(|| {
+            let found = self.db.get(keys::queue_key(key));
+            match found.map_err(sled_at(&self.path))? {
                 Some(bytes) => keys::parse_queue_value(&bytes)
                     .map(Some)
                     .ok_or(Error::Broken("queue value")),
                 None => Ok(None),
-            })
+            }
+        })
     }
 
     /// Shows pending deliveries with keys from `low` to `high`, in order, until `see` breaks.
@@ -245,7 +254,9 @@ impl Live {
         let stored = self
             .db
             .range(keys::queue_key(&low)..=keys::queue_key(&high));
-        let mut stored = stored.map(parse_stored).peekable();
+        let mut stored = stored
+            .map(|item| parse_stored(item.map_err(sled_at(&self.path))?))
+            .peekable();
         loop {
             let next_stored = match stored.peek() {
                 Some(Ok((key, _))) => Some(*key),
@@ -430,10 +441,7 @@ pub(super) const fn bounds_of(webhook: WebhookId) -> (QueueKey, QueueKey) {
     )
 }
 
-fn parse_stored(
-    item: sled::Result<(sled::IVec, sled::IVec)>,
-) -> Result<(QueueKey, QueueValue), Error> {
-    let (key, value) = item?;
+fn parse_stored((key, value): (sled::IVec, sled::IVec)) -> Result<(QueueKey, QueueValue), Error> {
     keys::parse_queue_key(&key)
         .zip(keys::parse_queue_value(&value))
         .ok_or(Error::Broken("queue row"))

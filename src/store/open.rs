@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::journal::{self, IndexKey, Journal};
 use crate::metrics::Metrics;
-use crate::model::{Clock, Position, WebhookId};
+use crate::model::{Clock, Position, SteadyMillis, WebhookId};
 
 use super::committer::{self, Committer};
 use super::directory::{journal_path, prepare, registry_path};
@@ -99,7 +99,7 @@ pub fn open(options: Options, metrics: Metrics) -> Result<Opened, Error> {
     // sled makes small files of its own when it opens.
     let mut ballast = Ballast::of(&options.path);
     ballast.release(&options.path)?;
-    let loaded = load(&options);
+    let loaded = load(&options)?;
     let journal_options = journal::Options {
         path: journal_path(&options.path),
         segment_bytes_max: options.segment_bytes_max,
@@ -107,7 +107,8 @@ pub fn open(options: Options, metrics: Metrics) -> Result<Opened, Error> {
         filters_max: IDS_SEGMENTS_MAX,
         synced: loaded.as_ref().ok().and_then(synced_to),
     };
-    let now_ms = Clock::system().wall().0;
+    // Of a new journal: its steady time begins at the wall clock.
+    let now_ms = Clock::system().steady().0;
     let (journal, recovery) = Journal::open(journal_options, keys_of, metrics.clone(), now_ms)?;
     let mut report = Report {
         journal: recovery,
@@ -155,7 +156,7 @@ fn start(
     } = parts;
     let (applied, steady) = live.applied();
     let applied = applied.unwrap_or_else(|| journal.next());
-    let clock = Clock::starting_at(steady);
+    let clock = clock(&journal.reader(), report.journal.newest, steady)?;
     let inbox = Arc::new(Inbox::new(options.commit_queue_max));
     let space = Arc::new(watch::Sender::new(Space::Enough));
     let purging = to_purge(&live, orphans);
@@ -177,6 +178,7 @@ fn start(
         flushed: applied,
         registry_bytes: None,
         disk_checked: None,
+        wall_ahead_ms: clock.wall_ahead_ms(),
         buffer: Vec::new(),
         journal,
         metrics,
@@ -211,6 +213,31 @@ fn start(
         clock,
         fatal,
     })
+}
+
+/// The process's clock: it goes on from the newest record, and from `steady`, the highest steady time of all.
+fn clock(
+    journal: &journal::Reader,
+    newest: Option<Position>,
+    steady: SteadyMillis,
+) -> Result<Clock, Error> {
+    let last = newest
+        .map(|position| super::history::record_at(journal, position))
+        .transpose()?
+        .map(|record| record.moment());
+    let Some(last) = last else {
+        return Ok(Clock::starting_at(steady));
+    };
+    let clock = Clock::going_on(last.steady.max(steady), last.wall);
+    let (wall, down) = (clock.wall(), clock.steady().since(last.steady));
+    if wall.0.saturating_sub(last.wall.0) > down.saturating_add(1_000) || wall.0 < last.wall.0 {
+        tracing::warn!(
+            last = %last.wall, now = %wall,
+            "the wall clock is not where it could be expected: it was set, or the daemon was stopped for more than a \
+             day; retries and the age of history go on as if a day had passed at most"
+        );
+    }
+    Ok(clock)
 }
 
 /// Fails the store when sled turns out to be damaged, whoever finds out.

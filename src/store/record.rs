@@ -101,10 +101,13 @@ pub(super) enum Record {
 }
 
 impl Record {
-    /// The steady time at which the record was made.
-    pub(super) fn steady(&self) -> SteadyMillis {
+    /// When the record was made, on both clocks; of an event the wall clock is that of its arrival.
+    pub(super) fn moment(&self) -> Moment {
         match self {
-            Self::Accepted { due, .. } => *due,
+            Self::Accepted { event, due, .. } => Moment {
+                steady: *due,
+                wall: event.received_at,
+            },
             Self::Attempted { at, .. }
             | Self::Ended { at, .. }
             | Self::Requeued { at, .. }
@@ -112,7 +115,7 @@ impl Record {
             | Self::WebhookRemoved { at, .. }
             | Self::WebhookForgotten { at, .. }
             | Self::Cancelled { at, .. }
-            | Self::Snapshot { at, .. } => at.steady,
+            | Self::Snapshot { at, .. } => *at,
         }
     }
 

@@ -14,7 +14,7 @@ use crate::model::{Position, WebhookId};
 use super::apply::apply;
 use super::directory::registry_path;
 use super::durable::SledFiles;
-use super::error::io;
+use super::error::{io, sled_at};
 use super::live::Live;
 use super::open::Report;
 use super::space::is_short;
@@ -33,6 +33,10 @@ const LOCK_TRIES: u32 = 500;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 /// Bytes of a frame before its payload; the position after a record is so much further.
 const FRAME_HEAD: u32 = 8;
+/// The name of a registry that was moved aside, before its number.
+const BROKEN: &str = "registry.broken-";
+/// So many of them are kept: each may be as large as the registry.
+const BROKEN_MAX: usize = 3;
 
 /// Applies to sled what it lacks, or makes it again. Gives the live state, and webhooks with deliveries but no row.
 pub(super) fn recover(
@@ -69,7 +73,7 @@ pub(super) fn recover(
         Err(reason) => reason,
     };
     move_aside(options, report, &reason)?;
-    let live = load(options)
+    let live = load(options)?
         .map_err(|reason| refused(options, reason, "check the disk's space and health"))?;
     let orphans = rebuild(&live, options, &files, journal, report)?;
     Ok((live, orphans))
@@ -115,23 +119,45 @@ fn abandon(live: Live, reason: String) -> String {
     reason
 }
 
-/// Opens sled, which answers some damage with an error and some with a panic.
-pub(super) fn load(options: &Options) -> Result<Live, String> {
+/// Opens sled, which answers some damage with an error and some with a panic: then it gives why sled cannot be used.
+///
+/// # Errors
+/// Where the system refuses what sled needs, which another sled would need as well.
+pub(super) fn load(options: &Options) -> Result<Result<Live, String>, Error> {
     if let Some(reason) = suspect::found(&options.path) {
-        return Err(reason);
+        return Ok(Err(reason));
     }
     let path = registry_path(&options.path);
-    SledFiles::new(&path)
-        .delete_unfinished()
-        .map_err(|error| error.to_string())?;
     let config = sled_config(&path, options);
     let opened = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        SledFiles::new(&path).delete_unfinished()?;
         open_sled(&config, Suspect::new(&options.path))
     }));
     match opened {
-        Ok(loaded) => loaded.map_err(|error| error.to_string()),
-        Err(_) => Err("it panicked".to_owned()),
+        Ok(Ok(live)) => Ok(Ok(live)),
+        Ok(Err(error)) if is_refusal(&error) => Err(error),
+        Ok(Err(error)) => Ok(Err(error.to_string())),
+        Err(_) => Ok(Err("it panicked".to_owned())),
     }
+}
+
+/// Whether an error says nothing against the data: a full disk, a file system that may not be written.
+fn is_refusal(error: &Error) -> bool {
+    let (Error::Io { source, .. }
+    | Error::Sled {
+        source: sled::Error::Io(source),
+        ..
+    }) = error
+    else {
+        return false;
+    };
+    matches!(
+        source.kind(),
+        ErrorKind::StorageFull
+            | ErrorKind::QuotaExceeded
+            | ErrorKind::PermissionDenied
+            | ErrorKind::ReadOnlyFilesystem
+    )
 }
 
 /// How sled is opened.
@@ -155,7 +181,7 @@ pub(super) fn open_sled(config: &sled::Config, suspect: Suspect) -> Result<Live,
                 tries += 1;
                 std::thread::sleep(LOCK_PAUSE);
             }
-            opened => return Live::load(opened?, suspect),
+            opened => return Live::load(opened.map_err(sled_at(&suspect.registry()))?, suspect),
         }
     }
 }
@@ -168,23 +194,40 @@ fn refused(options: &Options, reason: String, remedy: &'static str) -> Error {
     }
 }
 
-/// Where an unusable sled directory is moved to: a name that is free.
-pub(super) fn free_aside(directory: &Path) -> PathBuf {
-    (1_u32..)
-        .map(|number| directory.join(format!("registry.broken-{number}")))
-        .find(|path| !path.exists())
-        .expect("numbers do not end")
+/// Where an unusable sled directory is moved to: a name that is free. The newest few that were moved so are kept
+/// for whoever wants to know why; the others are deleted.
+pub(super) fn free_aside(directory: &Path) -> Result<PathBuf, Error> {
+    let mut there = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(io("list", directory))? {
+        let name = entry.map_err(io("list", directory))?.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix(BROKEN));
+        there.extend(number.and_then(|number| number.parse::<u32>().ok()));
+    }
+    there.sort_unstable();
+    let numbered = |number: u32| directory.join(format!("{BROKEN}{number}"));
+    for number in there.iter().rev().skip(BROKEN_MAX - 1) {
+        let old = numbered(*number);
+        let deleted = if old.is_dir() {
+            std::fs::remove_dir_all(&old)
+        } else {
+            std::fs::remove_file(&old)
+        };
+        deleted.map_err(io("delete", &old))?;
+    }
+    Ok(numbered(
+        there.last().map_or(1, |last| last.saturating_add(1)),
+    ))
 }
 
 fn move_aside(options: &Options, report: &mut Report, reason: &str) -> Result<(), Error> {
     let from = registry_path(&options.path);
-    let free = free_aside(&options.path);
+    let to = free_aside(&options.path)?;
     tracing::error!(
-        reason, moved_to = %free.display(),
+        reason, moved_to = %to.display(),
         "the registry cannot be used; moved aside, and made again from the journal"
     );
-    match std::fs::rename(&from, &free) {
-        Ok(()) => report.moved_aside = Some(free),
+    match std::fs::rename(&from, &to) {
+        Ok(()) => report.moved_aside = Some(to),
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(io("move aside", &from)(error)),
     }
@@ -245,7 +288,7 @@ fn replay(
         live.merge(
             apply(&record, position),
             whole.then_some(after),
-            record.steady(),
+            record.moment().steady,
         );
         replayed += 1;
         // Without room for sled what is replayed stays in memory.

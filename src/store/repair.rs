@@ -157,7 +157,7 @@ impl Repair {
         let path = self.options.path.clone();
         let mut moved = None;
         if findings.remakes_registry() {
-            let (from, to) = (registry_path(&path), free_aside(&path));
+            let (from, to) = (registry_path(&path), free_aside(&path)?);
             std::fs::rename(&from, &to).map_err(io("move aside", &from))?;
             moved = Some(to);
         }

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use super::Error;
+use super::directory::registry_path;
 
 /// Where the mark is, in the data directory.
 fn mark(directory: &Path) -> PathBuf {
@@ -65,6 +66,11 @@ impl Suspect {
                 alarm: OnceLock::new(),
             }),
         }
+    }
+
+    /// Where sled's files are.
+    pub(super) fn registry(&self) -> PathBuf {
+        registry_path(&self.shared.directory)
     }
 
     /// Why sled is suspect, if it is.
@@ -118,14 +124,17 @@ impl Suspect {
 fn tells_of_damage(error: &Error) -> bool {
     match error {
         Error::Broken(_) | Error::Codec(_) => true,
-        Error::Sled(sled::Error::Io(error)) => !matches!(
+        Error::Sled {
+            source: sled::Error::Io(error),
+            ..
+        } => !matches!(
             error.kind(),
             ErrorKind::StorageFull
                 | ErrorKind::QuotaExceeded
                 | ErrorKind::Interrupted
                 | ErrorKind::TimedOut
         ),
-        Error::Sled(_) => true,
+        Error::Sled { .. } => true,
         _ => false,
     }
 }
@@ -135,6 +144,7 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
+    use crate::store::error::sled_at;
 
     #[test]
     fn damage_and_panics_leave_a_mark_and_raise_the_alarm_once() {
@@ -152,7 +162,9 @@ mod tests {
                 match what {
                     "panic" => panic!("as sled does"),
                     "broken" => Err(Error::Broken("row")),
-                    _ => Err(sled::Error::Io(ErrorKind::UnexpectedEof.into()).into()),
+                    _ => Err(sled_at(Path::new("registry"))(sled::Error::Io(
+                        ErrorKind::UnexpectedEof.into(),
+                    ))),
                 }
             });
             assert!(matches!(answer, Err(Error::Suspect(_))), "{what}");
@@ -169,9 +181,12 @@ mod tests {
     fn a_full_disk_is_no_damage() {
         let directory = tempfile::tempdir().unwrap();
         let suspect = Suspect::new(directory.path());
-        let full =
-            || -> Result<(), Error> { Err(sled::Error::Io(ErrorKind::StorageFull.into()).into()) };
-        assert!(matches!(suspect.watch(full), Err(Error::Sled(_))));
+        let full = || -> Result<(), Error> {
+            Err(sled_at(Path::new("registry"))(sled::Error::Io(
+                ErrorKind::StorageFull.into(),
+            )))
+        };
+        assert!(matches!(suspect.watch(full), Err(Error::Sled { .. })));
         assert_eq!((found(directory.path()), suspect.reason()), (None, None));
     }
 }

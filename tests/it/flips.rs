@@ -217,7 +217,7 @@ async fn sled_that_is_damaged_at_work_ends_the_process_and_is_healed_by_the_next
         };
         removed += u128::from(answer.status == 204);
     }
-    until("it has ended", async || daemon.has_ended().then_some(())).await;
+    until("it has ended", async || daemon.has_ended()).await;
     assert_eq!(daemon.ended().code(), Some(1), "{}", daemon.log());
     assert!(daemon.log().contains("the registry is damaged"));
     assert!(site.path("data/registry.suspect").exists());
@@ -300,7 +300,7 @@ async fn one_round(seed: u64) {
     let mut arrived = BTreeSet::new();
     until(&format!("all arrive, HOOKWHEEL_SEED={seed}"), async || {
         // Where it met damage at work it has ended, as it should; then it is started again, once.
-        if daemon.has_ended() {
+        if daemon.has_ended().is_some() {
             assert_eq!(daemon.ended().code(), Some(1), "{}", daemon.log());
             assert!(site.path("data/registry.suspect").exists());
             daemon = site.start();

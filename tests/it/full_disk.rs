@@ -16,8 +16,7 @@ use http::Method;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::outside::skip;
-use crate::support::{Daemon, Site, delivery, get, post, registered, until};
+use crate::support::{Daemon, Site, delivery, get, post, registered, skip, until};
 use crate::web::{ANY, Web};
 
 /// Which file system is filled.

@@ -16,11 +16,10 @@ use hookwheel::receiver::ReceivedRequest;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, Site, delivery_in, get, register, until};
+use crate::support::{Daemon, Site, delivery_in, get, register, skip, until};
 use crate::web::{Web, header};
 use bodies::{Case, cases};
 use judge::Judge;
-pub use judge::skip;
 
 /// A receiver: its product, its language, and whether it verifies `JSON.stringify(req.body)`.
 type Sample = (&'static str, &'static str, bool);

@@ -1,6 +1,6 @@
 //! What the tests share: the real binary as a process of its own, and ways to wait for what it does.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -109,7 +109,13 @@ impl Daemon {
     }
 
     /// Runs a command that becomes a daemon, and waits until it is ready.
-    pub fn spawn(mut command: Command) -> Self {
+    pub fn spawn(command: Command) -> Self {
+        Self::try_spawn(command)
+            .unwrap_or_else(|(status, log)| panic!("the daemon ended with {status}:\n{log}"))
+    }
+
+    /// As [`Daemon::spawn`]; gives how it ended and what it said where it ends before it is ready.
+    pub fn try_spawn(mut command: Command) -> Result<Self, (ExitStatus, String)> {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -129,10 +135,8 @@ impl Daemon {
         }
         let Some(address) = address else {
             let status = child.wait().unwrap();
-            panic!(
-                "the daemon ended with {status}:\n{}",
-                log.lock().unwrap().join("\n")
-            );
+            let said = log.lock().unwrap().join("\n");
+            return Err((status, said));
         };
         let kept = Arc::clone(&log);
         let reader = std::thread::spawn(move || {
@@ -140,12 +144,12 @@ impl Daemon {
                 kept.lock().unwrap().push(line);
             }
         });
-        Self {
+        Ok(Self {
             child,
             address,
             log,
             reader: Some(reader),
-        }
+        })
     }
 
     pub fn client(&self, account: &str) -> Client {
@@ -168,11 +172,6 @@ impl Daemon {
         self.ended()
     }
 
-    /// Whether it has ended by itself.
-    pub fn has_ended(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_some()
-    }
-
     /// Waits for its end, and for its last words.
     pub fn ended(&mut self) -> ExitStatus {
         let status = self.child.wait().unwrap();
@@ -180,6 +179,12 @@ impl Daemon {
             reader.join().unwrap();
         }
         status
+    }
+
+    /// How it ended, once it has.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()?;
+        Some(self.ended())
     }
 
     pub fn signal(&self, signal: rustix::process::Signal) {
@@ -300,4 +305,15 @@ pub fn rounds(variable: &str, default: u64) -> u64 {
         text.parse()
             .unwrap_or_else(|_| panic!("{variable} must be a number, not {text:?}"))
     })
+}
+
+/// Says that something was not tested, and why. `HOOKWHEEL_NO_SKIP=1`, as in `.ci/run`, makes it a failure.
+pub fn skip(what: &str, why: &str) {
+    assert!(
+        std::env::var("HOOKWHEEL_NO_SKIP").as_deref() != Ok("1"),
+        "{what} was to be skipped, and HOOKWHEEL_NO_SKIP=1 forbids that: {why}"
+    );
+    // Not by a macro: what macros print is shown of tests that fail only.
+    let line = format!("SKIPPED {what}: {why}\n");
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
 }

@@ -322,6 +322,9 @@ fn sled_in_ruins_is_moved_aside_and_made_again() {
         assert_eq!(queue(&opened.reader), good, "ruin {number}");
         opened.handle.stop().unwrap();
     }
+    // The newest three of five are kept.
+    let kept = |number: u32| directory.path().join(format!("registry.broken-{number}"));
+    assert!(!kept(1).exists() && !kept(2).exists() && kept(3).exists());
     std::fs::remove_dir_all(&registry).unwrap();
     let opened = open_at(directory.path());
     assert_eq!(

@@ -12,18 +12,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use hookwheel::receiver::ReceivedRequest;
 use serde_json::{Value, json};
 
-use crate::support::PATIENCE;
-
-/// Says that something was not tested, and why. `HOOKWHEEL_NO_SKIP=1`, as in `.ci/run`, makes it a failure.
-pub fn skip(what: &str, why: &str) {
-    assert!(
-        std::env::var("HOOKWHEEL_NO_SKIP").as_deref() != Ok("1"),
-        "{what} was to be skipped, and HOOKWHEEL_NO_SKIP=1 forbids that: {why}"
-    );
-    // Not by a macro: what macros print is shown of tests that fail only.
-    let line = format!("SKIPPED {what}: {why}\n");
-    std::io::stderr().write_all(line.as_bytes()).unwrap();
-}
+use crate::support::{PATIENCE, skip};
 
 /// A process that runs receivers' code.
 pub struct Judge {
