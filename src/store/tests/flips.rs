@@ -544,6 +544,8 @@ fn damage_in_the_last_frame_is_told_from_a_tear_where_sled_knows_it_was_synced()
     drop(opened.reader);
     let log = directory.path().join("journal/0000000001.log");
     let mut bytes = std::fs::read(&log).unwrap();
+    // The event's frame, and the one behind it, with which the stop put the time on record.
+    bytes[event.offset as usize + 20] ^= 1;
     *bytes.last_mut().unwrap() ^= 1;
     std::fs::write(&log, &bytes).unwrap();
 
