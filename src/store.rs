@@ -31,6 +31,7 @@ mod live;
 mod open;
 mod reader;
 mod record;
+mod table;
 mod writer;
 
 #[cfg(test)]

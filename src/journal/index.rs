@@ -10,14 +10,13 @@
 //! ```
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use super::disk::{Disk, File};
 use super::filter::Filter;
 use super::frame::{be32, be64};
-use super::{Error, io, sync_dir};
+use super::{Error, io};
 
 /// Bytes of a key. Enough for a 16-byte subject and an 8-byte position.
 pub const KEY_BYTES: usize = 24;
@@ -163,23 +162,29 @@ fn merge(a: &[Entry], b: &[Entry]) -> Vec<Entry> {
 }
 
 /// Writes a sealed segment's index: whole under its final name, synced, or not at all. Gives its filter.
-pub(super) fn write(growing: &Growing, number: u32, to: &Path) -> Result<Filter, Error> {
+pub(super) fn write(
+    disk: &Disk,
+    growing: &Growing,
+    number: u32,
+    to: &Path,
+) -> Result<Filter, Error> {
     let filter = Filter::of(growing.filtered.iter(), growing.filtered.len());
     let temporary = to.with_extension("tmp");
-    let file = File::create(&temporary).map_err(io("create", &temporary))?;
+    let file = disk.create(&temporary).map_err(io("create", &temporary))?;
     write_to(&growing.sorted(), number, &filter, &file).map_err(io("write", &temporary))?;
     file.sync_all().map_err(io("sync", &temporary))?;
-    std::fs::rename(&temporary, to).map_err(io("rename to", to))?;
-    sync_dir(
-        to.parent()
-            .expect("an index file is inside the journal's directory"),
-    )?;
+    disk.rename(&temporary, to).map_err(io("rename to", to))?;
+    let directory = to
+        .parent()
+        .expect("an index file is inside the journal's directory");
+    disk.sync_dir(directory)
+        .map_err(io("sync directory", directory))?;
     Ok(filter)
 }
 
 fn write_to(entries: &[Entry], number: u32, filter: &Filter, file: &File) -> std::io::Result<()> {
     let length = |n: usize| u32::try_from(n).map_err(std::io::Error::other);
-    let mut to = BufWriter::with_capacity(256 << 10, file);
+    let mut to = BufWriter::with_capacity(256 << 10, file.in_order());
     let mut header = Vec::with_capacity(BLOCK);
     header.extend_from_slice(MAGIC);
     for field in [
@@ -221,7 +226,7 @@ impl Stored {
     /// Reads and checks the header of `file`. `None`: it is not a whole index of this version and segment.
     pub(super) fn open(file: &File, number: u32) -> std::io::Result<Option<Self>> {
         let mut header = [0; 28];
-        let length = file.metadata()?.len();
+        let length = file.len()?;
         if length < BLOCK as u64 {
             return Ok(None);
         }
@@ -382,8 +387,8 @@ mod tests {
                 model.insert(Entry { key: key(number), offset });
                 prop_assert!(growing.may_hold(&key(number)));
             }
-            let filter = write(&growing, 1, &path).unwrap();
-            let file = File::open(&path).unwrap();
+            let filter = write(&Disk::Real, &growing, 1, &path).unwrap();
+            let file = Disk::Real.open(&path).unwrap();
             prop_assert!(Stored::open(&file, 2).unwrap().is_none());
             let stored = Stored::open(&file, 1).unwrap().unwrap();
             prop_assert_eq!(stored.filter(&file).unwrap(), Some(filter));
@@ -419,13 +424,13 @@ mod tests {
                 1,
             );
         }
-        write(&growing, 1, &path).unwrap();
+        write(&Disk::Real, &growing, 1, &path).unwrap();
         let good = std::fs::read(&path).unwrap();
         for at in [3, BLOCK + 50, 2 * BLOCK + 9, good.len() - 2] {
             let mut bad = good.clone();
             bad[at] ^= 4;
             std::fs::write(&path, &bad).unwrap();
-            let file = File::open(&path).unwrap();
+            let file = Disk::Real.open(&path).unwrap();
             let noticed = match Stored::open(&file, 1).unwrap() {
                 None => true,
                 Some(stored) => {

@@ -3,7 +3,6 @@
 //! Cheap to clone. Never writes, but for an index that is missing or damaged: that is made again.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -11,11 +10,12 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use crate::metrics::Metrics;
 use crate::model::Position;
 
+use super::disk::{Disk, File};
 use super::filter::Filter;
 use super::frame::{self, FRAME_HEAD, SEGMENT_HEAD, Step, Walk};
 use super::index::{self, Entry, Growing, Key, Stored};
 use super::segment::{self, Files, Index, Kind, Segment};
-use super::{Error, KeysOf, io, sync_dir};
+use super::{Error, KeysOf, io};
 
 /// Which way a range of keys is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +44,7 @@ pub struct Reader {
 }
 
 pub(super) struct Shared {
+    pub(super) disk: Disk,
     pub(super) directory: PathBuf,
     pub(super) segments: RwLock<BTreeMap<u32, Arc<Segment>>>,
     pub(super) files: Files,
@@ -365,8 +366,12 @@ impl Reader {
         )
     }
 
-    fn file(&self, number: u32, kind: Kind) -> Result<Arc<std::fs::File>, Error> {
-        match self.shared.files.open(&self.shared.directory, number, kind) {
+    fn file(&self, number: u32, kind: Kind) -> Result<Arc<File>, Error> {
+        let shared = &self.shared;
+        match shared
+            .files
+            .open(&shared.disk, &shared.directory, number, kind)
+        {
             Ok(file) => Ok(file),
             // Retention may delete a segment between the look at the table and here.
             Err(error)
@@ -390,7 +395,7 @@ impl Shared {
     /// Writes a sealed segment's index, and lets readers use it.
     pub(super) fn install(&self, segment: &Segment, growing: &Growing) -> Result<(), Error> {
         let path = segment::path(&self.directory, segment.header.number, Kind::Index);
-        let filter = index::write(growing, segment.header.number, &path)?;
+        let filter = index::write(&self.disk, growing, segment.header.number, &path)?;
         self.use_file(segment, filter)
     }
 
@@ -401,7 +406,7 @@ impl Shared {
         self.files.forget(number);
         let file = self
             .files
-            .open(&self.directory, number, Kind::Index)
+            .open(&self.disk, &self.directory, number, Kind::Index)
             .map_err(io("open", &path))?;
         let stored = Stored::open(&file, number)
             .map_err(io("read", &path))?
@@ -441,15 +446,17 @@ impl Shared {
             "{:010}-{:010}.bad",
             position.segment, position.offset
         ));
-        if path.exists() {
+        if self.disk.exists(&path) {
             return Ok(());
         }
-        std::fs::create_dir_all(&directory).map_err(io("create", &directory))?;
-        std::fs::write(&path, bytes).map_err(io("write", &path))?;
-        std::fs::File::open(&path)
-            .and_then(|file| file.sync_all())
-            .map_err(io("sync", &path))?;
-        sync_dir(&directory)?;
+        let disk = &self.disk;
+        disk.create_dir_all(&directory)
+            .map_err(io("create", &directory))?;
+        let file = disk.create(&path).map_err(io("create", &path))?;
+        file.write_all_at(bytes, 0).map_err(io("write", &path))?;
+        file.sync_all().map_err(io("sync", &path))?;
+        disk.sync_dir(&directory)
+            .map_err(io("sync directory", &directory))?;
         self.set_aside.fetch_add(1, Ordering::Relaxed);
         self.metrics.frames_set_aside.inc();
         tracing::error!(
@@ -461,10 +468,10 @@ impl Shared {
 }
 
 /// How many files lie in `set-aside/`.
-pub(super) fn count_set_aside(directory: &Path) -> Result<u64, Error> {
+pub(super) fn count_set_aside(disk: &Disk, directory: &Path) -> Result<u64, Error> {
     let path = directory.join("set-aside");
-    match std::fs::read_dir(&path) {
-        Ok(files) => Ok(files.count() as u64),
+    match disk.list(&path) {
+        Ok(files) => Ok(files.len() as u64),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
         Err(error) => Err(io("list", &path)(error)),
     }

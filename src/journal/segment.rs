@@ -1,14 +1,14 @@
 //! A segment: what is known of it in memory, its files' names, and a few open files.
 
-use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use super::disk::{Disk, File};
 use super::filter::Filter;
 use super::frame::{Header, SEGMENT_HEAD};
 use super::index::{Growing, Stored};
-use super::{Error, io, sync_dir};
+use super::{Error, io};
 
 /// Old segments' files held open: enough for the few that a page of history touches, far below any limit.
 const OPEN_FILES_MAX: usize = 64;
@@ -85,6 +85,7 @@ pub(super) fn parse_name(name: &str) -> Option<(u32, Kind)> {
 
 /// Makes a segment's file with its header, synced, name and all.
 pub(super) fn create(
+    disk: &Disk,
     directory: &Path,
     number: u32,
     created_ms: u64,
@@ -97,17 +98,13 @@ pub(super) fn create(
         created_ms,
         salt: u64::from_be_bytes(salt),
     };
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .open(&path)
-        .map_err(io("create", &path))?;
+    let file = disk.create_new(&path).map_err(io("create", &path))?;
     let bytes = header.encode();
     debug_assert_eq!(bytes.len(), SEGMENT_HEAD as usize);
-    std::os::unix::fs::FileExt::write_all_at(&file, &bytes, 0).map_err(io("write", &path))?;
+    file.write_all_at(&bytes, 0).map_err(io("write", &path))?;
     file.sync_all().map_err(io("sync", &path))?;
-    sync_dir(directory)?;
+    disk.sync_dir(directory)
+        .map_err(io("sync directory", directory))?;
     Ok((header, file))
 }
 
@@ -121,6 +118,7 @@ impl Files {
     /// The file, opened for reading if it is not open.
     pub(super) fn open(
         &self,
+        disk: &Disk,
         directory: &Path,
         number: u32,
         kind: Kind,
@@ -135,7 +133,7 @@ impl Files {
             recent.push(used);
             return Ok(file);
         }
-        let file = Arc::new(File::open(path(directory, number, kind))?);
+        let file = Arc::new(disk.open(&path(directory, number, kind))?);
         if recent.len() == OPEN_FILES_MAX {
             recent.remove(0);
         }
@@ -177,8 +175,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let files = Files::default();
         for number in 1..=100 {
-            create(directory.path(), number, 0).unwrap();
-            files.open(directory.path(), number, Kind::Log).unwrap();
+            create(&Disk::Real, directory.path(), number, 0).unwrap();
+            files
+                .open(&Disk::Real, directory.path(), number, Kind::Log)
+                .unwrap();
         }
         assert_eq!(files.recent.lock().unwrap().len(), OPEN_FILES_MAX);
         files.forget(100);

@@ -24,7 +24,7 @@ use super::inbox::{Answer, Gathered, Inbox, Op, send};
 use super::live::Live;
 use super::record::{Moment, Row};
 use super::writer::CANCEL_MAX;
-use super::{Error, Options, WriteError};
+use super::{Error, Options, Reader, WriteError, Writer};
 
 /// Ops taken at once; more wait for the next group, so that the first ones' answers do not.
 const GROUP_OPS_MAX: usize = 4096;
@@ -85,18 +85,46 @@ pub(super) fn run(
 }
 
 impl Committer {
+    /// Writes through this committer.
+    pub(super) fn writer(&self) -> Writer {
+        Writer {
+            inbox: Arc::clone(&self.inbox),
+            disk_low: Arc::clone(&self.disk_low),
+        }
+    }
+
+    /// Reads what it has written.
+    pub(super) fn reader(&self) -> Reader {
+        Reader {
+            live: Arc::clone(&self.live),
+            journal: self.reader.clone(),
+        }
+    }
+
     fn work(&mut self) -> Result<(), Error> {
         self.check_disk()?;
         loop {
-            match self.inbox.gather(GROUP_OPS_MAX, self.patience()) {
-                Gathered::Ops(ops) => self.commit(ops)?,
-                Gathered::Idle if !self.purging.is_empty() => self.commit(Vec::new())?,
-                Gathered::Idle => self.flush()?,
-                Gathered::Closed => return self.checkpoint(),
+            let gathered = self.inbox.gather(GROUP_OPS_MAX, self.patience());
+            if !self.round(gathered)? {
+                return Ok(());
             }
             self.check_disk()?;
-            self.keep_house()?;
         }
+    }
+
+    /// Does what was found to do; `false`: that was the last.
+    pub(super) fn round(&mut self, gathered: Gathered) -> Result<bool, Error> {
+        match gathered {
+            Gathered::Ops(ops) => self.commit(ops)?,
+            Gathered::Idle if !self.purging.is_empty() => self.commit(Vec::new())?,
+            Gathered::Idle => self.flush()?,
+            Gathered::Closed => {
+                self.checkpoint()?;
+                return Ok(false);
+            }
+        }
+        self.keep_house()?;
+        Ok(true)
     }
 
     fn patience(&self) -> Duration {

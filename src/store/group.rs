@@ -262,7 +262,12 @@ impl<'a> Group<'a> {
         if let Some(entry) = self.requeued.get(&(webhook, event)) {
             return Ok(Ok(Requeued::Now { entry: *entry }));
         }
-        let kept = self.ground.reader.read(event).is_ok();
+        let kept = match self.ground.reader.read(event) {
+            Ok(_) => true,
+            Err(journal::Error::Damaged(_) | journal::Error::Gone(_)) => false,
+            // That it could not be read does not mean that it is not there.
+            Err(error) => return Err(error.into()),
+        };
         if !kept || !self.is_registered(webhook) {
             return Ok(Ok(Requeued::NotFound));
         }

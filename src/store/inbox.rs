@@ -177,6 +177,16 @@ impl Inbox {
         if !state.ops.is_empty() && !state.ready(LINGER_UNTIL) {
             state = self.sleep(state, LINGER_UNTIL, LINGER);
         }
+        self.take(state, limit)
+    }
+
+    /// As [`Inbox::gather`], without waiting for anything.
+    #[cfg(test)]
+    pub(super) fn take_now(&self, limit: usize) -> Gathered {
+        self.take(self.lock(), limit)
+    }
+
+    fn take(&self, mut state: MutexGuard<'_, State>, limit: usize) -> Gathered {
         if state.ops.is_empty() {
             return if state.closed.is_some() {
                 Gathered::Closed

@@ -22,10 +22,11 @@ use super::apply::{Change, QueueKey, QueueValue};
 use super::codec;
 use super::keys;
 use super::record::Row;
+use super::table::{Batch, Table};
 
 /// Overlay and sled as one.
 pub(super) struct Live {
-    db: sled::Db,
+    db: Table,
     overlay: RwLock<Overlay>,
     /// The lock on the data directory, held as long as anything here is read or written.
     lock: Option<File>,
@@ -53,7 +54,7 @@ struct Slot {
 
 impl Live {
     /// Reads what is not in the queue: the registry, the counts, `applied`.
-    pub(super) fn load(db: sled::Db) -> Result<Self, Error> {
+    pub(super) fn load(db: Table) -> Result<Self, Error> {
         let mut overlay = Overlay::default();
         if let Some(meta) = db.get(keys::META)? {
             let (applied, steady) = keys::parse_meta(&meta).ok_or(Error::Broken("meta row"))?;
@@ -132,8 +133,8 @@ impl Live {
         Ok(())
     }
 
-    fn batch(&self, overlay: &Overlay) -> Result<(sled::Batch, usize), Error> {
-        let mut batch = sled::Batch::default();
+    fn batch(&self, overlay: &Overlay) -> Result<(Batch, usize), Error> {
+        let mut batch = self.db.batch();
         let mut changes = 1;
         for (key, slot) in &overlay.queue {
             match slot.value {
@@ -143,8 +144,8 @@ impl Live {
             changes += 1;
         }
         for webhook in &overlay.dirty_rows {
-            for part in self.db.scan_prefix(keys::row_prefix(*webhook)).keys() {
-                batch.remove(part?);
+            for part in self.db.scan_prefix(keys::row_prefix(*webhook)) {
+                batch.remove(part?.0);
                 changes += 1;
             }
             if let Some(row) = overlay.rows.get(webhook) {

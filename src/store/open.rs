@@ -20,12 +20,20 @@ use crate::journal::{self, IndexKey, Journal};
 use crate::metrics::Metrics;
 use crate::model::{Clock, Position, WebhookId};
 
+#[cfg(test)]
+use crate::journal::{Disk, ModelDisk};
+#[cfg(test)]
+use crate::model::ManualTime;
+
 use super::apply::apply;
 use super::committer::{self, Committer};
 use super::durable::{SledFiles, sled_is_durable};
 use super::error::io;
 use super::inbox::Inbox;
 use super::live::Live;
+use super::table::Table;
+#[cfg(test)]
+use super::table::model::ModelTable;
 use super::{Error, IDS_SEGMENTS_MAX, Options, Reader, WriteError, Writer, codec};
 
 const FORMAT: &str = "hookwheel data 1\n";
@@ -110,33 +118,35 @@ pub fn open(options: Options, metrics: Metrics) -> Result<Opened, Error> {
             "no seccomp filter on sync_file_range: sled's file is synced after each flush instead"
         );
     }
-    let journal_options = journal::Options {
-        path: options.path.join("journal"),
-        segment_bytes_max: options.segment_bytes_max,
-        segment_age_max_ms: options.segment_age_max_ms,
-        filters_max: IDS_SEGMENTS_MAX,
-    };
     let now_ms = Clock::system().wall().0;
-    let (journal, recovery) = Journal::open(journal_options, keys_of, metrics.clone(), now_ms)?;
+    let (journal, recovery) =
+        Journal::open(journal_options(&options), keys_of, metrics.clone(), now_ms)?;
     let mut report = Report {
         journal: recovery,
         ..Report::default()
     };
-    let (mut live, orphans) = recover(&options, &journal.reader(), &mut report)?;
+    let place = Place::Directory(&options);
+    let (mut live, orphans) = recover(&place, &journal.reader(), &mut report)?;
     live.hold(lock);
     let files = SledFiles::new(&sled_path(&options.path));
     files.sync_all()?;
-    start(
-        options,
-        metrics,
-        Parts {
-            journal,
-            live,
-            orphans,
-            files,
-        },
-        report,
-    )
+    let parts = Parts {
+        clock: Clock::starting_at(live.applied().1),
+        journal,
+        live,
+        orphans,
+        files,
+    };
+    start(assemble(options, metrics, parts), report)
+}
+
+fn journal_options(options: &Options) -> journal::Options {
+    journal::Options {
+        path: options.path.join("journal"),
+        segment_bytes_max: options.segment_bytes_max,
+        segment_age_max_ms: options.segment_age_max_ms,
+        filters_max: IDS_SEGMENTS_MAX,
+    }
 }
 
 struct Parts {
@@ -144,39 +154,29 @@ struct Parts {
     live: Live,
     orphans: Vec<WebhookId>,
     files: SledFiles,
+    clock: Clock,
 }
 
-fn start(
-    options: Options,
-    metrics: Metrics,
-    parts: Parts,
-    report: Report,
-) -> Result<Opened, Error> {
+fn assemble(options: Options, metrics: Metrics, parts: Parts) -> Committer {
     let Parts {
         journal,
         live,
         orphans,
         files,
+        clock,
     } = parts;
-    let (applied, steady) = live.applied();
-    let applied = applied.unwrap_or_else(|| journal.next());
-    let clock = Clock::starting_at(steady);
-    let inbox = Arc::new(Inbox::new(options.commit_queue_max));
-    let disk_low = Arc::new(AtomicBool::new(false));
     let purging = to_purge(&live, orphans);
-    let journal_reader = journal.reader();
-    let live = Arc::new(live);
-    let mut committer = Committer {
-        reader: journal_reader.clone(),
-        live: Arc::clone(&live),
-        inbox: Arc::clone(&inbox),
-        clock: clock.clone(),
-        disk_low: Arc::clone(&disk_low),
+    Committer {
+        flushed: live.applied().0.unwrap_or_else(|| journal.next()),
+        reader: journal.reader(),
+        live: Arc::new(live),
+        inbox: Arc::new(Inbox::new(options.commit_queue_max)),
+        clock,
+        disk_low: Arc::new(AtomicBool::new(false)),
         durable: Position {
             segment: 0,
             offset: 0,
         },
-        flushed: applied,
         begun_at: 0,
         disk_checked: None,
         buffer: Vec::new(),
@@ -185,7 +185,12 @@ fn start(
         options,
         files,
         purging,
-    };
+    }
+}
+
+fn start(mut committer: Committer, report: Report) -> Result<Opened, Error> {
+    let (writer, reader) = (committer.writer(), committer.reader());
+    let (inbox, clock) = (Arc::clone(&committer.inbox), committer.clock.clone());
     // The registry in the segment that is gone on with may be torn.
     committer.begin_segment()?;
     let (fatal_sender, fatal) = watch::channel(None);
@@ -203,14 +208,8 @@ fn start(
         "store opened"
     );
     Ok(Opened {
-        writer: Writer {
-            inbox: Arc::clone(&inbox),
-            disk_low,
-        },
-        reader: Reader {
-            live,
-            journal: journal_reader,
-        },
+        writer,
+        reader,
         handle: Handle {
             inbox,
             thread: Some(thread),
@@ -312,13 +311,53 @@ fn sled_path(directory: &Path) -> PathBuf {
     directory.join("registry")
 }
 
+/// Where the table is that the live state is kept in.
+enum Place<'a> {
+    Directory(&'a Options),
+    #[cfg(test)]
+    Model(&'a ModelTable),
+}
+
+impl Place<'_> {
+    fn load(&self) -> Result<Live, String> {
+        match self {
+            Self::Directory(options) => load(options),
+            #[cfg(test)]
+            Self::Model(table) => {
+                table.open().map_err(|error| error.to_string())?;
+                Live::load(Table::Model((*table).clone())).map_err(|error| error.to_string())
+            }
+        }
+    }
+
+    fn move_aside(&self, report: &mut Report, reason: &str) -> Result<(), Error> {
+        match self {
+            Self::Directory(options) => move_aside(options, report, reason),
+            #[cfg(test)]
+            Self::Model(table) => {
+                table.replace()?;
+                report.moved_aside = Some(PathBuf::from(reason));
+                Ok(())
+            }
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        match self {
+            Self::Directory(options) => sled_path(&options.path),
+            #[cfg(test)]
+            Self::Model(_) => PathBuf::from("model"),
+        }
+    }
+}
+
 /// Opens sled and applies what it lacks. Gives the live state, and webhooks with deliveries but no row.
 fn recover(
-    options: &Options,
+    place: &Place<'_>,
     journal: &journal::Reader,
     report: &mut Report,
 ) -> Result<(Live, Vec<WebhookId>), Error> {
-    match load(options) {
+    match place.load() {
         Ok(live) => match live.applied().0 {
             Some(applied) if journal.covers(applied) => {
                 let damaged = replay(&live, journal, applied, report)?;
@@ -331,18 +370,19 @@ fn recover(
                 };
                 return Ok((live, orphans));
             }
-            Some(applied) => move_aside(
-                options,
-                report,
-                &format!("its position {applied} is not in the journal"),
-            )?,
+            Some(applied) => {
+                place.move_aside(
+                    report,
+                    &format!("its position {applied} is not in the journal"),
+                )?;
+            }
             None if live.is_empty() => return rebuild(live, journal, report),
-            None => move_aside(options, report, "it does not say how far it is applied")?,
+            None => place.move_aside(report, "it does not say how far it is applied")?,
         },
-        Err(reason) => move_aside(options, report, &reason)?,
+        Err(reason) => place.move_aside(report, &reason)?,
     }
-    let live = load(options).map_err(|reason| Error::Directory {
-        path: sled_path(&options.path),
+    let live = place.load().map_err(|reason| Error::Directory {
+        path: place.path(),
         source: std::io::Error::other(reason),
         remedy: "check the disk's space and health",
     })?;
@@ -379,7 +419,7 @@ pub(super) fn open_sled(config: &sled::Config) -> Result<Live, Error> {
                 tries += 1;
                 std::thread::sleep(LOCK_PAUSE);
             }
-            opened => return Live::load(opened?),
+            opened => return Live::load(Table::Sled(opened?)),
         }
     }
 }
@@ -450,6 +490,40 @@ fn replay(
     report.replayed = replayed;
     report.damaged = damaged;
     Ok(damaged)
+}
+
+/// A store on models, opened as [`open`] opens one, for whoever takes the committer's steps by himself.
+#[cfg(test)]
+pub(super) fn open_on(
+    (disk, table, time): (&ModelDisk, &ModelTable, &ManualTime),
+    options: Options,
+    metrics: Metrics,
+    needs_own_sync: bool,
+) -> Result<(Committer, Report), Error> {
+    let now_ms = time.wall().0;
+    let disk = Disk::Model(disk.clone());
+    let (journal, recovery) = Journal::without_indexer(
+        &disk,
+        journal_options(&options),
+        keys_of,
+        metrics.clone(),
+        now_ms,
+    )?;
+    let mut report = Report {
+        journal: recovery,
+        ..Report::default()
+    };
+    let (live, orphans) = recover(&Place::Model(table), &journal.reader(), &mut report)?;
+    let parts = Parts {
+        clock: time.clock(live.applied().1),
+        journal,
+        live,
+        orphans,
+        files: SledFiles::of_a_model(needs_own_sync),
+    };
+    let mut committer = assemble(options, metrics, parts);
+    committer.begin_segment()?;
+    Ok((committer, report))
 }
 
 /// Used by tests to see what a record says.

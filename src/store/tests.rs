@@ -1,9 +1,11 @@
 //! The store as the daemon meets it.
 
 mod crash;
+mod faults;
 mod golden;
 pub(crate) mod history;
 mod model;
+pub(crate) mod stepped;
 mod transitions;
 
 use std::path::Path;
