@@ -420,4 +420,6 @@ impl Engine {
 }
 
 #[cfg(test)]
+mod sim;
+#[cfg(test)]
 mod tests;
