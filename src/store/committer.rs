@@ -217,7 +217,10 @@ impl Committer {
     /// deleted: every segment that is sealed later holds the whole registry.
     pub(super) fn begin_segment(&mut self) -> Result<(), Error> {
         let rows: Vec<Row> = self.live.rows(|rows| rows.values().cloned().collect());
-        let mut parts = rows.chunks(SNAPSHOT_ROWS_MAX).peekable();
+        // An empty registry is written too: the time that it carries must outlive the segments before.
+        let empty: &[Row] = &[];
+        let parts = rows.chunks(SNAPSHOT_ROWS_MAX);
+        let mut parts = parts.chain(rows.is_empty().then_some(empty)).peekable();
         while parts.peek().is_some() {
             let now = self.now();
             let mut group = Group::new(self.ground(), now);
