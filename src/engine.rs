@@ -417,4 +417,6 @@ impl Engine {
 }
 
 #[cfg(test)]
+mod sim;
+#[cfg(test)]
 mod tests;

@@ -9,6 +9,9 @@
 //!   or sync the journal is not used again: a sync that failed once is never trusted by trying it again. A full
 //!   disk is no such failure: it is met before anything is written ([`Error::NoRoom`]), and the group waits.
 //! - A new segment is used only after its header, and the directory that names it, are synced.
+//! - What a start finds is on disk before anything builds on it: the last segment's header and its last group are
+//!   written again, and they and the directory are synced. A failed sync, or an end before one, may have left them
+//!   readable only.
 //! - No byte is skipped in silence. The torn tail of the last segment is cut (nothing after the first bad
 //!   frame was acknowledged); bad bytes with good frames after them, or that the owner knows to have been
 //!   synced, are damage: they are copied to `set-aside/`, counted and reported, and reading goes on at the
@@ -26,6 +29,7 @@
 //! The salt is random. It makes a frame inside another frame's payload (a receiver may answer with any bytes
 //! it likes) worthless when reading searches for the next good frame; the offset makes a misplaced one so.
 
+mod disk;
 mod filter;
 mod frame;
 mod index;
@@ -44,6 +48,10 @@ use std::path::{Path, PathBuf};
 
 use crate::model::Position;
 
+#[cfg(test)]
+pub(crate) use disk::Disk;
+#[cfg(test)]
+pub(crate) use disk::model::{Call, Faults, Figures, ModelDisk};
 pub use index::{Entry, IndexKey, KEY_BYTES, Key};
 pub use reader::{Direction, Reader, SegmentInfo};
 pub use recover::Recovery;
@@ -53,6 +61,10 @@ pub use writer::Journal;
 /// The longest payload, bytes. An event's data is at most 4 MiB, and its metadata is inside the same limit of
 /// the request's body; the rest of a record (names, headers, 10,000 webhook ids) stays well under the other half.
 pub const PAYLOAD_BYTES_MAX: usize = 8 << 20;
+
+/// The longest group, bytes: what is staged before a commit. After a crash so much of the last segment is written
+/// again, so it is bounded; the store's groups are at most 16 MiB and one record.
+pub const GROUP_BYTES_MAX: u32 = 32 << 20;
 
 /// What the journal needs to know.
 #[derive(Clone, Debug)]
@@ -120,11 +132,4 @@ fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error
         path: path.to_owned(),
         source,
     }
-}
-
-/// Syncs a directory, so that the names in it survive a power loss. The journal's own is synced by `names` only.
-fn sync_dir(path: &Path) -> Result<(), Error> {
-    std::fs::File::open(path)
-        .and_then(|dir| dir.sync_all())
-        .map_err(io("sync directory", path))
 }

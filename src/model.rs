@@ -12,6 +12,8 @@ mod endpoint;
 mod event;
 mod id;
 mod retry;
+#[cfg(test)]
+pub(crate) mod rng;
 mod rotation;
 mod secret;
 mod time;
@@ -27,5 +29,7 @@ pub use id::{AccountName, EventId, IdError, Position, WebhookId};
 pub use retry::{Backoff, GonePolicy, Policy, RetryError, RetryPolicy, StatusRange, SuccessRule};
 pub use rotation::RotationError;
 pub use secret::Secret;
+#[cfg(test)]
+pub(crate) use time::ManualTime;
 pub use time::{Clock, SteadyMillis, TimeError, UnixMicros, UnixMillis, parse_duration};
 pub use webhook::{Inactive, InactiveReason, OldSecret, Webhook};

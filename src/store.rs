@@ -43,6 +43,7 @@ mod restore;
 mod space;
 mod survey;
 mod suspect;
+mod table;
 mod writer;
 
 #[cfg(test)]

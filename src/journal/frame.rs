@@ -2,10 +2,8 @@
 //!
 //! Pure but for the file a [`Walk`] reads. Knows nothing of directories, indexes or positions in other files.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-
 use super::PAYLOAD_BYTES_MAX;
+use super::disk::File;
 
 /// Bytes before a frame's payload.
 pub(super) const FRAME_HEAD: usize = 8;
@@ -240,7 +238,7 @@ mod tests {
     fn file_of(bytes: &[u8]) -> File {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(bytes).unwrap();
-        file
+        File::Real(file)
     }
 
     fn walk_all(file: &File, end: u32) -> (Vec<Vec<u8>>, usize, u32) {

@@ -10,11 +10,10 @@
 //! ```
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use super::disk::{Disk, File};
 use super::filter::Filter;
 use super::frame::{be32, be64};
 use super::{Error, io};
@@ -169,24 +168,29 @@ fn merge(a: &[Entry], b: &[Entry]) -> Vec<Entry> {
 
 /// Writes a sealed segment's index: whole under its final name or not at all. Gives its filter. The name is the
 /// caller's to sync.
-pub(super) fn write(growing: &Growing, number: u32, to: &Path) -> Result<Filter, Error> {
+pub(super) fn write(
+    disk: &Disk,
+    growing: &Growing,
+    number: u32,
+    to: &Path,
+) -> Result<Filter, Error> {
     let filter = growing.filter();
     let temporary = to.with_extension("tmp");
-    let file = File::create(&temporary).map_err(io("create", &temporary))?;
+    let file = disk.create(&temporary).map_err(io("create", &temporary))?;
     let written =
         write_to(&growing.sorted(), number, &filter, &file).and_then(|()| file.sync_all());
     if let Err(error) = written {
         // On a full disk the part that was written would only take room from others.
-        std::fs::remove_file(&temporary).map_err(io("delete", &temporary))?;
+        disk.remove(&temporary).map_err(io("delete", &temporary))?;
         return Err(io("write", &temporary)(error));
     }
-    std::fs::rename(&temporary, to).map_err(io("rename to", to))?;
+    disk.rename(&temporary, to).map_err(io("rename to", to))?;
     Ok(filter)
 }
 
 fn write_to(entries: &[Entry], number: u32, filter: &Filter, file: &File) -> std::io::Result<()> {
     let length = |n: usize| u32::try_from(n).map_err(std::io::Error::other);
-    let mut to = BufWriter::with_capacity(256 << 10, file);
+    let mut to = BufWriter::with_capacity(256 << 10, file.in_order());
     let mut header = Vec::with_capacity(BLOCK);
     header.extend_from_slice(MAGIC);
     for field in [
@@ -228,7 +232,7 @@ impl Stored {
     /// Reads and checks the header of `file`. `None`: it is not a whole index of this version and segment.
     pub(super) fn open(file: &File, number: u32) -> std::io::Result<Option<Self>> {
         let mut header = [0; 28];
-        let length = file.metadata()?.len();
+        let length = file.len()?;
         if length < BLOCK as u64 {
             return Ok(None);
         }
@@ -254,7 +258,7 @@ impl Stored {
     /// The version of an index file that is newer than this one's. Its header must check: else it is damage.
     pub(super) fn newer_version(file: &File) -> std::io::Result<Option<u32>> {
         let mut header = [0; 28];
-        if file.metadata()?.len() < header.len() as u64 {
+        if file.len()? < header.len() as u64 {
             return Ok(None);
         }
         file.read_exact_at(&mut header, 0)?;
@@ -402,8 +406,8 @@ mod tests {
                 model.insert(Entry { key: key(number), offset });
                 prop_assert!(growing.may_hold(&key(number)));
             }
-            let filter = write(&growing, 1, &path).unwrap();
-            let file = File::open(&path).unwrap();
+            let filter = write(&Disk::Real, &growing, 1, &path).unwrap();
+            let file = Disk::Real.open(&path).unwrap();
             prop_assert!(Stored::open(&file, 2).unwrap().is_none());
             let stored = Stored::open(&file, 1).unwrap().unwrap();
             prop_assert_eq!(stored.filter(&file).unwrap(), Some(filter));
@@ -439,13 +443,13 @@ mod tests {
                 1,
             );
         }
-        write(&growing, 1, &path).unwrap();
+        write(&Disk::Real, &growing, 1, &path).unwrap();
         let good = std::fs::read(&path).unwrap();
         for at in [3, BLOCK + 50, 2 * BLOCK + 9, good.len() - 2] {
             let mut bad = good.clone();
             bad[at] ^= 4;
             std::fs::write(&path, &bad).unwrap();
-            let file = File::open(&path).unwrap();
+            let file = Disk::Real.open(&path).unwrap();
             let noticed = match Stored::open(&file, 1).unwrap() {
                 None => true,
                 Some(stored) => {

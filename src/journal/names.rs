@@ -7,22 +7,30 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use super::{Error, io, sync_dir};
+use super::disk::Disk;
+use super::{Error, io};
 
 /// The journal's directory.
 #[derive(Debug)]
 pub(super) struct Names {
+    disk: Disk,
     directory: PathBuf,
     /// Held over a sync, so that no other one can miss its failure.
     failed: Mutex<bool>,
 }
 
 impl Names {
-    pub(super) fn new(directory: &Path) -> Self {
+    pub(super) fn new(disk: &Disk, directory: &Path) -> Self {
         Self {
+            disk: disk.clone(),
             directory: directory.to_owned(),
             failed: Mutex::new(false),
         }
+    }
+
+    /// Where the files are.
+    pub(super) const fn disk(&self) -> &Disk {
+        &self.disk
     }
 
     pub(super) fn directory(&self) -> &Path {
@@ -36,7 +44,10 @@ impl Names {
             let earlier = std::io::Error::other("an earlier sync of it failed");
             return Err(io("sync directory", &self.directory)(earlier));
         }
-        sync_dir(&self.directory).inspect_err(|_| *failed = true)
+        self.disk
+            .sync_dir(&self.directory)
+            .inspect_err(|_| *failed = true)
+            .map_err(io("sync directory", &self.directory))
     }
 }
 
@@ -48,11 +59,11 @@ mod tests {
     fn a_sync_that_failed_is_not_made_good_by_another_one() {
         let parent = tempfile::tempdir().unwrap();
         let directory = parent.path().join("journal");
-        let names = Names::new(&directory);
+        let names = Names::new(&Disk::Real, &directory);
         assert!(names.sync().is_err(), "it is not there");
         std::fs::create_dir(&directory).unwrap();
         let again = names.sync().unwrap_err().to_string();
         assert!(again.contains("earlier"), "{again}");
-        Names::new(&directory).sync().unwrap();
+        Names::new(&Disk::Real, &directory).sync().unwrap();
     }
 }

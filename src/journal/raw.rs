@@ -3,13 +3,12 @@
 //! Nothing here is changed on disk. A journal that is being written may be read so: what its owner appends after
 //! the look at a file's length is not seen, and a group that is only half there reads as a torn tail.
 
-use std::fs::File;
 use std::io::ErrorKind;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::model::Position;
 
+use super::disk::{Disk, File};
 use super::filter::Filter;
 use super::frame::{self, FRAME_HEAD, Header, HeaderRead, SEGMENT_HEAD, Step, Walk};
 use super::index::{Entry, Growing, IndexKey, Stored};
@@ -87,8 +86,8 @@ impl Log {
     /// [`Error::NewerVersion`], [`Error::Io`] (also where the file is not there).
     pub fn open(directory: &Path, number: u32) -> Result<Option<Self>, Error> {
         let path = log_path(directory, number);
-        let file = File::open(&path).map_err(io("open", &path))?;
-        let length = file.metadata().map_err(io("read", &path))?.len();
+        let file = Disk::Real.open(&path).map_err(io("open", &path))?;
+        let length = file.len().map_err(io("read", &path))?;
         let mut bytes = vec![0; usize::try_from(length.min(u64::from(SEGMENT_HEAD))).unwrap_or(0)];
         file.read_exact_at(&mut bytes, 0)
             .map_err(io("read", &path))?;
@@ -239,7 +238,7 @@ pub fn check_index_version(directory: &Path, number: u32) -> Result<(), Error> {
 }
 
 fn open_index(path: &Path) -> Result<Option<File>, Error> {
-    let file = match File::open(path) {
+    let file = match Disk::Real.open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         opened => opened.map_err(io("open", path))?,
     };

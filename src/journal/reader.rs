@@ -3,7 +3,6 @@
 //! Cheap to clone. Never writes, but for an index that is missing or damaged: that is made again.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -11,12 +10,13 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use crate::metrics::Metrics;
 use crate::model::Position;
 
+use super::disk::{Disk, File};
 use super::filter::Filter;
 use super::frame::{self, FRAME_HEAD, SEGMENT_HEAD, Step, Walk};
 use super::index::{self, Entry, Growing, Key, Stored};
 use super::names::Names;
 use super::segment::{self, Files, Index, Kind, Segment};
-use super::{Error, KeysOf, io, raw, sync_dir};
+use super::{Error, KeysOf, io, raw};
 
 /// Which way a range of keys is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +45,7 @@ pub struct Reader {
 }
 
 pub(super) struct Shared {
+    pub(super) disk: Disk,
     pub(super) directory: PathBuf,
     pub(super) segments: RwLock<BTreeMap<u32, Arc<Segment>>>,
     pub(super) files: Files,
@@ -101,7 +102,7 @@ impl Reader {
 
     /// Sets aside what stands where a record was looked for, and gives the error for it. Positions come from
     /// the queue, an index or the journal itself, so a record stood there.
-    fn damaged(&self, segment: &Segment, file: &std::fs::File, position: Position) -> Error {
+    fn damaged(&self, segment: &Segment, file: &File, position: Position) -> Error {
         let path = segment::path(&self.shared.directory, position.segment, Kind::Log);
         let aside = || {
             if raw::set_aside_path(&self.shared.directory, position).exists() {
@@ -407,8 +408,12 @@ impl Reader {
         )
     }
 
-    fn file(&self, number: u32, kind: Kind) -> Result<Arc<std::fs::File>, Error> {
-        match self.shared.files.open(&self.shared.directory, number, kind) {
+    fn file(&self, number: u32, kind: Kind) -> Result<Arc<File>, Error> {
+        let shared = &self.shared;
+        match shared
+            .files
+            .open(&shared.disk, &shared.directory, number, kind)
+        {
             Ok(file) => Ok(file),
             // Retention may delete a segment between the look at the table and here.
             Err(error)
@@ -432,7 +437,7 @@ impl Shared {
     /// Writes a sealed segment's index, and lets readers use it.
     pub(super) fn install(&self, segment: &Segment, growing: &Growing) -> Result<(), Error> {
         let path = segment::path(&self.directory, segment.header.number, Kind::Index);
-        let filter = index::write(growing, segment.header.number, &path)?;
+        let filter = index::write(&self.disk, growing, segment.header.number, &path)?;
         self.names.sync()?;
         self.use_file(segment, filter)
     }
@@ -444,7 +449,7 @@ impl Shared {
         self.files.forget(number);
         let file = self
             .files
-            .open(&self.directory, number, Kind::Index)
+            .open(&self.disk, &self.directory, number, Kind::Index)
             .map_err(io("open", &path))?;
         let stored = Stored::open(&file, number)
             .map_err(io("read", &path))?
@@ -479,21 +484,24 @@ impl Shared {
 
     /// Keeps a copy of bytes that could not be read, once; whether this was the first time.
     pub(super) fn set_aside(&self, position: Position, bytes: &[u8]) -> Result<bool, Error> {
-        let path = raw::set_aside_path(&self.directory, position);
-        if path.exists() {
+        let (disk, path) = (&self.disk, raw::set_aside_path(&self.directory, position));
+        if disk.exists(&path) {
             return Ok(false);
         }
         let directory = self.directory.join("set-aside");
-        std::fs::create_dir_all(&directory).map_err(io("create", &directory))?;
+        disk.create_dir_all(&directory)
+            .map_err(io("create", &directory))?;
         self.names.sync()?;
         // Whole under its name or not at all: what is there is taken for kept.
         let temporary = path.with_extension("tmp");
-        std::fs::write(&temporary, bytes).map_err(io("write", &temporary))?;
-        std::fs::File::open(&temporary)
-            .and_then(|file| file.sync_all())
-            .map_err(io("sync", &temporary))?;
-        std::fs::rename(&temporary, &path).map_err(io("rename to", &path))?;
-        sync_dir(&directory)?;
+        let file = disk.create(&temporary).map_err(io("create", &temporary))?;
+        file.write_all_at(bytes, 0)
+            .map_err(io("write", &temporary))?;
+        file.sync_all().map_err(io("sync", &temporary))?;
+        disk.rename(&temporary, &path)
+            .map_err(io("rename to", &path))?;
+        disk.sync_dir(&directory)
+            .map_err(io("sync directory", &directory))?;
         self.set_aside.fetch_add(1, Ordering::Relaxed);
         self.metrics.frames_set_aside.inc();
         tracing::error!(
@@ -505,12 +513,12 @@ impl Shared {
 }
 
 /// How many files lie in `set-aside/`.
-pub(super) fn count_set_aside(directory: &Path) -> Result<u64, Error> {
+pub(super) fn count_set_aside(disk: &Disk, directory: &Path) -> Result<u64, Error> {
     let path = directory.join("set-aside");
-    match std::fs::read_dir(&path) {
+    match disk.list(&path) {
         Ok(files) => Ok(files
-            .flatten()
-            .filter(|file| !file.file_name().to_string_lossy().ends_with(".tmp"))
+            .iter()
+            .filter(|file| file.extension().is_none_or(|ending| ending != "tmp"))
             .count() as u64),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
         Err(error) => Err(io("list", &path)(error)),

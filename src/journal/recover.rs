@@ -1,23 +1,24 @@
 //! Opening a journal: what lies in its directory becomes the table of segments, or is set aside.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, RwLock};
 
 use crate::metrics::Metrics;
 use crate::model::Position;
 
+use super::disk::{Disk, File};
 use super::frame::{Header, HeaderRead, SEGMENT_HEAD, Step, Walk};
 use super::index::{Growing, Stored};
 use super::names::Names;
 use super::reader::{Reader, Shared, count_set_aside};
 use super::room::{Room, is_full};
 use super::segment::{self, Files, Index, Kind, Segment};
-use super::{Error, KeysOf, Options, io, sync_dir};
+use super::{Error, GROUP_BYTES_MAX, KeysOf, Options, io};
+
+/// How much is written again at once.
+const REWRITE_CHUNK: u32 = 1 << 20;
 
 /// What was found when the journal was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,29 +35,33 @@ pub struct Recovery {
 
 /// Opens the journal's directory; gives what readers share and the last segment's file.
 pub(super) fn open(
+    disk: &Disk,
     options: &Options,
     keys_of: KeysOf,
     metrics: Metrics,
     now_ms: u64,
 ) -> Result<(Shared, File, Recovery), Error> {
     let directory = &options.path;
-    std::fs::create_dir_all(directory).map_err(io("create", directory))?;
+    disk.create_dir_all(directory)
+        .map_err(io("create", directory))?;
     if let Some(parent) = directory
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
     {
-        sync_dir(parent)?;
+        disk.sync_dir(parent)
+            .map_err(io("sync directory", parent))?;
     }
     let shared = Shared {
+        disk: disk.clone(),
         directory: directory.clone(),
         segments: RwLock::new(BTreeMap::new()),
         files: Files::default(),
         keys_of,
-        set_aside: AtomicU64::new(count_set_aside(directory)?),
+        set_aside: AtomicU64::new(count_set_aside(disk, directory)?),
         filters_max: options.filters_max,
         metrics,
         rebuilding: Mutex::new(()),
-        names: Names::new(directory),
+        names: Names::new(disk, directory),
     };
     let mut recovery = Recovery::default();
     let (headers, unused) = headers(&shared, options.synced, &mut recovery)?;
@@ -75,6 +80,8 @@ pub(super) fn open(
         },
         None => begin(&reader, options, unused, now_ms)?,
     };
+    // A process before this one may have ended between making or deleting a file and syncing its name.
+    reader.shared.names.sync()?;
     let (oldest, newest) = reader.bounds();
     for (age, number) in reader.numbers(oldest, newest - 1).into_iter().enumerate() {
         load_index(&reader, number, age < options.filters_max, &mut recovery)?;
@@ -109,14 +116,17 @@ fn headers(
 ) -> Result<(Vec<(Header, u32)>, u32), Error> {
     let directory = &shared.directory;
     let (mut logs, mut indexes) = (Vec::new(), Vec::new());
-    for entry in std::fs::read_dir(directory).map_err(io("list", directory))? {
-        let entry = entry.map_err(io("list", directory))?;
-        let name = entry.file_name();
-        match name.to_str().and_then(segment::parse_name) {
+    let disk = &shared.disk;
+    for path in disk.list(directory).map_err(io("list", directory))? {
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
+        match segment::parse_name(name) {
             Some((number, Kind::Log)) => logs.push(number),
             Some((number, Kind::Index)) => indexes.push(number),
-            None if name.to_str().is_some_and(|name| name.ends_with(".tmp")) => {
-                std::fs::remove_file(entry.path()).map_err(io("delete", &entry.path()))?;
+            None if name.ends_with(".tmp") => {
+                disk.remove(&path).map_err(io("delete", &path))?;
             }
             None => {}
         }
@@ -127,7 +137,7 @@ fn headers(
         .filter(|number| logs.binary_search(number).is_err())
     {
         let path = segment::path(directory, *number, Kind::Index);
-        std::fs::remove_file(&path).map_err(io("delete", &path))?;
+        disk.remove(&path).map_err(io("delete", &path))?;
     }
     let mut unused = logs.first().copied().unwrap_or(1);
     let mut headers = Vec::new();
@@ -192,8 +202,9 @@ fn header(
     recovery: &mut Recovery,
 ) -> Result<Found, Error> {
     let path = segment::path(&shared.directory, number, Kind::Log);
-    let file = File::open(&path).map_err(io("open", &path))?;
-    let length = file.metadata().map_err(io("read", &path))?.len();
+    let disk = &shared.disk;
+    let file = disk.open(&path).map_err(io("open", &path))?;
+    let length = file.len().map_err(io("read", &path))?;
     let mut bytes = vec![0; usize::try_from(length.min(u64::from(SEGMENT_HEAD))).expect("small")];
     file.read_exact_at(&mut bytes, 0)
         .map_err(io("read", &path))?;
@@ -205,12 +216,12 @@ fn header(
         HeaderRead::Newer(version) => Err(Error::NewerVersion { path, version }),
         // A crash while the next segment was being made: its header was not synced, so it holds nothing.
         HeaderRead::Bad if may_be_new && length <= u64::from(SEGMENT_HEAD) => {
-            std::fs::remove_file(&path).map_err(io("delete", &path))?;
+            disk.remove(&path).map_err(io("delete", &path))?;
             Ok(Found::NeverUsed)
         }
         HeaderRead::Bad | HeaderRead::Good(_) => {
             recovery.damaged += 1;
-            let bytes = std::fs::read(&path).map_err(io("read", &path))?;
+            let bytes = disk.read(&path).map_err(io("read", &path))?;
             shared.set_aside(
                 Position {
                     segment: number,
@@ -218,7 +229,7 @@ fn header(
                 },
                 &bytes,
             )?;
-            std::fs::remove_file(&path).map_err(io("delete", &path))?;
+            disk.remove(&path).map_err(io("delete", &path))?;
             shared.names.sync()?;
             Ok(Found::Lost)
         }
@@ -234,11 +245,8 @@ fn reopen(
     recovery: &mut Recovery,
 ) -> Result<Option<File>, Error> {
     let path = segment::path(&reader.shared.directory, number, Kind::Log);
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(&path)
-        .map_err(io("open", &path))?;
+    let disk = &reader.shared.disk;
+    let file = disk.open_to_write(&path).map_err(io("open", &path))?;
     let segment = reader.segment(number).expect("added before");
     let length = segment.end();
     let end = length.max(SEGMENT_HEAD);
@@ -295,12 +303,28 @@ fn reopen(
         file.set_len(u64::from(end)).map_err(io("cut", &path))?;
     }
     // Also what was whole but perhaps not synced before the crash is synced before anything builds on it.
+    rewrite(&file, end).map_err(io("write", &path))?;
     file.sync_all().map_err(io("sync", &path))?;
-    // So is its name: the process that made the file may have been killed before it could do that.
-    reader.shared.names.sync()?;
     segment.set_end(end);
     *segment.index.write().expect("nobody else has it yet") = Index::Memory(growing);
     Ok(Some(file))
+}
+
+/// Writes again what may be readable and not on disk. A sync that failed has ended the process before this one;
+/// its pages stay readable, but the system takes them for written, and no later sync would write them.
+fn rewrite(file: &File, end: u32) -> std::io::Result<()> {
+    let last_group = end.saturating_sub(GROUP_BYTES_MAX).max(SEGMENT_HEAD);
+    let mut bytes = Vec::new();
+    for (mut from, to) in [(0, SEGMENT_HEAD), (last_group, end)] {
+        while from < to {
+            let length = (to - from).min(REWRITE_CHUNK);
+            bytes.resize(length as usize, 0);
+            file.read_exact_at(&mut bytes, u64::from(from))?;
+            file.write_all_at(&bytes, u64::from(from))?;
+            from += length;
+        }
+    }
+    Ok(())
 }
 
 fn load_index(
@@ -310,8 +334,7 @@ fn load_index(
     recovery: &mut Recovery,
 ) -> Result<(), Error> {
     let segment = reader.segment(number).expect("listed before");
-    let read = read_index(&reader.shared.directory, number, with_filter);
-    match read {
+    match read_index(&reader.shared, number, with_filter) {
         Ok(Some(index)) => *segment.index.write().expect("nobody else has it yet") = index,
         // A bad sector too: what can be made again must not keep the store from opening.
         read => {
@@ -339,8 +362,9 @@ fn load_index(
     Ok(())
 }
 
-fn read_index(directory: &Path, number: u32, with_filter: bool) -> std::io::Result<Option<Index>> {
-    let file = match File::open(segment::path(directory, number, Kind::Index)) {
+fn read_index(shared: &Shared, number: u32, with_filter: bool) -> std::io::Result<Option<Index>> {
+    let path = segment::path(&shared.directory, number, Kind::Index);
+    let file = match shared.disk.open(&path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         opened => opened?,
     };

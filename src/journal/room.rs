@@ -5,12 +5,12 @@
 //!
 //! Invariant: the file's size is never changed, so what recovery reads ends where it did.
 
-use std::fs::File;
 use std::path::Path;
 
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
+use super::disk::File;
 use super::{Error, io};
 
 /// Room is made in steps of this, or of a segment where that is smaller: one call in some megabytes.
@@ -42,12 +42,7 @@ impl Room {
             return Ok(true);
         }
         for goal in [end.saturating_add(self.step), end] {
-            match reserve(
-                file,
-                FallocateFlags::KEEP_SIZE,
-                self.until,
-                goal - self.until,
-            ) {
+            match file.reserve(self.until, goal - self.until) {
                 Ok(Reserved::There) => {
                     self.until = goal;
                     return Ok(true);
@@ -77,7 +72,7 @@ pub(crate) enum Reserved {
 
 /// Asks for blocks of a file.
 pub(crate) fn reserve(
-    file: &File,
+    file: &std::fs::File,
     flags: FallocateFlags,
     from: u64,
     bytes: u64,
@@ -103,16 +98,17 @@ pub(super) fn is_full(error: &std::io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::disk::Disk;
     use super::*;
 
     #[test]
     fn room_is_made_in_steps_and_the_size_stays() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
-        let file = File::create(&path).unwrap();
+        let file = Disk::Real.create(&path).unwrap();
         let mut room = Room::from(0, 1 << 20);
         assert!(room.reach(10, &file, &path).unwrap());
-        assert_eq!(file.metadata().unwrap().len(), 0);
+        assert_eq!(file.len().unwrap(), 0);
         if room.until == u64::MAX {
             return;
         }

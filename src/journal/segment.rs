@@ -1,10 +1,10 @@
 //! A segment: what is known of it in memory, its files' names, and a few open files.
 
-use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use super::disk::{Disk, File};
 use super::filter::Filter;
 use super::frame::{Header, SEGMENT_HEAD};
 use super::index::{Growing, Stored};
@@ -102,11 +102,9 @@ pub(super) fn create(
         created_ms,
         salt: u64::from_be_bytes(salt),
     };
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .open(&path)
+    let file = names
+        .disk()
+        .create_new(&path)
         .map_err(|error| match is_full(&error) {
             true => Error::NoRoom { path: path.clone() },
             false => io("create", &path)(error),
@@ -115,13 +113,13 @@ pub(super) fn create(
     debug_assert_eq!(bytes.len(), SEGMENT_HEAD as usize);
     let no_room = match room.reach(u64::from(SEGMENT_HEAD), &file, &path)? {
         false => true,
-        true => match std::os::unix::fs::FileExt::write_all_at(&file, &bytes, 0) {
+        true => match file.write_all_at(&bytes, 0) {
             Err(error) if is_full(&error) => true,
             written => written.map(|()| false).map_err(io("write", &path))?,
         },
     };
     if no_room {
-        std::fs::remove_file(&path).map_err(io("delete", &path))?;
+        names.disk().remove(&path).map_err(io("delete", &path))?;
         return Err(Error::NoRoom { path });
     }
     file.sync_all().map_err(io("sync", &path))?;
@@ -139,6 +137,7 @@ impl Files {
     /// The file, opened for reading if it is not open.
     pub(super) fn open(
         &self,
+        disk: &Disk,
         directory: &Path,
         number: u32,
         kind: Kind,
@@ -153,7 +152,7 @@ impl Files {
             recent.push(used);
             return Ok(file);
         }
-        let file = Arc::new(File::open(path(directory, number, kind))?);
+        let file = Arc::new(disk.open(&path(directory, number, kind))?);
         if recent.len() == OPEN_FILES_MAX {
             recent.remove(0);
         }
@@ -194,10 +193,12 @@ mod tests {
     fn holds_few_files_open() {
         let directory = tempfile::tempdir().unwrap();
         let files = Files::default();
-        let names = Names::new(directory.path());
+        let names = Names::new(&Disk::Real, directory.path());
         for number in 1..=100 {
             create(&names, number, 0, &mut Room::from(0, 4096)).unwrap();
-            files.open(directory.path(), number, Kind::Log).unwrap();
+            files
+                .open(&Disk::Real, directory.path(), number, Kind::Log)
+                .unwrap();
         }
         assert_eq!(files.recent.lock().unwrap().len(), OPEN_FILES_MAX);
         files.forget(100);

@@ -263,6 +263,87 @@ fn a_newer_format_is_refused_by_name() {
     );
 }
 
+/// A journal on a model of a disk, with an indexer of its own steps.
+fn open_on(disk: &ModelDisk) -> Result<Journal, Error> {
+    let options = Options {
+        path: PathBuf::from("/model/journal"),
+        segment_bytes_max: 4_000,
+        segment_age_max_ms: u64::MAX,
+        filters_max: 2,
+        synced: None,
+    };
+    let disk = Disk::Model(disk.clone());
+    let opened = Journal::without_indexer(&disk, options, keys_of, Metrics::new(), 5);
+    opened.map(|(journal, _)| journal)
+}
+
+#[test]
+fn what_a_failed_sync_left_readable_is_on_disk_after_the_next_start() {
+    let mut readable = 0;
+    for seed in 0..200 {
+        let disk = ModelDisk::new(seed);
+        let mut journal = open_on(&disk).unwrap();
+        put(&mut journal, b"first");
+        journal.commit().unwrap();
+        put(&mut journal, b"of a group whose sync fails");
+        let half = Faults {
+            writes: 500_000,
+            ..Faults::default()
+        };
+        disk.set_faults(half);
+        let failed = journal.commit().is_err();
+        disk.set_faults(Faults::default());
+        drop(journal);
+        disk.process_gone();
+        let mut journal = open_on(&disk).unwrap();
+        put(&mut journal, b"of the next process");
+        journal.commit().unwrap();
+        let (seen, _) = all(&journal.reader());
+        readable += usize::from(failed && seen.len() == 3);
+        drop(journal);
+        disk.power_gone();
+        let journal = open_on(&disk).unwrap();
+        assert_eq!(all(&journal.reader()), (seen, 0), "seed {seed}");
+    }
+    assert!(readable > 10, "{readable} failed syncs left something");
+}
+
+#[test]
+fn a_segment_that_was_begun_is_kept_wherever_its_beginning_was_cut_off() {
+    let mut cut_off = 0;
+    for (fuse, seed) in (0..12).flat_map(|fuse| (0..20).map(move |seed| (fuse, seed))) {
+        for first in [true, false] {
+            let disk = ModelDisk::new(seed);
+            let mut before = (!first).then(|| open_on(&disk).unwrap());
+            if let Some(journal) = &mut before {
+                put(journal, b"first");
+                journal.commit().unwrap();
+            }
+            let fuse = Some(fuse);
+            disk.set_faults(Faults {
+                fuse,
+                ..Faults::default()
+            });
+            let begun = match &mut before {
+                Some(journal) => journal.roll(0),
+                None => open_on(&disk).map(drop),
+            };
+            cut_off += usize::from(begun.is_err());
+            drop(before);
+            disk.process_gone();
+            let mut journal = open_on(&disk).unwrap();
+            put(&mut journal, b"acknowledged");
+            journal.commit().unwrap();
+            let (written, _) = all(&journal.reader());
+            drop(journal);
+            disk.power_gone();
+            let journal = open_on(&disk).unwrap();
+            assert_eq!(all(&journal.reader()), (written, 0), "{fuse:?} seed {seed}");
+        }
+    }
+    assert!(cut_off > 200, "{cut_off} beginnings were cut off");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
     #[test]

@@ -1,7 +1,7 @@
 //! Appending: records are staged, then written and synced as one group.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
+#[cfg(test)]
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -11,12 +11,13 @@ use std::thread::JoinHandle;
 use crate::metrics::Metrics;
 use crate::model::Position;
 
+use super::disk::{Disk, File};
 use super::frame::{self, SEGMENT_HEAD};
 use super::index::{Growing, IndexKey};
 use super::reader::{Reader, Shared};
 use super::room::{Room, is_full};
 use super::segment::{self, Index, Kind, Segment};
-use super::{Error, KeysOf, Options, PAYLOAD_BYTES_MAX, Recovery, io, recover};
+use super::{Error, GROUP_BYTES_MAX, KeysOf, Options, PAYLOAD_BYTES_MAX, Recovery, io, recover};
 
 /// A segment is sealed when its index has this many entries, whatever its size: until then the index is in
 /// memory, and a start makes it again from the records. 64 MiB of delivered 1 KiB events have about 180,000.
@@ -38,6 +39,9 @@ pub struct Journal {
     group_keys: Vec<(u32, Vec<IndexKey>)>,
     sealed: Option<SyncSender<Arc<Segment>>>,
     indexer: Option<JoinHandle<()>>,
+    /// Sealed segments whose index is written when a test says so, as there is no indexer.
+    #[cfg(test)]
+    unindexed: VecDeque<Arc<Segment>>,
     metrics: Metrics,
 }
 
@@ -53,7 +57,29 @@ impl Journal {
         metrics: Metrics,
         now_ms: u64,
     ) -> Result<(Self, Recovery), Error> {
-        let (shared, file, recovery) = recover::open(&options, keys_of, metrics.clone(), now_ms)?;
+        let (mut journal, recovery) =
+            Self::without_indexer(&Disk::Real, options, keys_of, metrics, now_ms)?;
+        let (sealed, waiting) = sync_channel(SEALED_WAITING_MAX);
+        let for_indexer = Arc::clone(&journal.reader.shared);
+        let indexer = std::thread::Builder::new()
+            .name("hookwheel-index".to_owned())
+            .spawn(move || write_indexes(&for_indexer, &waiting))
+            .map_err(io("start a thread for", &journal.options.path))?;
+        journal.sealed = Some(sealed);
+        journal.indexer = Some(indexer);
+        Ok((journal, recovery))
+    }
+
+    /// As [`Journal::open`], on any disk; until there is an indexer, indexes stay in memory.
+    pub(crate) fn without_indexer(
+        disk: &Disk,
+        options: Options,
+        keys_of: KeysOf,
+        metrics: Metrics,
+        now_ms: u64,
+    ) -> Result<(Self, Recovery), Error> {
+        let (shared, file, recovery) =
+            recover::open(disk, &options, keys_of, metrics.clone(), now_ms)?;
         let reader = Reader {
             shared: Arc::new(shared),
         };
@@ -61,12 +87,6 @@ impl Journal {
         let active = reader
             .segment(newest)
             .expect("recovery leaves at least one segment");
-        let (sealed, waiting) = sync_channel(SEALED_WAITING_MAX);
-        let for_indexer = Arc::clone(&reader.shared);
-        let indexer = std::thread::Builder::new()
-            .name("hookwheel-index".to_owned())
-            .spawn(move || write_indexes(&for_indexer, &waiting))
-            .map_err(io("start a thread for", &options.path))?;
         let room = Room::from(u64::from(active.end()), options.segment_bytes_max);
         let journal = Self {
             reader,
@@ -77,10 +97,22 @@ impl Journal {
             metrics,
             group: Vec::new(),
             group_keys: Vec::new(),
-            sealed: Some(sealed),
-            indexer: Some(indexer),
+            sealed: None,
+            indexer: None,
+            #[cfg(test)]
+            unindexed: VecDeque::new(),
         };
         Ok((journal, recovery))
+    }
+
+    /// Writes the index of the segment that was sealed first of those that wait; `false`: none waits.
+    #[cfg(test)]
+    pub(crate) fn index_next(&mut self) -> bool {
+        let next = self.unindexed.pop_front();
+        if let Some(segment) = &next {
+            write_index(&self.reader.shared, segment);
+        }
+        next.is_some()
     }
 
     /// A reader of what is synced.
@@ -97,6 +129,11 @@ impl Journal {
         if payload.is_empty() || payload.len() > PAYLOAD_BYTES_MAX {
             return Err(Error::TooLong(payload.len()));
         }
+        let group = self.group.len() + frame::FRAME_HEAD + payload.len();
+        assert!(
+            group <= GROUP_BYTES_MAX as usize,
+            "a group is bounded by its owner"
+        );
         let position = self.next();
         frame::encode(
             self.active.header.salt,
@@ -254,6 +291,10 @@ impl Journal {
         }
         let sealed = std::mem::replace(&mut self.active, next);
         (self.file, self.room) = (file, room);
+        #[cfg(test)]
+        if self.sealed.is_none() {
+            self.unindexed.push_back(Arc::clone(&sealed));
+        }
         if let Some(sender) = &self.sealed
             && sender.send(sealed).is_err()
         {
@@ -290,7 +331,7 @@ impl Journal {
             shared.files.forget(number);
             for kind in [Kind::Log, Kind::Index] {
                 let path = segment::path(&self.options.path, number, kind);
-                match std::fs::remove_file(&path) {
+                match shared.disk.remove(&path) {
                     Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                         return Err(io("delete", &path)(error));
                     }
@@ -327,22 +368,23 @@ impl Drop for Journal {
 /// Writes the indexes of sealed segments, in a thread of its own, so that commits do not wait for it.
 fn write_indexes(shared: &Shared, waiting: &Receiver<Arc<Segment>>) {
     while let Ok(segment) = waiting.recv() {
-        let number = segment.header.number;
-        let _held = shared
-            .rebuilding
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let there = shared
-            .segments
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains_key(&number);
-        if !there {
-            continue;
-        }
-        if let Err(error) = install_from_memory(shared, &segment) {
-            tracing::error!(segment = number, %error, "could not write an index; it stays in memory");
-        }
+        write_index(shared, &segment);
+    }
+}
+
+fn write_index(shared: &Shared, segment: &Segment) {
+    let number = segment.header.number;
+    let _held = shared
+        .rebuilding
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    let there = shared
+        .segments
+        .read()
+        .unwrap_or_else(PoisonError::into_inner)
+        .contains_key(&number);
+    if there && let Err(error) = install_from_memory(shared, segment) {
+        tracing::error!(segment = number, %error, "could not write an index; it stays in memory");
     }
 }
 
@@ -350,7 +392,9 @@ fn install_from_memory(shared: &Shared, segment: &Segment) -> Result<(), Error> 
     let path = segment::path(&shared.directory, segment.header.number, Kind::Index);
     // Readers go on reading the same entries while they are written; a sealed segment gets no new ones.
     let filter = match &*segment.index.read().unwrap_or_else(PoisonError::into_inner) {
-        Index::Memory(growing) => super::index::write(growing, segment.header.number, &path)?,
+        Index::Memory(growing) => {
+            super::index::write(&shared.disk, growing, segment.header.number, &path)?
+        }
         Index::File { .. } => return Ok(()),
     };
     shared.names.sync()?;

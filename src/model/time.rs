@@ -119,8 +119,49 @@ pub struct Clock {
 
 #[derive(Debug)]
 struct Anchor {
-    started: Instant,
+    source: Source,
     steady_at_start: SteadyMillis,
+}
+
+/// What a clock reads.
+#[derive(Debug)]
+enum Source {
+    /// The system's clocks; the steady one since this instant.
+    System(Instant),
+    /// A test's; the steady one since this many milliseconds.
+    #[cfg(test)]
+    Manual(ManualTime, u64),
+}
+
+impl Source {
+    fn wall_micros(&self) -> u64 {
+        match self {
+            Self::System(_) => u64::try_from(since_epoch().as_micros()).unwrap_or(u64::MAX),
+            #[cfg(test)]
+            Self::Manual(time, _) => time.wall().0 * 1000,
+        }
+    }
+
+    fn starting_at(self, last_seen: SteadyMillis) -> Clock {
+        let wall = SteadyMillis(self.wall_micros() / 1000);
+        Clock::of(self, wall.max(last_seen))
+    }
+
+    fn going_on(self, last: SteadyMillis, wall: UnixMillis) -> Clock {
+        let now = self.wall_micros() / 1000;
+        let down = now.saturating_sub(wall.0).min(DOWN_MAX_MS);
+        Clock::of(self, last.plus(down))
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        match self {
+            Self::System(started) => {
+                u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)
+            }
+            #[cfg(test)]
+            Self::Manual(time, started) => time.monotonic() - started,
+        }
+    }
 }
 
 impl Clock {
@@ -133,25 +174,28 @@ impl Clock {
     /// The system's clock, with a steady time that starts at the later of the wall clock and `last_seen`.
     #[must_use]
     pub fn starting_at(last_seen: SteadyMillis) -> Self {
-        Self::with_start(SteadyMillis(wall_millis()).max(last_seen))
+        Self::system_source().starting_at(last_seen)
     }
 
     /// The system's clock, with the steady time going on from `last`, when the wall clock showed `wall`: by what
     /// the wall clock has gone on since, if it has, and a day at most.
     #[must_use]
     pub fn going_on(last: SteadyMillis, wall: UnixMillis) -> Self {
-        let down = wall_millis().saturating_sub(wall.0).min(DOWN_MAX_MS);
-        Self::with_start(last.plus(down))
+        Self::system_source().going_on(last, wall)
     }
 
     #[expect(
         clippy::disallowed_methods,
         reason = "the one place that reads the clock"
     )]
-    fn with_start(steady_at_start: SteadyMillis) -> Self {
+    fn system_source() -> Source {
+        Source::System(Instant::now())
+    }
+
+    fn of(source: Source, steady_at_start: SteadyMillis) -> Self {
         Self {
             anchor: Arc::new(Anchor {
-                started: Instant::now(),
+                source,
                 steady_at_start,
             }),
         }
@@ -168,22 +212,23 @@ impl Clock {
     /// The wall clock now.
     #[must_use]
     pub fn wall(&self) -> UnixMillis {
-        UnixMillis(wall_millis())
+        UnixMillis(self.anchor.source.wall_micros() / 1000)
     }
 
     /// The wall clock now, in microseconds.
     #[must_use]
     pub fn wall_micros(&self) -> UnixMicros {
-        UnixMicros(i64::try_from(since_epoch().as_micros()).unwrap_or(i64::MAX))
+        UnixMicros(i64::try_from(self.anchor.source.wall_micros()).unwrap_or(i64::MAX))
     }
 
     /// The queue's time now.
     #[must_use]
     pub fn steady(&self) -> SteadyMillis {
-        let elapsed = self.anchor.started.elapsed().as_millis();
-        self.anchor
-            .steady_at_start
-            .plus(u64::try_from(elapsed).unwrap_or(u64::MAX))
+        let Anchor {
+            source,
+            steady_at_start,
+        } = &*self.anchor;
+        steady_at_start.plus(source.elapsed_ms())
     }
 
     /// The wall-clock instant that a steady `due` will have, as people are shown it.
@@ -198,8 +243,45 @@ impl Clock {
     }
 }
 
-fn wall_millis() -> u64 {
-    u64::try_from(since_epoch().as_millis()).unwrap_or(u64::MAX)
+/// Time as a test makes it: it stands still until it is moved, and the wall clock can jump.
+#[cfg(test)]
+#[derive(Clone, Debug)]
+pub(crate) struct ManualTime(Arc<[std::sync::atomic::AtomicU64; 2]>);
+
+#[cfg(test)]
+impl ManualTime {
+    pub(crate) fn new(wall: UnixMillis) -> Self {
+        Self(Arc::new([wall.0.into(), 0.into()]))
+    }
+
+    pub(crate) fn wall(&self) -> UnixMillis {
+        UnixMillis(self.0[0].load(std::sync::atomic::Ordering::Relaxed))
+    }
+
+    pub(crate) fn set_wall(&self, wall: UnixMillis) {
+        self.0[0].store(wall.0, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    pub(crate) fn monotonic(&self) -> u64 {
+        self.0[1].load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Moves both clocks on.
+    pub(crate) fn pass(&self, ms: u64) {
+        self.set_wall(UnixMillis(self.wall().0 + ms));
+        let now = self.monotonic() + ms;
+        self.0[1].store(now, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// A process's clock, as [`Clock::starting_at`].
+    pub(crate) fn clock(&self, last_seen: SteadyMillis) -> Clock {
+        Source::Manual(self.clone(), self.monotonic()).starting_at(last_seen)
+    }
+
+    /// A process's clock, as [`Clock::going_on`].
+    pub(crate) fn going_on(&self, last: SteadyMillis, wall: UnixMillis) -> Clock {
+        Source::Manual(self.clone(), self.monotonic()).going_on(last, wall)
+    }
 }
 
 #[expect(

@@ -27,9 +27,9 @@ use super::group::{Committed, Ground, Group, Outcome, Staged};
 use super::inbox::{Answer, Gathered, Inbox, Op, send};
 use super::live::Live;
 use super::record::{Moment, Row};
-use super::space::{self, Ballast, Space};
+use super::space::{Ballast, Space};
 use super::writer::CANCEL_MAX;
-use super::{Error, Options, WriteError};
+use super::{Error, Options, Reader, WriteError, Writer};
 
 /// Ops taken at once; more wait for the next group, so that the first ones' answers do not.
 const GROUP_OPS_MAX: usize = 4096;
@@ -117,29 +117,61 @@ fn run(mut committer: Committer, fatal: &watch::Sender<Option<String>>) -> Resul
 }
 
 impl Committer {
+    /// Writes through this committer.
+    pub(super) fn writer(&self) -> Writer {
+        Writer {
+            inbox: Arc::clone(&self.inbox),
+            space: Arc::clone(&self.space),
+        }
+    }
+
+    /// Reads what it has written.
+    pub(super) fn reader(&self) -> Reader {
+        Reader {
+            live: Arc::clone(&self.live),
+            journal: self.reader.clone(),
+        }
+    }
+
     fn work(&mut self) -> Result<(), Error> {
         self.check_disk()?;
         loop {
-            if self.held.is_some() {
-                if self.wait_for_room()? {
-                    return self.give_up();
-                }
-                self.check_disk()?;
-                continue;
+            let limit = GROUP_OPS_MAX.saturating_sub(self.late.len());
+            if limit == 0 {
+                // What comes now waits in the inbox; there is a bound on attempts under way.
+                std::thread::sleep(ROOM_PAUSE);
             }
-            match self.inbox.gather(GROUP_OPS_MAX, self.patience()) {
-                Gathered::Ops(ops) => self.commit(ops)?,
-                Gathered::Idle if !self.purging.is_empty() => self.commit(Vec::new())?,
-                Gathered::Idle => drop(self.flush()?),
-                Gathered::Closed => {
-                    self.mark_time()?;
-                    return self.checkpoint().map(drop);
-                }
+            let gathered = self.inbox.gather(limit.max(1), self.patience());
+            if !self.round(gathered)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Does what was found to do; `false`: that was the last.
+    pub(super) fn round(&mut self, gathered: Gathered) -> Result<bool, Error> {
+        if self.held.is_some() {
+            if !self.look_for_room(gathered)? {
+                self.give_up()?;
+                return Ok(false);
             }
             self.check_disk()?;
-            self.check_clock()?;
-            self.keep_house()?;
+            return Ok(true);
         }
+        match gathered {
+            Gathered::Ops(ops) => self.commit(ops)?,
+            Gathered::Idle if !self.purging.is_empty() => self.commit(Vec::new())?,
+            Gathered::Idle => drop(self.flush()?),
+            Gathered::Closed => {
+                self.mark_time()?;
+                self.checkpoint()?;
+                return Ok(false);
+            }
+        }
+        self.check_disk()?;
+        self.check_clock()?;
+        self.keep_house()?;
+        Ok(true)
     }
 
     fn patience(&self) -> Duration {
@@ -235,15 +267,10 @@ impl Committer {
         Ok(())
     }
 
-    /// One look for room, and then what waited is committed. Says whether the store is being stopped.
-    fn wait_for_room(&mut self) -> Result<bool, Error> {
-        let room = GROUP_OPS_MAX.saturating_sub(self.late.len());
-        if room == 0 {
-            // What comes now waits in the inbox; there is a bound on attempts under way.
-            std::thread::sleep(ROOM_PAUSE);
-        }
-        match self.inbox.gather(room.max(1), ROOM_PAUSE) {
-            Gathered::Closed => return Ok(true),
+    /// One look for room, and then what waited is committed; `false`: the store is being stopped.
+    fn look_for_room(&mut self, gathered: Gathered) -> Result<bool, Error> {
+        match gathered {
+            Gathered::Closed => return Ok(false),
             Gathered::Idle => {}
             Gathered::Ops(ops) => {
                 let outcomes = self.refuse_all_but_outcomes(ops)?;
@@ -251,7 +278,7 @@ impl Committer {
             }
         }
         let Some(staged) = self.held.take() else {
-            return Ok(false);
+            return Ok(true);
         };
         match Group::again(self.ground(), *staged).commit()? {
             Outcome::NoRoom(staged) => self.held = Some(staged),
@@ -261,7 +288,7 @@ impl Committer {
                 self.commit(late)?;
             }
         }
-        Ok(false)
+        Ok(true)
     }
 
     /// The end on a full disk: what waits is not recorded, so those attempts are made again after the start.
@@ -463,7 +490,7 @@ impl Committer {
             return Ok(());
         }
         self.disk_checked = Some(now);
-        let free = space::free(&self.options.path)?;
+        let free = self.files.free_bytes(&self.options.path)?;
         let shown = i64::try_from(free).unwrap_or(i64::MAX);
         self.metrics.disk_free_bytes.set(shown);
         let low = free < self.options.disk_reserve_bytes;

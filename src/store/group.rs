@@ -284,7 +284,12 @@ impl<'a> Group<'a> {
         if let Some(entry) = self.staged.requeued.get(&(webhook, event)) {
             return Ok(Ok(Requeued::Now { entry: *entry }));
         }
-        let kept = self.ground.reader.read(event).is_ok();
+        let kept = match self.ground.reader.read(event) {
+            Ok(_) => true,
+            Err(journal::Error::Damaged(_) | journal::Error::Gone(_)) => false,
+            // That it could not be read does not mean that it is not there.
+            Err(error) => return Err(error.into()),
+        };
         if !kept || !self.is_registered(webhook) {
             return Ok(Ok(Requeued::NotFound));
         }
@@ -514,6 +519,7 @@ impl<'a> Group<'a> {
     /// Syncs, applies, answers.
     pub(super) fn commit(self) -> Result<Outcome, Error> {
         let Self { ground, staged } = self;
+        let writes = ground.journal.staged_bytes() > 0;
         match ground.journal.commit() {
             Err(journal::Error::NoRoom { .. }) => return Ok(Outcome::NoRoom(Box::new(staged))),
             committed => committed?,
@@ -529,11 +535,13 @@ impl<'a> Group<'a> {
                 Change::Queue(..) | Change::Pending { .. } | Change::Row(_) => {}
             }
         }
-        ground.live.merge(
-            staged.changes,
-            Some(ground.journal.next()),
-            staged.now.steady,
-        );
+        // What only answers leaves no time on record that a later process would have to go on from.
+        if writes {
+            let applied = Some(ground.journal.next());
+            ground
+                .live
+                .merge(staged.changes, applied, staged.now.steady);
+        }
         staged.tally.count(ground.metrics);
         for reply in staged.replies {
             reply.send();

@@ -222,6 +222,16 @@ impl Inbox {
         if !state.ops.is_empty() && !state.ready(LINGER_UNTIL) {
             state = self.sleep(state, LINGER_UNTIL, LINGER);
         }
+        self.take(state, limit)
+    }
+
+    /// As [`Inbox::gather`], without waiting for anything.
+    #[cfg(test)]
+    pub(super) fn take_now(&self, limit: usize) -> Gathered {
+        self.take(self.lock(), limit)
+    }
+
+    fn take(&self, mut state: MutexGuard<'_, State>, limit: usize) -> Gathered {
         let now = Instant::now();
         state.working_since = Some(now);
         if state.ops.is_empty() {

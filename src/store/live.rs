@@ -28,13 +28,14 @@ use super::error::sled_at;
 use super::keys;
 use super::record::Row;
 use super::suspect::Suspect;
+use super::table::{Batch, Table};
 
 /// How many keys go to sled in one batch while it is being made again.
 const PART_KEYS: usize = 4096;
 
 /// Overlay and sled as one.
 pub(super) struct Live {
-    db: sled::Db,
+    db: Table,
     /// Where sled's files are, for errors.
     path: PathBuf,
     overlay: RwLock<Overlay>,
@@ -65,7 +66,7 @@ struct Slot {
 
 impl Live {
     /// Reads what is not in the queue: the registry, the counts, `applied`.
-    pub(super) fn load(db: sled::Db, suspect: Suspect) -> Result<Self, Error> {
+    pub(super) fn load(db: Table, suspect: Suspect) -> Result<Self, Error> {
         let path = suspect.registry();
         let path = path.as_path();
         let mut overlay = Overlay::default();
@@ -142,7 +143,7 @@ impl Live {
         if overlay.applied.is_none() {
             let mut queue = overlay.queue.iter().peekable();
             while queue.peek().is_some() {
-                let mut batch = sled::Batch::default();
+                let mut batch = self.db.batch();
                 for (key, slot) in queue.by_ref().take(PART_KEYS) {
                     put(&mut batch, key, slot);
                 }
@@ -172,8 +173,8 @@ impl Live {
         Ok(())
     }
 
-    fn batch(&self, overlay: &Overlay) -> Result<(sled::Batch, usize), Error> {
-        let mut batch = sled::Batch::default();
+    fn batch(&self, overlay: &Overlay) -> Result<(Batch, usize), Error> {
+        let mut batch = self.db.batch();
         let mut changes = 1;
         if overlay.applied.is_some() {
             for (key, slot) in &overlay.queue {
@@ -182,8 +183,8 @@ impl Live {
             }
         }
         for webhook in &overlay.dirty_rows {
-            for part in self.db.scan_prefix(keys::row_prefix(*webhook)).keys() {
-                batch.remove(part.map_err(sled_at(&self.path))?);
+            for part in self.db.scan_prefix(keys::row_prefix(*webhook)) {
+                batch.remove(part.map_err(sled_at(&self.path))?.0);
                 changes += 1;
             }
             if let Some(row) = overlay.rows.get(webhook) {
@@ -416,7 +417,7 @@ impl Live {
     }
 }
 
-fn put(batch: &mut sled::Batch, key: &QueueKey, slot: &Slot) {
+fn put(batch: &mut Batch, key: &QueueKey, slot: &Slot) {
     let bytes = &keys::queue_key(key)[..];
     match slot.value {
         Some(value) => batch.insert(bytes, keys::queue_value(&value)),

@@ -12,15 +12,23 @@ use tokio::sync::watch;
 
 use crate::journal::{self, IndexKey, Journal};
 use crate::metrics::Metrics;
-use crate::model::{Clock, Position, SteadyMillis, WebhookId};
+use crate::model::{Clock, Position, WebhookId};
+
+#[cfg(test)]
+use crate::journal::{Disk, ModelDisk};
+#[cfg(test)]
+use crate::model::ManualTime;
 
 use super::committer::{self, Committer};
-use super::directory::{journal_path, prepare, registry_path};
+use super::directory::{journal_path, prepare};
 use super::durable::{SledFiles, sled_is_durable};
 use super::inbox::Inbox;
 use super::live::Live;
-use super::recover::{load, recover, synced_to};
+use super::record::Moment;
+use super::recover::{Place, recover, synced_to};
 use super::space::{Ballast, Space};
+#[cfg(test)]
+use super::table::model::ModelTable;
 use super::{Error, IDS_SEGMENTS_MAX, Options, Reader, WriteError, Writer, codec};
 
 /// An open store.
@@ -99,38 +107,45 @@ pub fn open(options: Options, metrics: Metrics) -> Result<Opened, Error> {
     // sled makes small files of its own when it opens.
     let mut ballast = Ballast::of(&options.path);
     ballast.release(&options.path)?;
-    let loaded = load(&options)?;
-    let journal_options = journal::Options {
+    let place = Place::Directory(&options);
+    let loaded = place.load()?;
+    // Of a new journal: its steady time begins at the wall clock.
+    let now_ms = Clock::system().steady().0;
+    let journal = journal_options(&options, &loaded);
+    let (journal, recovery) = Journal::open(journal, keys_of, metrics.clone(), now_ms)?;
+    let mut report = Report {
+        journal: recovery,
+        ..Report::default()
+    };
+    let (mut live, orphans) = recover(&place, loaded, &journal.reader(), &mut report)?;
+    ballast.take_back();
+    live.hold(lock);
+    let files = place.files();
+    files.sync_all()?;
+    let steady = live.applied().1;
+    let clock = match last_moment(&journal.reader(), report.journal.newest)? {
+        Some(last) => gone_on(Clock::going_on(last.steady.max(steady), last.wall), last),
+        None => Clock::starting_at(steady),
+    };
+    let parts = Parts {
+        journal,
+        live,
+        orphans,
+        files,
+        ballast,
+        clock,
+    };
+    start(assemble(options, metrics, parts), report)
+}
+
+fn journal_options(options: &Options, loaded: &Result<Live, String>) -> journal::Options {
+    journal::Options {
         path: journal_path(&options.path),
         segment_bytes_max: options.segment_bytes_max,
         segment_age_max_ms: options.segment_age_max_ms,
         filters_max: IDS_SEGMENTS_MAX,
         synced: loaded.as_ref().ok().and_then(synced_to),
-    };
-    // Of a new journal: its steady time begins at the wall clock.
-    let now_ms = Clock::system().steady().0;
-    let (journal, recovery) = Journal::open(journal_options, keys_of, metrics.clone(), now_ms)?;
-    let mut report = Report {
-        journal: recovery,
-        ..Report::default()
-    };
-    let (mut live, orphans) = recover(&options, loaded, &journal.reader(), &mut report)?;
-    ballast.take_back();
-    live.hold(lock);
-    let files = SledFiles::new(&registry_path(&options.path));
-    files.sync_all()?;
-    start(
-        options,
-        metrics,
-        Parts {
-            journal,
-            live,
-            orphans,
-            files,
-            ballast,
-        },
-        report,
-    )
+    }
 }
 
 struct Parts {
@@ -139,35 +154,25 @@ struct Parts {
     orphans: Vec<WebhookId>,
     files: SledFiles,
     ballast: Ballast,
+    clock: Clock,
 }
 
-fn start(
-    options: Options,
-    metrics: Metrics,
-    parts: Parts,
-    report: Report,
-) -> Result<Opened, Error> {
+fn assemble(options: Options, metrics: Metrics, parts: Parts) -> Committer {
     let Parts {
         journal,
         live,
         orphans,
         files,
         ballast,
+        clock,
     } = parts;
-    let (applied, steady) = live.applied();
-    let applied = applied.unwrap_or_else(|| journal.next());
-    let clock = clock(&journal.reader(), report.journal.newest, steady)?;
-    let inbox = Arc::new(Inbox::new(options.commit_queue_max));
-    let space = Arc::new(watch::Sender::new(Space::Enough));
     let purging = to_purge(&live, orphans);
-    let journal_reader = journal.reader();
-    let live = Arc::new(live);
-    let mut committer = Committer {
-        reader: journal_reader.clone(),
-        live: Arc::clone(&live),
-        inbox: Arc::clone(&inbox),
-        clock: clock.clone(),
-        space: Arc::clone(&space),
+    Committer {
+        flushed: live.applied().0.unwrap_or_else(|| journal.next()),
+        reader: journal.reader(),
+        live: Arc::new(live),
+        inbox: Arc::new(Inbox::new(options.commit_queue_max)),
+        space: Arc::new(watch::Sender::new(Space::Enough)),
         ballast,
         held: None,
         late: Vec::new(),
@@ -175,21 +180,27 @@ fn start(
             segment: 0,
             offset: 0,
         },
-        flushed: applied,
         registry_bytes: None,
         disk_checked: None,
         wall_ahead_ms: clock.wall_ahead_ms(),
+        clock,
         buffer: Vec::new(),
         journal,
         metrics,
         options,
         files,
         purging,
-    };
+    }
+}
+
+fn start(mut committer: Committer, report: Report) -> Result<Opened, Error> {
+    let (writer, reader) = (committer.writer(), committer.reader());
+    let (inbox, clock) = (Arc::clone(&committer.inbox), committer.clock.clone());
     // The registry in the segment that is gone on with may be torn.
     committer.begin_segment()?;
     let (fatal_sender, fatal) = watch::channel(None);
-    live.suspect().set_alarm(alarm(&inbox, &fatal_sender));
+    let suspect = committer.live.suspect();
+    suspect.set_alarm(alarm(&inbox, &fatal_sender));
     let thread = committer::spawn(committer, fatal_sender)?;
     tracing::info!(
         replayed = report.replayed,
@@ -197,14 +208,8 @@ fn start(
         "store opened"
     );
     Ok(Opened {
-        writer: Writer {
-            inbox: Arc::clone(&inbox),
-            space,
-        },
-        reader: Reader {
-            live,
-            journal: journal_reader,
-        },
+        writer,
+        reader,
         handle: Handle {
             inbox,
             thread: Some(thread),
@@ -215,20 +220,17 @@ fn start(
     })
 }
 
-/// The process's clock: it goes on from the newest record, and from `steady`, the highest steady time of all.
-fn clock(
+/// When the newest record was made: the clock goes on from there.
+fn last_moment(
     journal: &journal::Reader,
     newest: Option<Position>,
-    steady: SteadyMillis,
-) -> Result<Clock, Error> {
-    let last = newest
-        .map(|position| super::history::record_at(journal, position))
-        .transpose()?
-        .map(|record| record.moment());
-    let Some(last) = last else {
-        return Ok(Clock::starting_at(steady));
-    };
-    let clock = Clock::going_on(last.steady.max(steady), last.wall);
+) -> Result<Option<Moment>, Error> {
+    let newest = newest.map(|position| super::history::record_at(journal, position));
+    Ok(newest.transpose()?.map(|record| record.moment()))
+}
+
+/// Tells of a wall clock that is not where it could be expected.
+fn gone_on(clock: Clock, last: Moment) -> Clock {
     let (wall, down) = (clock.wall(), clock.steady().since(last.steady));
     if wall.0.saturating_sub(last.wall.0) > down.saturating_add(1_000) || wall.0 < last.wall.0 {
         tracing::warn!(
@@ -237,7 +239,7 @@ fn clock(
              day; retries and the age of history go on as if a day had passed at most"
         );
     }
-    Ok(clock)
+    clock
 }
 
 /// Fails the store when sled turns out to be damaged, whoever finds out.
@@ -276,6 +278,44 @@ fn keys_of(payload: &[u8], position: Position) -> Vec<IndexKey> {
             Vec::new()
         }
     }
+}
+
+/// A store on models, opened as [`open`] opens one, for whoever takes the committer's steps by himself.
+#[cfg(test)]
+pub(super) fn open_on(
+    (disk, table, time): (&ModelDisk, &ModelTable, &ManualTime),
+    options: Options,
+    metrics: Metrics,
+    needs_own_sync: bool,
+) -> Result<(Committer, Report), Error> {
+    let now_ms = time.wall().0;
+    let disk = Disk::Model(disk.clone());
+    let place = Place::Model(table);
+    let loaded = place.load()?;
+    let journal = journal_options(&options, &loaded);
+    let (journal, recovery) =
+        Journal::without_indexer(&disk, journal, keys_of, metrics.clone(), now_ms)?;
+    let mut report = Report {
+        journal: recovery,
+        ..Report::default()
+    };
+    let (live, orphans) = recover(&place, loaded, &journal.reader(), &mut report)?;
+    let steady = live.applied().1;
+    let clock = match last_moment(&journal.reader(), report.journal.newest)? {
+        Some(last) => gone_on(time.going_on(last.steady.max(steady), last.wall), last),
+        None => time.clock(steady),
+    };
+    let parts = Parts {
+        clock,
+        journal,
+        live,
+        orphans,
+        files: SledFiles::of_a_model(needs_own_sync),
+        ballast: Ballast::of_a_model(),
+    };
+    let mut committer = assemble(options, metrics, parts);
+    committer.begin_segment()?;
+    Ok((committer, report))
 }
 
 /// Used by tests to see what a record says.

@@ -19,6 +19,9 @@ use super::live::Live;
 use super::open::Report;
 use super::space::is_short;
 use super::suspect::{self, Suspect};
+use super::table::Table;
+#[cfg(test)]
+use super::table::model::ModelTable;
 use super::{Error, Options, codec};
 
 /// The overlay is flushed at this many keys while the journal is replayed.
@@ -38,24 +41,95 @@ const BROKEN: &str = "registry.broken-";
 /// So many of them are kept: each may be as large as the registry.
 const BROKEN_MAX: usize = 3;
 
+/// Where the table is that the live state is kept in.
+pub(super) enum Place<'a> {
+    Directory(&'a Options),
+    #[cfg(test)]
+    Model(&'a ModelTable),
+}
+
+impl Place<'_> {
+    /// Opens the table; else gives why it cannot be used.
+    ///
+    /// # Errors
+    /// Where the system refuses what the table needs, which another one would need as well.
+    pub(super) fn load(&self) -> Result<Result<Live, String>, Error> {
+        match self {
+            Self::Directory(options) => load(options),
+            #[cfg(test)]
+            Self::Model(table) => {
+                Ok(table
+                    .open()
+                    .map_err(|error| error.to_string())
+                    .and_then(|()| {
+                        let nowhere = Suspect::new(Path::new("model"));
+                        Live::load(Table::Model((*table).clone()), nowhere)
+                            .map_err(|error| error.to_string())
+                    }))
+            }
+        }
+    }
+
+    /// Its files.
+    pub(super) fn files(&self) -> SledFiles {
+        match self {
+            Self::Directory(options) => SledFiles::new(&registry_path(&options.path)),
+            #[cfg(test)]
+            Self::Model(_) => SledFiles::of_a_model(false),
+        }
+    }
+
+    fn move_aside(&self, report: &mut Report, reason: &str) -> Result<(), Error> {
+        match self {
+            Self::Directory(options) => move_aside(options, report, reason),
+            #[cfg(test)]
+            Self::Model(table) => {
+                table.replace().map_err(sled_at(Path::new("model")))?;
+                report.moved_aside = Some(PathBuf::from(reason));
+                Ok(())
+            }
+        }
+    }
+
+    fn is_short(&self) -> bool {
+        match self {
+            Self::Directory(options) => is_short(&options.path),
+            #[cfg(test)]
+            Self::Model(_) => false,
+        }
+    }
+
+    fn refused(&self, reason: String, remedy: &'static str) -> Error {
+        let path = match self {
+            Self::Directory(options) => registry_path(&options.path),
+            #[cfg(test)]
+            Self::Model(_) => PathBuf::from("model"),
+        };
+        Error::Directory {
+            path,
+            source: std::io::Error::other(reason),
+            remedy,
+        }
+    }
+}
+
 /// Applies to sled what it lacks, or makes it again. Gives the live state, and webhooks with deliveries but no row.
 pub(super) fn recover(
-    options: &Options,
+    place: &Place<'_>,
     loaded: Result<Live, String>,
     journal: &journal::Reader,
     report: &mut Report,
 ) -> Result<(Live, Vec<WebhookId>), Error> {
-    let files = SledFiles::new(&registry_path(&options.path));
     let reason = match loaded.map(|live| (live.applied().0, live)) {
         Ok((applied, live)) => {
             let recovered = match applied {
                 Some(applied) if applied <= journal.end() => {
-                    catch_up(&live, &files, journal, applied, report)
+                    catch_up(&live, &place.files(), journal, applied, report)
                 }
                 Some(applied) => Err(Error::Suspect(format!(
                     "its position {applied} is not in the journal"
                 ))),
-                None if live.is_empty() => rebuild(&live, options, &files, journal, report),
+                None if live.is_empty() => rebuild(&live, place, journal, report),
                 None => Err(Error::Suspect(
                     "it does not say how far it is applied".to_owned(),
                 )),
@@ -67,15 +141,16 @@ pub(super) fn recover(
             }
         }
         // Then nothing is known to be wrong with it, and another one would not open either.
-        Err(reason) if is_short(&options.path) => {
-            return Err(refused(options, reason, "make room on its disk"));
+        Err(reason) if place.is_short() => {
+            return Err(place.refused(reason, "make room on its disk"));
         }
         Err(reason) => reason,
     };
-    move_aside(options, report, &reason)?;
-    let live = load(options)?
-        .map_err(|reason| refused(options, reason, "check the disk's space and health"))?;
-    let orphans = rebuild(&live, options, &files, journal, report)?;
+    place.move_aside(report, &reason)?;
+    let live = place
+        .load()?
+        .map_err(|reason| place.refused(reason, "check the disk's space and health"))?;
+    let orphans = rebuild(&live, place, journal, report)?;
     Ok((live, orphans))
 }
 
@@ -123,7 +198,7 @@ fn abandon(live: Live, reason: String) -> String {
 ///
 /// # Errors
 /// Where the system refuses what sled needs, which another sled would need as well.
-pub(super) fn load(options: &Options) -> Result<Result<Live, String>, Error> {
+fn load(options: &Options) -> Result<Result<Live, String>, Error> {
     if let Some(reason) = suspect::found(&options.path) {
         return Ok(Err(reason));
     }
@@ -181,16 +256,11 @@ pub(super) fn open_sled(config: &sled::Config, suspect: Suspect) -> Result<Live,
                 tries += 1;
                 std::thread::sleep(LOCK_PAUSE);
             }
-            opened => return Live::load(opened.map_err(sled_at(&suspect.registry()))?, suspect),
+            opened => {
+                let db = opened.map_err(sled_at(&suspect.registry()))?;
+                return Live::load(Table::Sled(db), suspect);
+            }
         }
-    }
-}
-
-fn refused(options: &Options, reason: String, remedy: &'static str) -> Error {
-    Error::Directory {
-        path: registry_path(&options.path),
-        source: std::io::Error::other(reason),
-        remedy,
     }
 }
 
@@ -238,19 +308,15 @@ fn move_aside(options: &Options, report: &mut Report, reason: &str) -> Result<()
 /// Makes an empty sled what the whole journal says.
 fn rebuild(
     live: &Live,
-    options: &Options,
-    files: &SledFiles,
+    place: &Place<'_>,
     journal: &journal::Reader,
     report: &mut Report,
 ) -> Result<Vec<WebhookId>, Error> {
-    let start = journal.start_of(journal.bounds().0);
-    let damaged = replay(live, files, journal, start, report)?;
+    let (start, files) = (journal.start_of(journal.bounds().0), place.files());
+    let damaged = replay(live, &files, journal, start, report)?;
     if !files.make_room()? {
-        return Err(refused(
-            options,
-            "no room to make it again".to_owned(),
-            "make room on its disk",
-        ));
+        let reason = "no room to make it again".to_owned();
+        return Err(place.refused(reason, "make room on its disk"));
     }
     // The oldest segments may be deleted, and with them what these records' differences were made from.
     let orphans = live.recount(damaged > 0 || report.journal.damaged > 0)?;

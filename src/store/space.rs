@@ -89,6 +89,15 @@ impl Ballast {
         Self { path, bytes }
     }
 
+    /// None, and none is needed.
+    #[cfg(test)]
+    pub(super) fn of_a_model() -> Self {
+        Self {
+            path: PathBuf::new(),
+            bytes: BALLAST_BYTES,
+        }
+    }
+
     /// Gives it up where the disk is nearly full.
     pub(super) fn release(&mut self, directory: &Path) -> Result<(), Error> {
         if self.bytes > 0 && free(directory)? < START_BYTES {

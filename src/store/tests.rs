@@ -2,10 +2,12 @@
 
 mod copies;
 mod crash;
+mod faults;
 mod flips;
 mod golden;
 pub(crate) mod history;
 mod model;
+pub(crate) mod stepped;
 mod transitions;
 mod upgrade;
 

@@ -3,14 +3,14 @@
 //!
 //! `HOOKWHEEL_SIM_SEEDS` sets how many seeds are run, `HOOKWHEEL_SIM_SEED` repeats one.
 
-mod hook;
 mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::engine::sim::hook::{Hook, Receiver};
+use crate::model::rng::Rng;
 use crate::model::{FaultKind, Next, Outcome, after};
-use hook::{Hook, Receiver, Rng};
 use store::Store;
 
 /// Seeds run by default: one to two seconds in a debug build.

@@ -28,7 +28,7 @@ pub(super) enum Form {
     Unfit,
 }
 
-/// Judges a number in JSON's grammar. Its value is that of its decimal digits; it fits where a
+/// Judges a number in JSON's grammar. Its value is that of its decimal digits; it fits where the
 /// shortest text of the nearest double has the same value.
 pub(super) fn form(text: &str) -> Form {
     let Ok(double) = text.parse::<f64>() else {
@@ -40,13 +40,8 @@ pub(super) fn form(text: &str) -> Form {
     let mut buffer = ryu_js::Buffer::new();
     let shortest = buffer.format_finite(double);
     if shortest == text {
-        return Form::AsWritten;
-    }
-    let written = Decimal::of(text);
-    // Two texts can be equally short and equally near to the double: ECMAScript writes one, others the other.
-    if Decimal::of(shortest).same_value(&written)
-        || Decimal::of(&format!("{double:e}")).same_value(&written)
-    {
+        Form::AsWritten
+    } else if Decimal::of(shortest).same_value(&Decimal::of(text)) {
         Form::Shortest(shortest.to_owned())
     } else {
         Form::Unfit

@@ -208,9 +208,15 @@ proptest! {
 
     #[test]
     fn keeps_every_double(double in prop::num::f64::ANY.prop_filter("finite", |d| d.is_finite())) {
-        let text = stable(&format!("{double:e}"));
+        // As ECMAScript writes it. Rust's text is another one where two are equally short and equally near; it has
+        // another decimal value then, and does not survive a receiver's parser.
+        let mut buffer = ryu_js::Buffer::new();
+        let text = stable(buffer.format_finite(double));
         prop_assert_eq!(text.parse::<f64>().unwrap(), double);
-        prop_assert_eq!(stable(&format!("{double}")), text);
+        for other in [format!("{double:e}"), format!("{double}")] {
+            let other = normalise(&other).unwrap();
+            prop_assert!(other.text == text || other.warning.is_some(), "{}", other.text);
+        }
     }
 
     #[test]

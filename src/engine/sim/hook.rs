@@ -1,75 +1,41 @@
-//! The simulation's webhooks with their receivers, and the numbers everything in it is drawn from.
+//! The simulations' webhooks with their receivers.
 
 use crate::engine::schedule::Rates;
+use crate::model::rng::Rng;
 use crate::model::{
     GonePolicy, Policy, RetryPolicy, StatusRange, SteadyMillis, SuccessRule, WebhookId,
 };
 
-/// SplitMix64.
-pub(super) struct Rng(pub(super) u64);
-
-impl Rng {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound.max(1)
-    }
-
-    pub(super) fn size(&mut self, min: u64, max: u64) -> usize {
-        usize::try_from(min + self.below(max - min + 1)).unwrap()
-    }
-
-    pub(super) fn chance(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-
-    /// Mostly short, at times long: messages overtake each other.
-    pub(super) fn lag(&mut self) -> u64 {
-        match self.below(10) {
-            0..=3 => 0,
-            4..=7 => self.below(5),
-            8 => self.below(60),
-            _ => self.below(1_500),
-        }
-    }
-}
-
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum Receiver {
+pub(in crate::engine) enum Receiver {
     Well,
     Fails,
     Flaky,
     Hangs,
 }
 
-pub(super) struct Hook {
-    pub(super) id: WebhookId,
-    pub(super) policy: Policy,
-    pub(super) receiver: Receiver,
-    pub(super) active: bool,
-    pub(super) removed: bool,
+pub(in crate::engine) struct Hook {
+    pub(in crate::engine) id: WebhookId,
+    pub(in crate::engine) policy: Policy,
+    pub(in crate::engine) receiver: Receiver,
+    pub(in crate::engine) active: bool,
+    pub(in crate::engine) removed: bool,
     /// Whether the core was told of the removal.
-    pub(super) closed: bool,
-    pub(super) paused_until: SteadyMillis,
-    pub(super) rates: Rates,
+    pub(in crate::engine) closed: bool,
+    pub(in crate::engine) paused_until: SteadyMillis,
+    pub(in crate::engine) rates: Rates,
     /// When attempts were begun since the core was last started.
-    pub(super) begun: Vec<SteadyMillis>,
+    pub(in crate::engine) begun: Vec<SteadyMillis>,
 }
 
 impl Receiver {
-    pub(super) fn any(rng: &mut Rng) -> Self {
+    pub(in crate::engine) fn any(rng: &mut Rng) -> Self {
         [Self::Well, Self::Fails, Self::Flaky, Self::Hangs][rng.size(0, 3)]
     }
 }
 
 impl Hook {
-    pub(super) fn new(rng: &mut Rng) -> Self {
+    pub(in crate::engine) fn new(rng: &mut Rng) -> Self {
         let delays = (0..rng.size(0, 5))
             .map(|_| [0, 1, 40, 700, 2_000, 9_000][rng.size(0, 5)])
             .collect();
@@ -94,7 +60,7 @@ impl Hook {
     }
 
     /// An attempt begins; the rates allow it.
-    pub(super) fn check_rates(&mut self, now: SteadyMillis) {
+    pub(in crate::engine) fn check_rates(&mut self, now: SteadyMillis) {
         self.begun.push(now);
         let rates = [
             (self.rates.per_second, 1_000),
