@@ -16,8 +16,8 @@ use http::Method;
 use serde_json::json;
 use tokio::time::Instant;
 
+use crate::dice::Dice;
 use crate::shim::Rig;
-use crate::shim::dice::Dice;
 use crate::support::{Daemon, delivery, delivery_in, get, post, registered, rounds, until};
 use crate::web::{Web, header};
 

@@ -25,6 +25,11 @@ impl Dice {
         seed
     }
 
+    /// The dice of this run, with a seed as [`Dice::seed`] has it.
+    pub fn seeded(test: &str) -> Self {
+        Self::new(Self::seed(test), 0)
+    }
+
     /// Dice of their own for one part of a test, so that the parts do not disturb each other.
     pub const fn new(seed: u64, part: u64) -> Self {
         Self(seed ^ part.wrapping_mul(0xa076_1d64_78bd_642f))
@@ -38,9 +43,18 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `end`.
+    /// A number below `end`; 0 where there is none.
     pub const fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
+        if end == 0 { 0 } else { self.next() % end }
+    }
+
+    pub const fn coin(&mut self) -> bool {
+        self.next() & 1 == 0
+    }
+
+    /// One of `all`, which is not empty.
+    pub fn one_of<T: Copy>(&mut self, all: &[T]) -> T {
+        *self.pick(all).expect("there is something to choose from")
     }
 
     /// One of `all`.

@@ -21,9 +21,9 @@ use hookwheel::store;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
+use crate::dice::Dice;
 use crate::ledger::{Ledger, Posted, look};
 use crate::power::{copy, options};
-use crate::shim::dice::Dice;
 use crate::shim::disk::{ALL, Disk};
 use crate::shim::{Did, Recording, Rig};
 use crate::support::{Daemon, PATIENCE};
@@ -52,6 +52,8 @@ enum End {
     Stopped,
     /// The stop that was asked for failed, with 1.
     NotStoppedWell,
+    /// It waited for room on the disk, and was stopped in good order.
+    Waited,
     /// It did without the operation.
     Survived,
     /// This run had fewer operations.
@@ -118,9 +120,15 @@ impl Past {
         };
         let (client, [well, failing]) = (daemon.client("standard"), &self.webs);
         let mut script = Script::new(rig, client, self.ledger.clone(), "run", [well, failing]);
+        let full = what.ends_with(":enospc");
+        if full {
+            script = script.on_full_disk();
+        }
         let done = script.run().await;
         let end = match done {
             Ok(()) => stopped(what, daemon),
+            // A full disk ends nothing: it waits for room, and can be stopped in good order.
+            Err(_) if full => waited(what, daemon),
             Err(_) => ended(what, daemon).await,
         };
         let recording = Recording::read(&rig.recording());
@@ -212,6 +220,21 @@ fn stopped(what: &str, daemon: Daemon) -> End {
         Some(1) => {
             says_why(what, &daemon.log());
             End::NotStoppedWell
+        }
+        other => panic!("{what}: ended with {other:?}:\n{}", daemon.log()),
+    }
+}
+
+/// Stops a daemon that waits for room on its disk, unless it met the full disk where it could not wait.
+fn waited(what: &str, daemon: Daemon) -> End {
+    daemon.signal(rustix::process::Signal::TERM);
+    let mut daemon = daemon;
+    let status = daemon.ended();
+    match status.code() {
+        Some(0) => End::Waited,
+        Some(1) => {
+            says_why(what, &daemon.log());
+            End::Stopped
         }
         other => panic!("{what}: ended with {other:?}:\n{}", daemon.log()),
     }

@@ -21,8 +21,8 @@ use hookwheel::store::{self, Options};
 use serde_json::json;
 use tempfile::TempDir;
 
+use crate::dice::Dice;
 use crate::ledger::{Found, Ledger, Posted, look};
-use crate::shim::dice::Dice;
 use crate::shim::disk::{ALL, Disk, Honours};
 use crate::shim::{Did, Recording, Rig};
 use crate::support::{Daemon, get, post, rounds};
@@ -164,6 +164,10 @@ fn assert_same(played: &Path, real: &Path) {
     };
     assert_eq!(names(played), names(real), "in {}", real.display());
     for name in names(real) {
+        // It holds nothing, and its room is made by a system call that does not go through the C library.
+        if name == "ballast" {
+            continue;
+        }
         let (played, real) = (played.join(&name), real.join(&name));
         if real.is_dir() {
             assert_same(&played, &real);

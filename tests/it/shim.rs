@@ -4,7 +4,6 @@
 //! clock (`tests/data/shim/shim.c` says how it is told). An operation stands in the recording before anybody can
 //! see its effect, so the length of the recording when an answer came tells what was done before the answer.
 
-pub mod dice;
 pub mod disk;
 
 use std::fs;

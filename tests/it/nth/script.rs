@@ -12,6 +12,8 @@ use crate::support::PATIENCE;
 use crate::web::Web;
 
 pub const OPERATIONS: usize = 200;
+/// As long as a client waits on a full disk.
+const WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// One run of the script.
 pub struct Script<'a> {
@@ -22,6 +24,8 @@ pub struct Script<'a> {
     events: Vec<String>,
     run: String,
     urls: [String; 2],
+    /// On a full disk a request may wait for room as long as its client does; else none waits.
+    full: bool,
     /// How many operations were answered as they should be.
     pub answered: usize,
 }
@@ -32,6 +36,7 @@ pub struct Broken;
 impl<'a> Script<'a> {
     pub fn new(rig: &'a Rig, client: Client, ledger: Ledger, run: &str, webs: [&Web; 2]) -> Self {
         Self {
+            full: false,
             rig,
             client,
             ledger,
@@ -41,6 +46,12 @@ impl<'a> Script<'a> {
             urls: webs.map(|web| web.url("/")),
             answered: 0,
         }
+    }
+
+    /// The disk is going to be full: clients do not wait for ever.
+    pub fn on_full_disk(mut self) -> Self {
+        self.full = true;
+        self
     }
 
     /// Runs it. The last operations wait for nothing; what is under way then is the daemon's business.
@@ -71,9 +82,12 @@ impl<'a> Script<'a> {
     ) -> Result<Answer, Broken> {
         let call = self.client.call(method, path, body.as_ref());
         // A daemon that is ending answers 503, or not at all; one that hangs is a fault.
-        let answer = tokio::time::timeout(PATIENCE, call)
-            .await
-            .unwrap_or_else(|_| panic!("no answer to {path} in a minute"));
+        let patience = if self.full { WAIT_MAX } else { PATIENCE };
+        let answer = match tokio::time::timeout(patience, call).await {
+            Ok(answer) => answer,
+            Err(_) if self.full => return Err(Broken),
+            Err(_) => panic!("no answer to {path} in a minute"),
+        };
         match answer {
             // 409: the delivery that is asked for again is being sent.
             Ok(answer) if answer.status.is_success() || answer.status == 409 => {

@@ -8,9 +8,9 @@ use http::Method;
 use serde_json::{Value, json};
 use tokio_util::task::TaskTracker;
 
+use crate::dice::Dice;
 use crate::ledger::{Ledger, NEVER, Span};
 use crate::shim::Rig;
-use crate::shim::dice::Dice;
 use crate::support::{Daemon, get, register, until};
 use crate::web::Web;
 
@@ -98,8 +98,10 @@ impl Lives {
                 let mut client = daemon.client("standard");
                 let (rig, ledger) = (Arc::clone(&self.rig), Arc::clone(&self.ledger));
                 let name = format!("{life}-{}-{poster}", self.generation);
-                let mut dice =
-                    Dice::new(self.seed ^ (poster << 32) ^ u64::from(life.as_bytes()[0]));
+                let mut dice = Dice::new(
+                    self.seed ^ (poster << 32) ^ u64::from(life.as_bytes()[0]),
+                    0,
+                );
                 tasks.spawn(async move {
                     for number in 0..count {
                         let data = payload(&mut dice, number);

@@ -10,8 +10,8 @@ use std::fs;
 use std::ops::Range;
 use std::path::Path;
 
-use super::dice::Dice;
 use super::{Did, Recording};
+use crate::dice::Dice;
 
 /// Which syncs the disk honours.
 #[derive(Clone, Copy, PartialEq, Eq)]
