@@ -38,6 +38,7 @@ pub mod raw;
 mod reader;
 mod recover;
 mod room;
+mod search;
 mod segment;
 mod writer;
 
