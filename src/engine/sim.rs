@@ -508,7 +508,7 @@ impl World {
         self.figures.rounds += 1;
         self.take_answers();
         self.note_time();
-        if ended.is_err() {
+        if ended.is_err() || self.store().is_suspect() {
             self.figures.store_failures += 1;
             let power = self.machine.disk.is_off() && self.rng.chance(60);
             self.go_down(if power { Down::PowerCut } else { Down::Kill });
@@ -521,18 +521,6 @@ impl World {
         if self.rng.chance(5) {
             let _queue = self.quietly(|world| world.store().checked_queue());
         }
-    }
-
-    fn read_page(&mut self, hook: usize, read: Read) {
-        let span = (read.from, read.until);
-        let page = self.store().reader.page(self.ids[hook], span, read.limit);
-        let page = page.ok().filter(|_| !self.rng.chance(5));
-        let page = page.map(|page| Page {
-            entries: page.entries,
-            next_due: page.next_due,
-        });
-        let ticket = read.ticket;
-        self.soon(Happening::PageAnswer { hook, ticket, page });
     }
 
     /// All trouble ends.

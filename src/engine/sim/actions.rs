@@ -2,7 +2,9 @@
 
 use super::requests::Asked;
 use super::told::Registered;
-use super::{FaultKind, Happening, Outcome, QueueEntry, Read, Receiver, SteadyMillis, World};
+use super::{
+    Down, FaultKind, Happening, Outcome, Page, QueueEntry, Read, Receiver, SteadyMillis, World,
+};
 use crate::engine::schedule::{Effect, Report, Verdict};
 use crate::model::{EndReason, Position, WebhookId};
 
@@ -201,5 +203,23 @@ impl World {
             }
         }
         self.ask(Asked::Delete);
+    }
+
+    pub(super) fn read_page(&mut self, hook: usize, read: Read) {
+        let span = (read.from, read.until);
+        let page = self.store().reader.page(self.ids[hook], span, read.limit);
+        if self.store().is_suspect() {
+            // The alarm: whoever finds the registry damaged fails the store.
+            self.figures.store_failures += 1;
+            self.go_down(Down::Kill);
+            return;
+        }
+        let page = page.ok().filter(|_| !self.rng.chance(5));
+        let page = page.map(|page| Page {
+            entries: page.entries,
+            next_due: page.next_due,
+        });
+        let ticket = read.ticket;
+        self.soon(Happening::PageAnswer { hook, ticket, page });
     }
 }

@@ -111,6 +111,11 @@ impl Stepped {
         self.committer.journal.index_next()
     }
 
+    /// Whether somebody has found the registry damaged.
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.committer.live.suspect().reason().is_some()
+    }
+
     /// Whether the committer looks for room on the disk again and again.
     pub(crate) fn waits_for_room(&self) -> bool {
         *self.committer.space.borrow() != Space::Enough
