@@ -36,6 +36,9 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 const WATCHDOG_STALL_MS: u64 = 20_000;
 /// Connections to receivers get this long to close. Nothing goes over them any more, and the store waits.
 const CLOSE_MAX: Duration = Duration::from_secs(2);
+/// The store gets this long to stop: sled waits for ever for a write that has failed. With the grace period it stays
+/// below the unit's TimeoutStopSec.
+const STOP_MAX: Duration = Duration::from_secs(30);
 
 /// Why the daemon could not start or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +81,11 @@ pub enum DaemonError {
         "the store failed: {0}; what was acknowledged is on disk, start again once the cause is gone"
     )]
     Store(String),
+    /// The store did not stop.
+    #[error(
+        "the store did not stop in {0} s, as its disk does not answer; what was acknowledged is in the journal, start again once the disk is well"
+    )]
+    StoreHangs(u64),
     /// The scheduler died: nothing would be sent any more.
     #[error(transparent)]
     Scheduler(#[from] SchedulerDied),
@@ -232,12 +240,14 @@ impl Daemon {
             tracing::warn!("connections to receivers did not close in time");
         }
         let handle = self.store.handle;
-        let stopped = tokio::task::spawn_blocking(move || handle.stop()).await;
+        let stopping = tokio::task::spawn_blocking(move || handle.stop());
+        let stopped = tokio::time::timeout(STOP_MAX, stopping).await;
         done?;
         match stopped {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(DaemonError::Store(error.to_string())),
-            Err(panic) => Err(DaemonError::Store(panic.to_string())),
+            Ok(Ok(Ok(()))) => Ok(()),
+            Ok(Ok(Err(error))) => Err(DaemonError::Store(error.to_string())),
+            Ok(Err(panic)) => Err(DaemonError::Store(panic.to_string())),
+            Err(_) => Err(DaemonError::StoreHangs(STOP_MAX.as_secs())),
         }
     }
 }

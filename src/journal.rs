@@ -78,9 +78,29 @@ pub struct Options {
     pub segment_age_max_ms: u64,
     /// For how many of the newest sealed segments a filter over the filtered keys is held in memory.
     pub filters_max: usize,
-    /// Up to where the journal was synced at least, as its owner knows from elsewhere. What cannot be read
-    /// before it is damage, also at the very end, where it would be taken for a torn group otherwise.
-    pub synced: Option<Position>,
+    /// What its owner knows of its end.
+    pub end: KnownEnd,
+}
+
+/// What is known from elsewhere of a journal's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KnownEnd {
+    /// Nothing, because nothing was lost that could tell: what cannot be read at the end is a torn group.
+    Unknown,
+    /// It was synced up to here at least: what cannot be read before is damage.
+    Synced(Position),
+    /// What could have told is lost: what cannot be read at the end may have been synced, and is kept as damage.
+    Doubtful,
+}
+
+impl KnownEnd {
+    /// Up to where it was synced at least.
+    const fn synced(self) -> Option<Position> {
+        match self {
+            Self::Synced(position) => Some(position),
+            Self::Unknown | Self::Doubtful => None,
+        }
+    }
 }
 
 /// Gives the index keys of the record at a position from its payload.

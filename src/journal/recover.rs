@@ -15,7 +15,7 @@ use super::names::Names;
 use super::reader::{Reader, Shared, count_set_aside};
 use super::room::{Room, is_full};
 use super::segment::{self, Files, Index, Kind, Segment};
-use super::{Error, GROUP_BYTES_MAX, KeysOf, Options, io};
+use super::{Error, GROUP_BYTES_MAX, KeysOf, KnownEnd, Options, io};
 
 /// How much is written again at once.
 const REWRITE_CHUNK: u32 = 1 << 20;
@@ -64,7 +64,7 @@ pub(super) fn open(
         names: Names::new(disk, directory),
     };
     let mut recovery = Recovery::default();
-    let (headers, unused) = headers(&shared, options.synced, &mut recovery)?;
+    let (headers, unused) = headers(&shared, options.end, &mut recovery)?;
     let last = headers.last().map(|(header, _)| header.number);
     let reader = Reader {
         shared: Arc::new(shared),
@@ -74,7 +74,7 @@ pub(super) fn open(
         add(&reader, segment);
     }
     let file = match last.filter(|last| last + 1 == unused) {
-        Some(number) => match reopen(&reader, number, options.synced, &mut recovery)? {
+        Some(number) => match reopen(&reader, number, options.end, &mut recovery)? {
             Some(file) => file,
             None => begin(&reader, options, number + 1, now_ms)?,
         },
@@ -111,7 +111,7 @@ fn add(reader: &Reader, segment: Segment) {
 /// segment that is not the one after the last that is left: positions in a lost segment must stay unused.
 fn headers(
     shared: &Shared,
-    synced: Option<Position>,
+    end: KnownEnd,
     recovery: &mut Recovery,
 ) -> Result<(Vec<(Header, u32)>, u32), Error> {
     let directory = &shared.directory;
@@ -143,8 +143,12 @@ fn headers(
     let mut headers = Vec::new();
     for number in &logs {
         // A segment that was synced to has been used, whatever became of its header.
-        let may_be_new =
-            Some(number) == logs.last() && synced.is_none_or(|synced| synced.segment < *number);
+        let may_be_new = Some(number) == logs.last()
+            && match end {
+                KnownEnd::Unknown => true,
+                KnownEnd::Synced(synced) => synced.segment < *number,
+                KnownEnd::Doubtful => false,
+            };
         match header(shared, *number, may_be_new, recovery)? {
             Found::Segment(header, length) => headers.push((header, length)),
             Found::NeverUsed => continue,
@@ -153,7 +157,7 @@ fn headers(
         missing(shared, unused..*number, recovery)?;
         unused = number + 1;
     }
-    if let Some(synced) = synced
+    if let Some(synced) = end.synced()
         && synced.segment >= unused
     {
         let first = if logs.is_empty() {
@@ -241,7 +245,7 @@ fn header(
 fn reopen(
     reader: &Reader,
     number: u32,
-    synced: Option<Position>,
+    known: KnownEnd,
     recovery: &mut Recovery,
 ) -> Result<Option<File>, Error> {
     let path = segment::path(&reader.shared.directory, number, Kind::Log);
@@ -279,10 +283,18 @@ fn reopen(
                     segment: number,
                     offset,
                 };
-                if synced.is_some_and(|synced| synced.segment == number && synced.offset > offset) {
-                    recovery.damaged += 1;
-                    let bytes = walk.rest().map_err(io("read", &path))?;
-                    reader.shared.set_aside(position, &bytes)?;
+                let lost = match known {
+                    KnownEnd::Unknown => false,
+                    KnownEnd::Synced(synced) => synced.segment == number && synced.offset > offset,
+                    // Where nothing is left to tell, no place is used again, and no byte is cut.
+                    KnownEnd::Doubtful => true,
+                };
+                if lost {
+                    if rest > 0 || known != KnownEnd::Doubtful {
+                        recovery.damaged += 1;
+                        let bytes = walk.rest().map_err(io("read", &path))?;
+                        reader.shared.set_aside(position, &bytes)?;
+                    }
                     return Ok(None);
                 }
                 recovery.torn_bytes = u64::from(rest);

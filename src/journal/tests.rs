@@ -36,7 +36,7 @@ fn open(path: &Path) -> (Journal, Recovery) {
         segment_bytes_max: 4_000,
         segment_age_max_ms: u64::MAX,
         filters_max: 2,
-        synced: None,
+        end: KnownEnd::Unknown,
     };
     Journal::open(options, keys_of, Metrics::new(), 5).unwrap()
 }
@@ -251,7 +251,7 @@ fn a_newer_format_is_refused_by_name() {
         segment_bytes_max: 1,
         segment_age_max_ms: 1,
         filters_max: 0,
-        synced: None,
+        end: KnownEnd::Unknown,
     };
     let refused = Journal::open(options, keys_of, Metrics::new(), 0)
         .err()
@@ -270,7 +270,7 @@ fn open_on(disk: &ModelDisk) -> Result<Journal, Error> {
         segment_bytes_max: 4_000,
         segment_age_max_ms: u64::MAX,
         filters_max: 2,
-        synced: None,
+        end: KnownEnd::Unknown,
     };
     let disk = Disk::Model(disk.clone());
     let opened = Journal::without_indexer(&disk, options, keys_of, Metrics::new(), 5);

@@ -25,7 +25,7 @@ use super::durable::{SledFiles, sled_is_durable};
 use super::inbox::Inbox;
 use super::live::Live;
 use super::record::Moment;
-use super::recover::{Place, recover, synced_to};
+use super::recover::{Place, known_end, recover};
 use super::space::{Ballast, Space};
 #[cfg(test)]
 use super::table::model::ModelTable;
@@ -144,7 +144,7 @@ fn journal_options(options: &Options, loaded: &Result<Live, String>) -> journal:
         segment_bytes_max: options.segment_bytes_max,
         segment_age_max_ms: options.segment_age_max_ms,
         filters_max: IDS_SEGMENTS_MAX,
-        synced: loaded.as_ref().ok().and_then(synced_to),
+        end: known_end(loaded),
     }
 }
 

@@ -8,7 +8,7 @@ use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::journal;
+use crate::journal::{self, KnownEnd};
 use crate::model::{Position, WebhookId};
 
 use super::apply::apply;
@@ -154,12 +154,16 @@ pub(super) fn recover(
     Ok((live, orphans))
 }
 
-/// Up to where the journal was synced at least, as sled tells.
-pub(super) fn synced_to(live: &Live) -> Option<Position> {
-    let applied = live.applied().0?;
-    (1..=SEGMENT_MAX)
-        .contains(&applied.segment)
-        .then_some(applied)
+/// What sled tells of the journal's end.
+pub(super) fn known_end(loaded: &Result<Live, String>) -> KnownEnd {
+    let Ok(live) = loaded else {
+        return KnownEnd::Doubtful;
+    };
+    match live.applied().0 {
+        Some(applied) if (1..=SEGMENT_MAX).contains(&applied.segment) => KnownEnd::Synced(applied),
+        None if live.is_empty() => KnownEnd::Unknown,
+        _ => KnownEnd::Doubtful,
+    }
 }
 
 /// Applies what sled lacks. Gives the webhooks that have deliveries but no row.

@@ -259,6 +259,11 @@ async fn ended(what: &str, mut daemon: Daemon) -> End {
     End::Stopped
 }
 
+/// A short write is gone on with. A full disk is met before anything is written; what there is room for goes on.
+fn goes_on(fail: &str) -> bool {
+    fail.ends_with(":short") || fail.ends_with(":enospc")
+}
+
 /// What the daemon can do without: indexes are made again from the segments, and sled from the journal.
 fn can_do_without(path: &str) -> bool {
     path.ends_with(".tmp") || path.ends_with(".idx") || path.starts_with("data/registry")
@@ -322,14 +327,14 @@ async fn whichever_operation_fails_nothing_acknowledged_is_lost() {
         let end = match &failed {
             None => End::NotReached,
             Some((_, path)) => {
-                let may_go_on = fail.ends_with(":short") || can_do_without(path);
+                let may_go_on = goes_on(&fail) || can_do_without(path);
                 assert!(end != End::Survived || may_go_on, "{what}");
                 end
             }
         };
         if let Some((at, path)) = &failed
             && path.ends_with(".log")
-            && !fail.ends_with(":short")
+            && !goes_on(&fail)
         {
             let after = |op: &&crate::shim::Op| {
                 op.end > *at && matches!(&op.did, Did::Sync(path) if path.ends_with(".log"))

@@ -210,7 +210,7 @@ fn append(path: &Path, payload: &[u8]) {
         segment_bytes_max: 1 << 20,
         segment_age_max_ms: u64::MAX,
         filters_max: 32,
-        synced: None,
+        end: crate::journal::KnownEnd::Unknown,
     };
     let (mut journal, _) =
         crate::journal::Journal::open(options, |_, _| Vec::new(), Metrics::new(), 0).unwrap();

@@ -404,7 +404,7 @@ fn steady_time_goes_on_where_it_was_even_if_the_wall_clock_went_back() {
         segment_bytes_max: 1 << 20,
         segment_age_max_ms: u64::MAX,
         filters_max: 1,
-        synced: None,
+        end: crate::journal::KnownEnd::Unknown,
     };
     let (mut journal, _) = Journal::open(options, |_, _| Vec::new(), Metrics::new(), 0).unwrap();
     let at = Moment {

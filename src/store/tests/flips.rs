@@ -149,6 +149,11 @@ fn prepare() -> Truth {
     };
     assert!(truth.set_aside > 0 && opened.reader.backlog().segments.len() >= 4);
     for (position, record) in open::records(&opened.reader.journal) {
+        let name = format!("journal/{:010}.log", position.segment);
+        if truth.image[&name].len() <= position.offset as usize {
+            // What the start has put on record just now.
+            continue;
+        }
         let mut bytes = Vec::new();
         encode_record(&record, &mut bytes).unwrap();
         let end = position.offset + u32::try_from(FRAME_HEAD + bytes.len()).unwrap();
@@ -480,9 +485,12 @@ impl<'a> Round<'a> {
             let Accepted::New { event, due, .. } = writer.accept(new).await.map_err(failed)? else {
                 panic!("`after` is new: {:?}", self.hits);
             };
+            // Where sled is ruined too, nothing tells of a lost end, which is then gone on from as from a tear.
+            let unknown = self.registry_hit && self.hit.contains(&event);
             assert!(
-                !self.truth.events.contains_key(&event),
-                "a place used twice"
+                unknown || !self.truth.events.contains_key(&event),
+                "a place used twice: {:?}",
+                self.hits
             );
             assert_eq!(
                 reader.event_at(event)?,

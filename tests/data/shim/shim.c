@@ -146,6 +146,26 @@ static const char *of_path(int directory, const char *path, char *room) {
     return below(room);
 }
 
+/* Room that files have beyond their ends: a write there, or over what is there, needs none on a full disk. */
+static struct { char path[PATH_MAX]; uint64_t until; } rooms[256];
+static int room_count;
+static int in_room;
+
+static uint64_t *room_of(const char *path) {
+    for (int at = 0; at < room_count; at++) if (strcmp(rooms[at].path, path) == 0) return &rooms[at].until;
+    if (room_count == 256) die("too many files with room");
+    strcpy(rooms[room_count].path, path);
+    rooms[room_count].until = 0;
+    return &rooms[room_count++].until;
+}
+
+/* Whether bytes at an offset need no new blocks. The lock is held. */
+static int has_room(int fd, const char *path, uint64_t offset, uint64_t length) {
+    struct stat now;
+    if (fstat(fd, &now) == 0 && offset + length <= (uint64_t)now.st_size) return 1;
+    return offset + length <= *room_of(path);
+}
+
 /* Counts an operation that changes something; whether it is to fail. The lock is held. */
 static int fails(enum op op, const char *path) {
     int here = 0, error = EIO;
@@ -154,7 +174,7 @@ static int fails(enum op op, const char *path) {
         operations++;
         int takes_space = op == CREATE || op == MKDIR || op == WRITE;
         if (fail_kind == EIO_ONCE) here = operations == fail_at;
-        if (fail_kind == NO_SPACE) here = operations >= fail_at && takes_space, error = ENOSPC;
+        if (fail_kind == NO_SPACE) here = operations >= fail_at && takes_space && !in_room, error = ENOSPC;
         if (fail_kind == SHORT) here = operations == fail_at && op == WRITE;
     }
     if (here) {
@@ -205,10 +225,13 @@ static ssize_t written(int fd, const char *ours, const void *bytes, size_t lengt
     REAL(write);
     pthread_mutex_lock(&lock);
     ssize_t done = -1;
+    off_t place = !moves ? offset : fcntl(fd, F_GETFL) & O_APPEND ? lseek(fd, 0, SEEK_END) : lseek(fd, 0, SEEK_CUR);
+    in_room = has_room(fd, ours, (uint64_t)place, length);
     int stop = fails(WRITE, ours);
+    in_room = 0;
     if (stop && fail_kind == SHORT && length > 1) length /= 2, stop = 0;
     if (!stop) {
-        if (moves) offset = fcntl(fd, F_GETFL) & O_APPEND ? lseek(fd, 0, SEEK_END) : lseek(fd, 0, SEEK_CUR);
+        offset = place;
         done = moves ? real(fd, bytes, length) : call_pwrite(fd, bytes, length, offset);
         if (done > 0) note(WRITE, ours, NULL, (uint64_t)offset, bytes, (uint64_t)done);
     }
@@ -258,6 +281,33 @@ int posix_fallocate64(int fd, off_t offset, off_t length) {
     return real(fd, offset, length);
 }
 
+int fallocate64(int fd, int mode, off_t offset, off_t length) {
+    REAL(fallocate64);
+    char room[PATH_MAX];
+    const char *ours = of_fd(fd, room);
+    if (!ours) return real(fd, mode, offset, length);
+    pthread_mutex_lock(&lock);
+    int done = -1;
+    struct stat before, after;
+    fstat(fd, &before);
+    /* It is no operation that is counted: nothing that is read depends on it. */
+    if (fail_kind == NO_SPACE && operations >= fail_at && !has_room(fd, ours, (uint64_t)offset, (uint64_t)length)) {
+        note(FAULT, ours, NULL, WRITE, NULL, 0);
+        errno = ENOSPC;
+    } else if ((done = real(fd, mode, offset, length)) == 0) {
+        uint64_t *until = room_of(ours);
+        if (*until < (uint64_t)(offset + length)) *until = (uint64_t)(offset + length);
+        if (fstat(fd, &after) == 0 && after.st_size != before.st_size)
+            note(TRUNCATE, ours, NULL, (uint64_t)after.st_size, NULL, 0);
+    }
+    int error = errno;
+    pthread_mutex_unlock(&lock);
+    errno = error;
+    return done;
+}
+
+int fallocate(int fd, int mode, off_t offset, off_t length) { return fallocate64(fd, mode, offset, length); }
+
 int linkat(int from, const char *path, int to, const char *other, int flags) {
     REAL(linkat);
     char room[PATH_MAX];
@@ -277,6 +327,7 @@ int ftruncate64(int fd, off_t length) {
     int same = fstat(fd, &now) == 0 && now.st_size == length;
     if (same || !fails(TRUNCATE, ours)) {
         done = real(fd, length);
+        if (done == 0) *room_of(ours) = 0;
         if (done == 0 && !same) note(TRUNCATE, ours, NULL, (uint64_t)length, NULL, 0);
     }
     pthread_mutex_unlock(&lock);
