@@ -20,6 +20,7 @@ mod unbroken;
 mod webhooks;
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -97,6 +98,8 @@ pub struct Engine {
     missed: Missed,
     budget: BodyBudget,
     heartbeat: Heartbeat,
+    /// When the queues' heads were last looked at for the metrics, steady time.
+    measured: AtomicU64,
     tracker: TaskTracker,
     attempts: TaskTracker,
     stopping: CancellationToken,
@@ -206,6 +209,7 @@ impl Engine {
             missed: Missed::default(),
             budget: BodyBudget::default(),
             heartbeat: Heartbeat::default(),
+            measured: AtomicU64::new(0),
             tracker: TaskTracker::new(),
             attempts: TaskTracker::new(),
             stopping: CancellationToken::new(),

@@ -101,11 +101,15 @@ pub async fn sweep(
 ) -> Result<Swept, SweepError> {
     let plan = plan(&reader.backlog(), limits, now);
     let mut swept = Swept::default();
+    // What can go at once goes first: on a full disk nothing can be put on record, and this makes room.
+    if let Some(segment) = plan.delete_through {
+        swept.segments = writer.delete_through(segment).await?;
+    }
     if let Some(segment) = plan.expire_through {
         swept.expired = expire(reader, writer, segment).await?;
     }
-    if let Some(segment) = plan.delete_through {
-        swept.segments = writer.delete_through(segment).await?;
+    if let Some(segment) = plan.delete_through.filter(|_| swept.expired > 0) {
+        swept.segments += writer.delete_through(segment).await?;
     }
     if swept != Swept::default() {
         tracing::info!(

@@ -28,6 +28,9 @@ impl Heartbeat {
     }
 }
 
+/// The queues' heads are looked at this often at most, however many ask for metrics.
+const MEASURE_EVERY_MS: u64 = 1000;
+
 /// A task ended by a defect of ours, though it should have gone on: the process must end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0} ended by a defect; the log says where")]
@@ -135,6 +138,16 @@ impl Engine {
     }
 
     fn measure_now(&self) {
+        let now = self.clock.steady();
+        let last = self.measured.load(Ordering::Relaxed);
+        let claimed = now.since(SteadyMillis(last)) >= MEASURE_EVERY_MS
+            && self
+                .measured
+                .compare_exchange(last, now.0, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok();
+        if !claimed {
+            return;
+        }
         let metrics = &self.metrics;
         let pulse = self.writer.pulse();
         metrics.commit_queue_depth.set(level(pulse.waiting as u64));
@@ -147,7 +160,6 @@ impl Engine {
         metrics.journal_size_bytes.set(level(journal_bytes));
         metrics.journal_segments.set(level(segments.len() as u64));
         metrics.set_aside.set(level(set_aside));
-        let now = self.clock.steady();
         let sending = self.registry.chosen(Live::sends);
         let mut oldest_ms = 0;
         for live in sending {

@@ -251,6 +251,7 @@ fn reopen(
     let path = segment::path(&reader.shared.directory, number, Kind::Log);
     let disk = &reader.shared.disk;
     let file = disk.open_to_write(&path).map_err(io("open", &path))?;
+    remove_index(&reader.shared, number)?;
     let segment = reader.segment(number).expect("added before");
     let length = segment.end();
     let end = length.max(SEGMENT_HEAD);
@@ -320,6 +321,18 @@ fn reopen(
     segment.set_end(end);
     *segment.index.write().expect("nobody else has it yet") = Index::Memory(growing);
     Ok(Some(file))
+}
+
+/// A segment that is gone on with gets another index when it is sealed; one that is there already is of another life
+/// of its number.
+fn remove_index(shared: &Shared, number: u32) -> Result<(), Error> {
+    let path = segment::path(&shared.directory, number, Kind::Index);
+    match shared.disk.remove(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(io("delete", &path)(error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Writes again what may be readable and not on disk. A sync that failed has ended the process before this one;

@@ -90,7 +90,9 @@ pub fn backup(
 }
 
 fn partial_of(to: &Path) -> PathBuf {
-    let mut name = to.as_os_str().to_owned();
+    // Without a slash at its end.
+    let plain: PathBuf = to.components().collect();
+    let mut name = plain.into_os_string();
     name.push(".partial");
     PathBuf::from(name)
 }
@@ -194,11 +196,11 @@ fn copy_segments(source: &Path, target: &Path, copier: &mut Copier<'_>) -> Resul
         };
         let mut deleted = None;
         for number in sealed {
-            if !copy_segment(source, target, *number, copier)? {
+            if !copy_segment(source, target, *number, true, copier)? {
                 deleted = Some(*number);
             }
         }
-        if !copy_segment(source, target, *last, copier)? {
+        if !copy_segment(source, target, *last, false, copier)? {
             deleted = Some(*last);
         }
         let Some(deleted) = deleted else {
@@ -228,18 +230,20 @@ fn vanished(path: &Path) -> Error {
     }
 }
 
-/// Copies a segment and its index. `false`: it is deleted.
+/// Copies a segment, and its index if it was sealed: one that is sealed meanwhile has an index of more than the
+/// copy. `false`: it is deleted.
 fn copy_segment(
     source: &Path,
     target: &Path,
     number: u32,
+    sealed: bool,
     copier: &mut Copier<'_>,
 ) -> Result<bool, Error> {
     let there = copier.file(
         &raw::log_path(source, number),
         &raw::log_path(target, number),
     )?;
-    if there {
+    if there && sealed {
         // Missing: it is the last one, or its index is being written. It can be made again.
         copier.file(
             &raw::index_path(source, number),

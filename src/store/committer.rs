@@ -221,7 +221,11 @@ impl Committer {
             first = false;
         }
         for (segment, answer) in deletions {
-            let deleted = self.delete_through(segment)?;
+            let deleted = if self.held.is_none() {
+                self.delete_through(segment)?
+            } else {
+                0
+            };
             send(answer, Ok(deleted));
         }
         Ok(())
@@ -249,7 +253,12 @@ impl Committer {
         for op in others {
             match op {
                 Op::DeleteThrough { segment, answer } => {
-                    let deleted = self.delete_through(segment)?;
+                    // What is held may name events that nothing else says are pending.
+                    let deleted = if self.held.is_none() {
+                        self.delete_through(segment)?
+                    } else {
+                        0
+                    };
                     send(answer, Ok(deleted));
                 }
                 op => op.refuse(WriteError::DiskReserve),
@@ -425,7 +434,7 @@ impl Committer {
 
     /// Gives the overlay to sled, if the disk has room for that; says whether it had.
     fn flush(&mut self) -> Result<bool, Error> {
-        if !self.files.make_room()? {
+        if !self.files.make_room(self.live.unflushed().0)? {
             return Ok(false);
         }
         self.live.flush()?;
@@ -494,7 +503,7 @@ impl Committer {
         let shown = i64::try_from(free).unwrap_or(i64::MAX);
         self.metrics.disk_free_bytes.set(shown);
         let low = free < self.options.disk_reserve_bytes;
-        let sled = self.files.make_room()?;
+        let sled = self.files.make_room(self.live.unflushed().0)?;
         let overflowing = !sled && self.live.unflushed().0 >= OVERLAY_KEYS_FULL;
         let found =
             if self.held.is_some() || overflowing || !self.journal.make_room(OUTCOMES_BYTES)? {

@@ -195,25 +195,6 @@ pub(super) fn refuse_newer(directory: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Copies the bytes from `torn` on, which are no record, to `set-aside/`. A tear is no loss, as it was never
-/// acknowledged; but where sled stands beyond it, it was: then those bytes are damage, and the open would cut them
-/// off.
-pub(super) fn keep_tail(directory: &Path, torn: Position) -> Result<(), Error> {
-    let journal = journal_path(directory);
-    let path = raw::log_path(&journal, torn.segment);
-    let bytes = std::fs::read(&path).map_err(io("read", &path))?;
-    let from = usize::try_from(torn.offset).unwrap_or(usize::MAX);
-    let (to, kept) = (
-        raw::set_aside_path(&journal, torn),
-        journal.join("set-aside"),
-    );
-    std::fs::create_dir_all(&kept).map_err(io("create", &kept))?;
-    std::fs::write(&to, bytes.get(from..).unwrap_or_default()).map_err(io("write", &to))?;
-    sync(&to)?;
-    sync(&kept)?;
-    sync(&journal)
-}
-
 /// Whether a daemon, or another command that writes, holds the data directory.
 ///
 /// # Errors

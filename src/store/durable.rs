@@ -161,13 +161,13 @@ impl SledFiles {
         super::space::free(path)
     }
 
-    /// Whether there is room on the disk for what a flush writes. sled must not meet a full disk.
-    pub(super) fn make_room(&self) -> Result<bool, Error> {
+    /// Whether there is room on the disk for what a flush of so many keys writes. sled must not meet a full disk.
+    pub(super) fn make_room(&self, keys: usize) -> Result<bool, Error> {
         #[cfg(test)]
         if self.model.is_some() {
             return Ok(true);
         }
-        super::space::for_flush(&self.path.join("db"))
+        super::space::for_flush(&self.path.join("db"), keys)
     }
 
     /// Syncs the file that holds the data.

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::watch;
 
-use crate::journal::{self, IndexKey, Journal};
+use crate::journal::{self, IndexKey, Journal, KnownEnd};
 use crate::metrics::Metrics;
 use crate::model::{Clock, Position, WebhookId};
 
@@ -112,6 +112,7 @@ pub fn open(options: Options, metrics: Metrics) -> Result<Opened, Error> {
     // Of a new journal: its steady time begins at the wall clock.
     let now_ms = Clock::system().steady().0;
     let journal = journal_options(&options, &loaded);
+    let end = journal.end;
     let (journal, recovery) = Journal::open(journal, keys_of, metrics.clone(), now_ms)?;
     let mut report = Report {
         journal: recovery,
@@ -134,6 +135,7 @@ pub fn open(options: Options, metrics: Metrics) -> Result<Opened, Error> {
         files,
         ballast,
         clock,
+        end,
     };
     start(assemble(options, metrics, parts), report)
 }
@@ -155,6 +157,7 @@ struct Parts {
     files: SledFiles,
     ballast: Ballast,
     clock: Clock,
+    end: KnownEnd,
 }
 
 fn assemble(options: Options, metrics: Metrics, parts: Parts) -> Committer {
@@ -165,8 +168,17 @@ fn assemble(options: Options, metrics: Metrics, parts: Parts) -> Committer {
         files,
         ballast,
         clock,
+        end,
     } = parts;
     let purging = to_purge(&live, orphans);
+    // What sled held when it was opened is on disk by now; what it was made of since may not be.
+    let durable = match end {
+        KnownEnd::Synced(applied) if applied <= journal.next() => applied,
+        _ => Position {
+            segment: 0,
+            offset: 0,
+        },
+    };
     Committer {
         flushed: live.applied().0.unwrap_or_else(|| journal.next()),
         reader: journal.reader(),
@@ -176,10 +188,7 @@ fn assemble(options: Options, metrics: Metrics, parts: Parts) -> Committer {
         ballast,
         held: None,
         late: Vec::new(),
-        durable: Position {
-            segment: 0,
-            offset: 0,
-        },
+        durable,
         registry_bytes: None,
         disk_checked: None,
         wall_ahead_ms: clock.wall_ahead_ms(),
@@ -225,8 +234,33 @@ fn last_moment(
     journal: &journal::Reader,
     newest: Option<Position>,
 ) -> Result<Option<Moment>, Error> {
+    let newest = match newest {
+        Some(newest) => Some(newest),
+        // A process ended between making the segment and its first record.
+        None => newest_before(journal)?,
+    };
     let newest = newest.map(|position| super::history::record_at(journal, position));
     Ok(newest.transpose()?.map(|record| record.moment()))
+}
+
+/// The newest record of the segments before the last one.
+fn newest_before(journal: &journal::Reader) -> Result<Option<Position>, Error> {
+    let (oldest, last) = journal.bounds();
+    for number in journal
+        .numbers(oldest, last)
+        .into_iter()
+        .filter(|number| *number < last)
+    {
+        let mut newest = None;
+        journal.scan::<Error>(journal.start_of(number), |position, _| {
+            newest = Some(position);
+            Ok(())
+        })?;
+        if newest.is_some() {
+            return Ok(newest);
+        }
+    }
+    Ok(None)
 }
 
 /// Tells of a wall clock that is not where it could be expected.
@@ -293,6 +327,7 @@ pub(super) fn open_on(
     let place = Place::Model(table);
     let loaded = place.load()?;
     let journal = journal_options(&options, &loaded);
+    let end = journal.end;
     let (journal, recovery) =
         Journal::without_indexer(&disk, journal, keys_of, metrics.clone(), now_ms)?;
     let mut report = Report {
@@ -312,6 +347,7 @@ pub(super) fn open_on(
         orphans,
         files: SledFiles::of_a_model(needs_own_sync),
         ballast: Ballast::of_a_model(),
+        end,
     };
     let mut committer = assemble(options, metrics, parts);
     committer.begin_segment()?;

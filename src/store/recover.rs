@@ -221,7 +221,7 @@ fn load(options: &Options) -> Result<Result<Live, String>, Error> {
 }
 
 /// Whether an error says nothing against the data: a full disk, a file system that may not be written.
-fn is_refusal(error: &Error) -> bool {
+pub(super) fn is_refusal(error: &Error) -> bool {
     let (Error::Io { source, .. }
     | Error::Sled {
         source: sled::Error::Io(source),
@@ -318,7 +318,7 @@ fn rebuild(
 ) -> Result<Vec<WebhookId>, Error> {
     let (start, files) = (journal.start_of(journal.bounds().0), place.files());
     let damaged = replay(live, &files, journal, start, report)?;
-    if !files.make_room()? {
+    if !files.make_room(live.unflushed().0)? {
         let reason = "no room to make it again".to_owned();
         return Err(place.refused(reason, "make room on its disk"));
     }
@@ -362,12 +362,12 @@ fn replay(
         );
         replayed += 1;
         // Without room for sled what is replayed stays in memory.
-        if live.unflushed().0 >= keys_max && files.make_room()? {
+        if live.unflushed().0 >= keys_max && files.make_room(live.unflushed().0)? {
             live.flush()?;
         }
         Ok(())
     })?;
-    if !whole && files.make_room()? {
+    if !whole && files.make_room(live.unflushed().0)? {
         // All but `applied`, in parts: the last batch is small then.
         live.flush()?;
     }

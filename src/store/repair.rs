@@ -12,13 +12,14 @@ use std::path::{Path, PathBuf};
 use crate::metrics::Metrics;
 use crate::model::Position;
 
-use super::directory::{format_of, journal_path, keep_tail, lock, refuse_newer, registry_path};
+use super::directory::{format_of, journal_path, lock, refuse_newer, registry_path};
 use super::error::io;
 use super::image::{Difference, Image};
 use super::live::Live;
-use super::recover::{free_aside, open_sled, sled_config};
+use super::recover::{is_refusal, open_sled, sled_config};
+use super::space::is_short;
 use super::survey::{Depth, Held, Survey, Surveyor};
-use super::suspect::Suspect;
+use super::suspect::{self, Suspect};
 use super::{Error, Options, copy, open};
 
 /// The name of a copy of sled begins so.
@@ -61,19 +62,29 @@ impl Findings {
             || self.survey.torn.is_some()
             || !self.survey.indexes.is_empty()
             || self.remakes_registry()
-            || matches!(self.registry, RegistryFound::NotCompared(_))
+            || matches!(
+                self.registry,
+                RegistryFound::NotCompared(_) | RegistryFound::Uncovered(_)
+            )
     }
 
     /// Whether sled is to be made again.
     #[must_use]
     pub fn remakes_registry(&self) -> bool {
         match &self.registry {
-            RegistryFound::Unusable(_) | RegistryFound::Uncovered(_) => true,
+            RegistryFound::Unusable(_) => true,
             RegistryFound::Differs(_) => self.survey.damaged == 0,
-            RegistryFound::Good | RegistryFound::Missing | RegistryFound::NotCompared(_) => false,
+            // Where it stands beyond the journal, that has lost something, which only the registry knows.
+            RegistryFound::Uncovered(_)
+            | RegistryFound::Good
+            | RegistryFound::Missing
+            | RegistryFound::NotCompared(_) => false,
         }
     }
 }
+
+/// What the copy of sled may take beyond its size, bytes: what sled writes when it opens.
+const COPY_SPARE: u64 = 32 << 20;
 
 /// A data directory that is held for a repair: no daemon can start on it.
 pub struct Repair {
@@ -155,11 +166,9 @@ impl Repair {
     /// [`Error`] names the file and the remedy.
     pub fn apply(&mut self, findings: &Findings) -> Result<Option<PathBuf>, Error> {
         let path = self.options.path.clone();
-        let mut moved = None;
         if findings.remakes_registry() {
-            let (from, to) = (registry_path(&path), free_aside(&path)?);
-            std::fs::rename(&from, &to).map_err(io("move aside", &from))?;
-            moved = Some(to);
+            // The open moves it aside then, and takes nothing at the journal's end for a tear.
+            suspect::mark_as(&path, "a repair found it wrong")?;
         }
         for fault in &findings.survey.indexes {
             match std::fs::remove_file(&fault.path) {
@@ -169,15 +178,10 @@ impl Repair {
                 _ => {}
             }
         }
-        if let (Some(torn), RegistryFound::Uncovered(_)) =
-            (&findings.survey.torn, &findings.registry)
-        {
-            keep_tail(&path, torn.position)?;
-        }
         // The open takes the lock itself, at once.
         self.lock = None;
         let opened = open(self.options.clone(), Metrics::new())?;
-        moved = moved.or_else(|| opened.report.moved_aside.clone());
+        let moved = opened.report.moved_aside.clone();
         // An open reads only what sled lacks; damage elsewhere is set aside by reading all.
         opened.reader.read_through()?;
         drop(opened.reader);
@@ -200,6 +204,9 @@ impl Repair {
             return Ok(None);
         }
         let not_compared = |error: String| RegistryFound::NotCompared(error);
+        let size = copy::size_of(&registry).map_err(|error| not_compared(error.to_string()))?;
+        copy::refuse_without_space(&self.options.path, size + COPY_SPARE)
+            .map_err(|error| not_compared(error.to_string()))?;
         let scratch = tempfile::Builder::new()
             .prefix(SCRATCH)
             .tempdir_in(&self.options.path)
@@ -215,7 +222,11 @@ impl Repair {
             Ok(Ok(held)) => held.map(Some).ok_or_else(|| {
                 RegistryFound::Unusable("it does not say how far it is applied".to_owned())
             }),
+            Ok(Err(error)) if is_refusal(&error) => Err(not_compared(error.to_string())),
             Ok(Err(error)) => Err(RegistryFound::Unusable(error.to_string())),
+            Err(_) if is_short(&self.options.path) => {
+                Err(not_compared("the disk has too little room".to_owned()))
+            }
             Err(_) => Err(RegistryFound::Unusable("opening it panicked".to_owned())),
         }
     }

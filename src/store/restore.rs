@@ -3,6 +3,7 @@
 //! The directory says that it is unfinished from before the first byte until all of it is synced and checked, so
 //! a restore that is cut off leaves what no daemon starts on, and what the next restore begins anew.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::journal::raw;
@@ -50,6 +51,9 @@ pub fn restore(
     refuse_newer(from)?;
     refuse_used(to)?;
     create(to)?;
+    // The registry that will lie there holds secrets.
+    std::fs::set_permissions(to, std::fs::Permissions::from_mode(0o700))
+        .map_err(io("keep others out of", to))?;
     let _lock = lock(to, true)?;
     // Somebody may have begun a store here between the look and the lock.
     refuse_used(to)?;
@@ -65,10 +69,14 @@ pub fn restore(
     copy::make(&target)?;
     let mut copier = Copier::new(None, progress);
     for (number, _) in &listed.segments {
-        copier.file(
-            &raw::log_path(&source, *number),
-            &raw::log_path(&target, *number),
-        )?;
+        let log = raw::log_path(&source, *number);
+        if !copier.file(&log, &raw::log_path(&target, *number))? {
+            return Err(Error::Refused {
+                path: log,
+                problem: "it is gone while it was to be copied".to_owned(),
+                remedy: "restore from a backup that nothing else changes",
+            });
+        }
         copier.file(
             &raw::index_path(&source, *number),
             &raw::index_path(&target, *number),

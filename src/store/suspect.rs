@@ -42,6 +42,14 @@ pub(super) fn clear(directory: &Path) -> Result<(), Error> {
     }
 }
 
+/// Marks sled's files by hand: the next open makes them anew.
+pub(super) fn mark_as(directory: &Path, reason: &str) -> Result<(), Error> {
+    let path = mark(directory);
+    std::fs::write(&path, reason).map_err(super::error::io("write", &path))?;
+    super::directory::sync(&path)?;
+    super::directory::sync(directory)
+}
+
 /// What is to happen when sled turns out to be damaged.
 type Alarm = Box<dyn Fn(&str) + Send + Sync>;
 

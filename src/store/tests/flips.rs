@@ -376,7 +376,16 @@ impl<'a> Round<'a> {
         let mut lost = 0;
         for (position, event) in &self.truth.events {
             match reader.event_at(*position) {
-                Ok(read) => assert_eq!(read, *event, "other bytes at {position}: {hits:?}"),
+                // A last segment that is gone together with sled leaves no trace: its number is used again.
+                Ok(read) if read != *event => {
+                    let gone = self.registry_hit && self.hit.contains(position);
+                    assert!(
+                        gone && read.id.as_str() == "after",
+                        "other bytes at {position}: {hits:?}"
+                    );
+                    lost += 1;
+                }
+                Ok(_) => {}
                 Err(error) => {
                     assert!(self.hit.contains(position), "{position}: {error} {hits:?}");
                     assert!(error.is_lost(), "{error}");

@@ -154,8 +154,10 @@ fn registry(config: &Config, end: Position) -> Check {
         }
         RegistryFound::Uncovered(at) => Check::warn(
             "registry",
-            format!("it stands at {at}, and the journal ends at {end}"),
-            again,
+            format!(
+                "it stands at {at}, and the journal ends at {end}: the journal has lost something"
+            ),
+            "the next start keeps it, and sets aside what it cannot read; look at the disk's health",
         ),
         RegistryFound::Differs(_) | RegistryFound::NotCompared(_) => Check::warn(
             "registry",
