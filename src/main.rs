@@ -50,6 +50,8 @@ fn told(error: &anyhow::Error) -> String {
 }
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
+    // The data holds the webhooks' secrets and the events: what is written is for its owner only.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     match command {
         Command::Serve(ConfigPath { config: path }) => {
             let config = match Config::load(&path) {

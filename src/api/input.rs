@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, RETRY_AFTER};
+use http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -127,6 +127,8 @@ fn no_room() -> Problem {
     let detail = "the bodies of other requests fill the memory for them (server.body_memory); try again in a second";
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "memory_full", detail)
         .with(RETRY_AFTER, HeaderValue::from_static("1"))
+        // The body is not read, so nothing can follow on this connection.
+        .with(CONNECTION, HeaderValue::from_static("close"))
 }
 
 fn too_large(limit: usize) -> Problem {

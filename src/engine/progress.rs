@@ -28,8 +28,8 @@ impl Heartbeat {
     }
 }
 
-/// The queues' heads are looked at this often at most, however many ask for metrics.
-const MEASURE_EVERY_MS: u64 = 1000;
+/// The queues' heads are looked at no more often than this, however many ask for metrics.
+const MEASURE_EVERY_MS: u64 = 200;
 
 /// A task ended by a defect of ours, though it should have gone on: the process must end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

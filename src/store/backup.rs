@@ -70,7 +70,7 @@ pub fn backup(
         });
     }
     check_versions(&order.from)?;
-    let partial = begin(&order.to)?;
+    let partial = begin(&order.from, &order.to)?;
     let size = copy::size_of(&source)?;
     let made = copy::refuse_without_space(&partial, size).and_then(|()| {
         total(size);
@@ -98,7 +98,7 @@ fn partial_of(to: &Path) -> PathBuf {
 }
 
 /// Makes `DIR.partial`, marked as unfinished and locked against another backup to the same place.
-fn begin(to: &Path) -> Result<PathBuf, Error> {
+fn begin(source: &Path, to: &Path) -> Result<PathBuf, Error> {
     if to.symlink_metadata().is_ok() {
         return Err(Error::Refused {
             path: to.to_owned(),
@@ -107,6 +107,18 @@ fn begin(to: &Path) -> Result<PathBuf, Error> {
         });
     }
     let partial = partial_of(to);
+    let parent = partial
+        .parent()
+        .and_then(|parent| parent.canonicalize().ok());
+    if let (Some(parent), Ok(data)) = (parent, source.canonicalize())
+        && parent.starts_with(data)
+    {
+        return Err(Error::Refused {
+            path: to.to_owned(),
+            problem: "it would lie in the data directory itself".to_owned(),
+            remedy: "name a place outside, on another disk if there is one",
+        });
+    }
     if partial.symlink_metadata().is_ok() {
         let ours = matches!(format_of(&partial), Err(Error::Unfinished { .. }));
         if !ours {

@@ -358,6 +358,7 @@ impl Committer {
         let grown = self.journal.next().offset / 2 >= registry;
         let now = self.clock.steady().0;
         if grown && self.journal.wants_roll(now) {
+            self.check_place()?;
             match self.journal.roll(now) {
                 Err(journal::Error::NoRoom { .. }) => {
                     self.tell(Space::Full);
@@ -499,6 +500,7 @@ impl Committer {
             return Ok(());
         }
         self.disk_checked = Some(now);
+        self.check_place()?;
         let free = self.files.free_bytes(&self.options.path)?;
         let shown = i64::try_from(free).unwrap_or(i64::MAX);
         self.metrics.disk_free_bytes.set(shown);
@@ -517,6 +519,21 @@ impl Committer {
         self.ballast
             .restore(free.saturating_sub(self.options.disk_reserve_bytes));
         Ok(())
+    }
+
+    /// A data directory that was moved away under the daemon must not be gone on with by its name: another one may
+    /// be there now.
+    fn check_place(&self) -> Result<(), Error> {
+        if self.live.is_at(&self.options.path) {
+            return Ok(());
+        }
+        Err(Error::Refused {
+            path: self.options.path.clone(),
+            problem:
+                "the data directory was moved away, or its lock file deleted, while the daemon runs"
+                    .to_owned(),
+            remedy: "stop the daemon before such changes, and start it again on the directory that it is to use",
+        })
     }
 
     /// Lets everybody know what the disk has room for.

@@ -4,7 +4,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use crate::journal::raw::{self, Log, Piece};
@@ -51,6 +51,22 @@ pub(super) fn prepare(path: &Path) -> Result<File, Error> {
         write_format(path, FORMAT)?;
     }
     Ok(lock)
+}
+
+/// Refuses to write in a directory of another user: what is made there could not be read by its daemon.
+pub(super) fn refuse_another_owner(path: &Path) -> Result<(), Error> {
+    let owner = std::fs::metadata(path)
+        .map_err(|error| remedied(path, error))?
+        .uid();
+    let own = rustix::process::geteuid().as_raw();
+    if owner == own {
+        return Ok(());
+    }
+    Err(Error::Refused {
+        path: path.to_owned(),
+        problem: format!("it belongs to the user {owner}, and this is {own}"),
+        remedy: "run this as the daemon's user, or the daemon cannot read what is made here",
+    })
 }
 
 /// Makes the directory's own name durable: with the format file it counts as begun.

@@ -16,7 +16,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::ops::{Bound, ControlFlow};
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::model::{Position, QueueEntry, SteadyMillis, WebhookId};
@@ -105,6 +106,15 @@ impl Live {
     /// Keeps the lock on the data directory for as long as anything reads or writes here.
     pub(super) fn hold(&mut self, lock: File) {
         self.lock = Some(lock);
+    }
+
+    /// Whether the directory at `path` is still the one whose lock is held.
+    pub(super) fn is_at(&self, path: &Path) -> bool {
+        let Some(held) = self.lock.as_ref().and_then(|lock| lock.metadata().ok()) else {
+            return true;
+        };
+        let there = std::fs::metadata(path.join("lock"));
+        there.is_ok_and(|there| (there.dev(), there.ino()) == (held.dev(), held.ino()))
     }
 
     /// Makes changes, and moves `applied` to the position after the record they come from. Without a position

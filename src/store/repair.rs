@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 use crate::metrics::Metrics;
 use crate::model::Position;
 
-use super::directory::{format_of, journal_path, lock, refuse_newer, registry_path};
+use super::directory::{
+    format_of, journal_path, lock, refuse_another_owner, refuse_newer, registry_path,
+};
 use super::error::io;
 use super::image::{Difference, Image};
 use super::live::Live;
@@ -99,6 +101,13 @@ impl Repair {
     /// [`Error::Locked`] while a daemon runs; [`Error::Format`] and the like for what a newer version wrote.
     pub fn begin(options: Options) -> Result<Self, Error> {
         let path = &options.path;
+        // What cannot be looked into is not taken for what is not there.
+        match std::fs::read_dir(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(io("look into", path)(error));
+            }
+            _ => {}
+        }
         if format_of(path)?.is_none() && !journal_path(path).is_dir() {
             return Err(Error::Refused {
                 path: path.clone(),
@@ -166,6 +175,7 @@ impl Repair {
     /// [`Error`] names the file and the remedy.
     pub fn apply(&mut self, findings: &Findings) -> Result<Option<PathBuf>, Error> {
         let path = self.options.path.clone();
+        refuse_another_owner(&path)?;
         if findings.remakes_registry() {
             // The open moves it aside then, and takes nothing at the journal's end for a tear.
             suspect::mark_as(&path, "a repair found it wrong")?;

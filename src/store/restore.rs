@@ -11,7 +11,8 @@ use crate::journal::raw;
 use super::Error;
 use super::copy::{self, Copier, Listed};
 use super::directory::{
-    FORMAT, UNFINISHED, create, format_of, journal_path, lock, refuse_newer, sync, write_format,
+    FORMAT, UNFINISHED, create, format_of, journal_path, lock, refuse_another_owner, refuse_newer,
+    sync, write_format,
 };
 use super::error::io;
 use super::survey::{Depth, Survey, Surveyor};
@@ -51,6 +52,7 @@ pub fn restore(
     refuse_newer(from)?;
     refuse_used(to)?;
     create(to)?;
+    refuse_another_owner(to)?;
     // The registry that will lie there holds secrets.
     std::fs::set_permissions(to, std::fs::Permissions::from_mode(0o700))
         .map_err(io("keep others out of", to))?;

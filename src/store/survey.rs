@@ -147,7 +147,19 @@ impl<'a> Surveyor<'a> {
             numbers.drain(..numbers.len().saturating_sub(newest));
         }
         this.survey.oldest = numbers.first().copied().unwrap_or_default();
+        let mut before: Option<u32> = None;
         for number in &numbers {
+            for missing in before.map_or(*number, |before| before + 1)..*number {
+                let offset = 0;
+                this.damage(
+                    Position {
+                        segment: missing,
+                        offset,
+                    },
+                    0,
+                );
+            }
+            before = Some(*number);
             this.segment(*number, Some(number) == numbers.last())?;
         }
         if let (Some(held), Some(end)) = (&this.depth.held, this.survey.end)

@@ -34,11 +34,11 @@ pub fn repair(options: &RepairOptions) -> anyhow::Result<ExitCode> {
     )];
     lines.extend(told(&found, seconds));
     let mut answer = with(report(&found, seconds), json!({ "applied": false }));
-    let mut wrong = found.is_wrong();
+    let (mut wrong, mut lost) = (found.is_wrong(), found.survey.damaged > 0);
     if options.apply && wrong {
         let moved = repair.apply(&found)?;
         let (after, seconds) = look(&repair)?;
-        wrong = after.is_wrong();
+        (wrong, lost) = (after.is_wrong(), after.survey.damaged > 0);
         lines.push("repaired; looked at again:".to_owned());
         if let Some(moved) = &moved {
             lines.push(format!(
@@ -53,7 +53,7 @@ pub fn repair(options: &RepairOptions) -> anyhow::Result<ExitCode> {
             json!({ "applied": true, "moved_aside": moved, "after": after }),
         );
     }
-    lines.push(verdict(wrong, options.apply).to_owned());
+    lines.push(verdict(wrong, options.apply, lost).to_owned());
     if options.json {
         print(&[with(answer, json!({ "wrong": wrong })).to_string()]);
     } else {
@@ -66,8 +66,12 @@ pub fn repair(options: &RepairOptions) -> anyhow::Result<ExitCode> {
     })
 }
 
-const fn verdict(wrong: bool, applied: bool) -> &'static str {
+/// `lost`: there is damage, which is known by now.
+const fn verdict(wrong: bool, applied: bool, lost: bool) -> &'static str {
     match (wrong, applied) {
+        (false, _) if lost => {
+            "Put right, as far as it can be: what stood in the damaged places is lost, unless a backup has it."
+        }
         (false, false) => "Nothing is wrong.",
         (false, true) => "Nothing is wrong now.",
         (true, false) => "Something is wrong: --apply puts it right, as far as it can be.",
