@@ -257,7 +257,7 @@ fn reopen(
     let end = length.max(SEGMENT_HEAD);
     let mut walk = Walk::new(&file, segment.header.salt, SEGMENT_HEAD, end);
     let mut growing = Growing::default();
-    let end = loop {
+    let (end, lost) = loop {
         match walk.step().map_err(io("read", &path))? {
             Step::Frame { offset, payload } => {
                 let position = Position {
@@ -290,16 +290,13 @@ fn reopen(
                     // Where nothing is left to tell, no place is used again, and no byte is cut.
                     KnownEnd::Doubtful => true,
                 };
-                if lost {
-                    if rest > 0 || known != KnownEnd::Doubtful {
-                        recovery.damaged += 1;
-                        let bytes = walk.rest().map_err(io("read", &path))?;
-                        reader.shared.set_aside(position, &bytes)?;
-                    }
-                    return Ok(None);
+                if lost && (rest > 0 || known != KnownEnd::Doubtful) {
+                    recovery.damaged += 1;
+                    let bytes = walk.rest().map_err(io("read", &path))?;
+                    reader.shared.set_aside(position, &bytes)?;
                 }
-                recovery.torn_bytes = u64::from(rest);
-                break offset;
+                recovery.torn_bytes = if lost { 0 } else { u64::from(rest) };
+                break (offset, lost);
             }
         }
     };
@@ -312,12 +309,15 @@ fn reopen(
         );
     }
     // Not where it is right already: a cut gives the room beyond the end back, and the disk may be full now.
-    if end != length {
+    if end != length && !lost {
         file.set_len(u64::from(end)).map_err(io("cut", &path))?;
     }
     // Also what was whole but perhaps not synced before the crash is synced before anything builds on it.
     rewrite(&file, end).map_err(io("write", &path))?;
     file.sync_all().map_err(io("sync", &path))?;
+    if lost {
+        return Ok(None);
+    }
     segment.set_end(end);
     *segment.index.write().expect("nobody else has it yet") = Index::Memory(growing);
     Ok(Some(file))
