@@ -340,7 +340,10 @@ fn remove_index(shared: &Shared, number: u32) -> Result<(), Error> {
 fn rewrite(file: &File, end: u32) -> std::io::Result<()> {
     let last_group = end.saturating_sub(GROUP_BYTES_MAX).max(SEGMENT_HEAD);
     let mut bytes = Vec::new();
+    // A file that is not cut may be shorter than a whole header.
+    let length = u32::try_from(file.len()?).unwrap_or(u32::MAX);
     for (mut from, to) in [(0, SEGMENT_HEAD), (last_group, end)] {
+        let to = to.min(length);
         while from < to {
             let length = (to - from).min(REWRITE_CHUNK);
             bytes.resize(length as usize, 0);
