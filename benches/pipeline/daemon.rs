@@ -55,14 +55,17 @@ impl Daemon {
             .map_while(Result::ok)
             .find_map(|line| {
                 let line: Value = serde_json::from_str(&line).ok()?;
-                let ready = line["fields"]["message"] == "ready";
-                ready.then(|| line["fields"]["address"].as_str()?.parse().ok())?
+                let fields = line.get("fields").unwrap_or(&line);
+                let ready = fields["message"] == "ready";
+                ready.then(|| fields["address"].as_str()?.parse().ok())?
             })
             .expect("the daemon did not start");
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 if !line.contains("\"level\":\"INFO\"") {
-                    eprintln!("daemon: {line}");
+                    if !line.contains("\"level\":\"INFO\"") {
+                        eprintln!("daemon: {line}");
+                    }
                 }
             }
         });

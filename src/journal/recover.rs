@@ -157,6 +157,14 @@ fn headers(
         missing(shared, unused..*number, recovery)?;
         unused = number + 1;
     }
+    // An index is made once a segment is sealed, and that is once the next one is there.
+    if let Some(last) = logs.last()
+        && indexes.contains(last)
+        && unused == last + 1
+    {
+        missing(shared, unused..unused + 1, recovery)?;
+        unused += 1;
+    }
     if let Some(synced) = end.synced()
         && synced.segment >= unused
     {
