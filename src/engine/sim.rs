@@ -493,9 +493,6 @@ impl World {
         };
         let ended = self.store_mut().step(limit);
         self.after_round(ended);
-        if self.store().has_work() {
-            self.plan_step();
-        }
         if self.rng.chance(20) {
             self.at(250, Happening::Idle);
         }
@@ -513,6 +510,9 @@ impl World {
             let power = self.machine.disk.is_off() && self.rng.chance(60);
             self.go_down(if power { Down::PowerCut } else { Down::Kill });
             return;
+        }
+        if self.store().has_work() {
+            self.plan_step();
         }
         if self.store().waits_for_room() && !self.idle_planned {
             self.idle_planned = true;
