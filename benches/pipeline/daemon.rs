@@ -63,9 +63,7 @@ impl Daemon {
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 if !line.contains("\"level\":\"INFO\"") {
-                    if !line.contains("\"level\":\"INFO\"") {
-                        eprintln!("daemon: {line}");
-                    }
+                    eprintln!("daemon: {line}");
                 }
             }
         });
