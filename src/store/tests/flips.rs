@@ -434,6 +434,10 @@ impl<'a> Round<'a> {
                 assert!(self.touched.contains(&(*webhook, *event)), "{hits:?}");
                 continue;
             };
+            // See `events`: the place of what is gone was used again.
+            if self.registry_hit && self.hit.contains(event) && read.event.id.as_str() == "after" {
+                continue;
+            }
             assert_eq!(read.event, known.event);
             let all = |attempt| known.attempts.contains(attempt);
             let work_went_on = read.attempts.len() > known.attempts.len();
