@@ -248,7 +248,5 @@ pub fn check_versions(path: &Path) -> Result<(), Error> {
 /// # Errors
 /// [`Error::Io`].
 pub fn free_bytes(path: &Path) -> Result<u64, Error> {
-    let space =
-        rustix::fs::statvfs(path).map_err(|errno| io("ask free space of", path)(errno.into()))?;
-    Ok(space.f_bavail.saturating_mul(space.f_frsize))
+    super::space::free(path)
 }
