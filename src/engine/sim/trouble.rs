@@ -122,6 +122,7 @@ impl World {
                     ..disk.faults()
                 });
             }
+            let unfinished = self.machine.table.is_unfinished();
             let opened = self
                 .machine
                 .open(&self.options, &self.metrics, self.needs_own_sync);
@@ -145,6 +146,8 @@ impl World {
             };
             assert!(!sound, "it does not start on a sound disk: {error}");
             self.figures.failed_starts += 1;
+            // Making it was cut off, so it is made again.
+            self.ruined |= unfinished;
             let power = disk.is_off() && self.rng.chance(60);
             self.machine.gone(power, &mut self.rng);
             if tries > 10 {

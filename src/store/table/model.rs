@@ -8,6 +8,7 @@ use sled::{Error, IVec, Result};
 
 use crate::journal::{Call, ModelDisk};
 use crate::model::rng::Rng;
+use crate::store::keys::META;
 
 /// The changes of a batch; `None` removes.
 pub(crate) type Changes = Vec<(IVec, Option<IVec>)>;
@@ -67,6 +68,11 @@ impl ModelTable {
     /// From now on it does not open.
     pub(crate) fn ruin(&self) {
         self.lock().ruined = true;
+    }
+
+    /// Whether nothing says how far it is applied: it is empty, or was not yet made whole.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        !self.lock().rows.contains_key(META)
     }
 
     /// Whether it opens.
