@@ -39,6 +39,14 @@ const CLOSE_MAX: Duration = Duration::from_secs(2);
 /// The store gets this long to stop: sled waits for ever for a write that has failed. With the grace period it stays
 /// below the unit's TimeoutStopSec.
 const STOP_MAX: Duration = Duration::from_secs(30);
+/// A round of the committer that takes longer than this ends the process: it does not come back, as where sled waits
+/// for ever, or the disk is as good as gone. Not everybody has a watchdog.
+const ROUND_MAX: Duration = Duration::from_secs(60);
+/// After this time of a round sled is asked how it is: a write of its that fails just before a thread begins to wait
+/// for it wakes nobody up, but whoever asks next is told.
+const ROUND_ASK: Duration = Duration::from_secs(5);
+/// How often a round is looked at.
+const ROUND_LOOK: Duration = Duration::from_secs(1);
 
 /// Why the daemon could not start or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -81,9 +89,9 @@ pub enum DaemonError {
         "the store failed: {0}; what was acknowledged is on disk, start again once the cause is gone"
     )]
     Store(String),
-    /// The store did not stop.
+    /// The store did not stop, or a round of its committer did not end.
     #[error(
-        "the store did not stop in {0} s, as its disk does not answer; what was acknowledged is in the journal, start again once the disk is well"
+        "the store has not moved for {0} s, as its disk does not answer; what was acknowledged is in the journal, start again once the disk is well"
     )]
     StoreHangs(u64),
     /// The scheduler died: nothing would be sent any more.
@@ -207,7 +215,7 @@ impl Daemon {
     pub async fn run(self, stop: CancellationToken) -> Result<(), DaemonError> {
         let tasks = TaskTracker::new();
         let mut sweeping = tasks.spawn(sweep(
-            self.store.reader,
+            self.store.reader.clone(),
             self.store.writer,
             self.retention,
             self.store.clock,
@@ -224,9 +232,21 @@ impl Daemon {
             stop.cancelled().await;
             self.engine.stop(self.running).await
         };
+        let reader = self.store.reader.clone();
+        let ask = move || {
+            let reader = reader.clone();
+            // What comes of it the store tells itself, and it may wait as long as the committer does.
+            drop(tokio::task::spawn_blocking(move || {
+                drop(reader.ask_registry())
+            }));
+        };
         let done = tokio::select! {
             ((), drained) = async { tokio::join!(serving, draining) } => drained.map_err(DaemonError::from),
             fault = store_failed(self.store.fatal) => Err(DaemonError::Store(fault)),
+            busy = stalled(|| self.engine.committer_busy(), ask, ROUND_LOOK) => {
+                tracing::error!(seconds = busy.as_secs(), "the disk under [storage] path does not answer");
+                Err(DaemonError::StoreHangs(busy.as_secs()))
+            }
             died = self.engine.scheduler_died() => Err(died.into()),
             died = self.engine.task_died() => Err(died.into()),
             _ = &mut sweeping => Err(TaskDied("the task that deletes old history").into()),
@@ -241,7 +261,12 @@ impl Daemon {
         }
         let handle = self.store.handle;
         let stopping = tokio::task::spawn_blocking(move || handle.stop());
-        let stopped = tokio::time::timeout(STOP_MAX, stopping).await;
+        // Where it hangs already it is not waited for again.
+        let patience = match done {
+            Err(DaemonError::StoreHangs(_)) => CLOSE_MAX,
+            _ => STOP_MAX,
+        };
+        let stopped = tokio::time::timeout(patience, stopping).await;
         done?;
         match stopped {
             Ok(Ok(Ok(()))) => Ok(()),
@@ -257,6 +282,24 @@ async fn store_failed(mut fatal: watch::Receiver<Option<String>>) -> String {
     match fatal.wait_for(Option::is_some).await {
         Ok(fault) => fault.clone().unwrap_or_default(),
         Err(_) => "the committer ended without a word".to_owned(),
+    }
+}
+
+/// Waits until a round of the committer has taken too long, and says how long. Calls `ask` once for each that is long.
+async fn stalled(busy: impl Fn() -> Duration, ask: impl Fn(), look_every: Duration) -> Duration {
+    let mut ticks = tokio::time::interval(look_every);
+    let mut asked = false;
+    loop {
+        ticks.tick().await;
+        let busy = busy();
+        if busy > ROUND_MAX {
+            return busy;
+        }
+        let long = busy > ROUND_ASK;
+        if long && !asked {
+            ask();
+        }
+        asked = long;
     }
 }
 
@@ -317,6 +360,19 @@ name = "all"
 hash = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
 scopes = ["admin", "send", "read"]
 "#;
+
+    #[tokio::test]
+    async fn a_round_that_takes_too_long_is_noticed_and_a_long_one_is_not() {
+        let (looks, asked) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
+        let busy = || {
+            let seconds = [0, 5, 6, 60, 0, 1, 59, 80];
+            let look = looks.replace(looks.get() + 1);
+            Duration::from_secs(seconds[look])
+        };
+        let ask = || asked.set(asked.get() + 1);
+        let found = stalled(busy, ask, Duration::from_millis(1)).await;
+        assert_eq!((found.as_secs(), looks.get(), asked.get()), (80, 8, 2));
+    }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_daemon_whose_scheduler_died_ends_with_an_error() {

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -119,6 +120,12 @@ impl Engine {
         faults
     }
 
+    /// How long the committer has been at its present round.
+    #[must_use]
+    pub fn committer_busy(&self) -> Duration {
+        self.writer.pulse().busy
+    }
+
     /// Waits until a task has died by a defect.
     pub async fn task_died(&self) -> TaskDied {
         let mut deaths = self.deaths.0.subscribe();
@@ -173,7 +180,7 @@ impl Engine {
         }
         metrics
             .oldest_due_seconds
-            .set(std::time::Duration::from_millis(oldest_ms).as_secs_f64());
+            .set(Duration::from_millis(oldest_ms).as_secs_f64());
     }
 }
 

@@ -275,6 +275,15 @@ impl Reader {
         Ok(!entries.is_empty())
     }
 
+    /// Asks sled whether a write of its has failed, which it may not have told whoever waits for it. If so, the store
+    /// fails. It blocks while sled's file is being written.
+    ///
+    /// # Errors
+    /// As sled tells them.
+    pub fn ask_registry(&self) -> Result<(), Error> {
+        self.live.sync()
+    }
+
     /// Reads the whole journal, so that all damage in it is set aside. Gives how many pieces were met.
     ///
     /// # Errors

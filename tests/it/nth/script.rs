@@ -81,12 +81,13 @@ impl<'a> Script<'a> {
         body: Option<Value>,
     ) -> Result<Answer, Broken> {
         let call = self.client.call(method, path, body.as_ref());
-        // A daemon that is ending answers 503, or not at all; one that hangs is a fault.
-        let patience = if self.full { WAIT_MAX } else { PATIENCE };
+        // A daemon that is ending answers 503, or not at all; one that hangs is a fault: where sled
+        // waits for ever for a write that failed, the process ends itself after a minute.
+        let patience = if self.full { WAIT_MAX } else { 2 * PATIENCE };
         let answer = match tokio::time::timeout(patience, call).await {
             Ok(answer) => answer,
             Err(_) if self.full => return Err(Broken),
-            Err(_) => panic!("no answer to {path} in a minute"),
+            Err(_) => panic!("no answer to {path} in two minutes"),
         };
         match answer {
             // 409: the delivery that is asked for again is being sent.
