@@ -232,7 +232,8 @@ impl Daemon {
             stop.cancelled().await;
             self.engine.stop(self.running).await
         };
-        let reader = self.store.reader.clone();
+        // The last one to hold sled is to be the store's own thread, where what it says at its end is heard.
+        let reader = self.store.reader;
         let ask = move || {
             let reader = reader.clone();
             // What comes of it the store tells itself, and it may wait as long as the committer does.
