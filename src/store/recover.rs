@@ -136,7 +136,7 @@ pub(super) fn recover(
             };
             match recovered {
                 Ok(orphans) => return Ok((live, orphans)),
-                Err(Error::Suspect(reason)) => abandon(live, reason),
+                Err(Error::Suspect(reason)) => reason,
                 Err(error) => return Err(error),
             }
         }
@@ -188,14 +188,6 @@ fn catch_up(
     } else {
         Ok(Vec::new())
     }
-}
-
-/// Closes a sled that is to be moved aside; gives back why.
-fn abandon(live: Live, reason: String) -> String {
-    if std::panic::catch_unwind(AssertUnwindSafe(|| drop(live))).is_err() {
-        tracing::debug!("sled panicked while it was closed");
-    }
-    reason
 }
 
 /// Opens sled, which answers some damage with an error and some with a panic: then it gives why sled cannot be used.
@@ -262,7 +254,7 @@ pub(super) fn open_sled(config: &sled::Config, suspect: Suspect) -> Result<Live,
             }
             opened => {
                 let db = opened.map_err(sled_at(&suspect.registry()))?;
-                return Live::load(Table::Sled(db), suspect);
+                return Live::load(Table::Sled(db.into()), suspect);
             }
         }
     }

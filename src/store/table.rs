@@ -6,15 +6,45 @@
 #[cfg(test)]
 pub(crate) mod model;
 
-use std::ops::RangeInclusive;
+use std::ops::{Deref, RangeInclusive};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use sled::{IVec, Result};
 
 /// An open table.
 pub(super) enum Table {
-    Sled(sled::Db),
+    Sled(Held),
     #[cfg(test)]
     Model(model::ModelTable),
+}
+
+/// An open sled. When the last handle to one goes it syncs its file once more, and panics where that fails; what it
+/// may lack then is applied from the journal by the next start, so that is no reason to end badly.
+pub(super) struct Held(Option<sled::Db>);
+
+impl From<sled::Db> for Held {
+    fn from(db: sled::Db) -> Self {
+        Self(Some(db))
+    }
+}
+
+impl Deref for Held {
+    type Target = sled::Db;
+
+    fn deref(&self) -> &sled::Db {
+        self.0.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let db = self.0.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(db))).is_err() {
+            tracing::warn!(
+                "sled's file could not be synced at the end; the next start goes by the journal"
+            );
+        }
+    }
 }
 
 /// Changes that are made together.
