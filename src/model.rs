@@ -16,6 +16,7 @@ mod retry;
 pub(crate) mod rng;
 mod rotation;
 mod secret;
+mod short_names;
 mod time;
 mod webhook;
 

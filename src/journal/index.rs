@@ -4,10 +4,14 @@
 //! and nothing else. It can always be made again from the segment, so it is replaced whole or not at all.
 //!
 //! ```text
-//! header: magic 8, version 4, number 4, entries 4, filter bytes 4, crc32c of these 4, zeros to 4,096
-//! block:  146 entries of 28 bytes (key 24, offset 4), count 4, crc32c 4
+//! header: magic 8, version 4, number 4, entries 4, filter bytes 4, blocks 4, crc32c of these 4, zeros to 4,096
+//! block:  entries, zeros, count 4, crc32c 4
+//! entry:  how many bytes its key shares with the one before it in the block 1, the key's others, offset 4
 //! filter: its bits, crc32c 4
 //! ```
+//!
+//! A key that ends with eight zeros, as those of ids do, has the highest bit of its first byte set, and is stored
+//! without them. The first version had no count of blocks, and blocks of 146 whole entries; it is read for ever.
 
 use std::collections::HashSet;
 use std::io::{BufWriter, Write};
@@ -24,10 +28,18 @@ pub const KEY_BYTES: usize = 24;
 pub type Key = [u8; KEY_BYTES];
 
 const MAGIC: &[u8; 8] = b"hwindex\n";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const BLOCK: usize = 4096;
-const ENTRY: usize = KEY_BYTES + 4;
-const ENTRIES_PER_BLOCK: usize = (BLOCK - 8) / ENTRY;
+/// Bytes of a block that entries may take.
+const ROOM: usize = BLOCK - 8;
+/// In the first version: bytes of an entry, and how many there are in a block.
+const FIRST_ENTRY: usize = KEY_BYTES + 4;
+const FIRST_PER_BLOCK: u32 = 146;
+/// A newer version's header may have so many fields more than the first one's.
+const FIELDS_MAX: usize = 16;
+/// Set in an entry's first byte where the key's last eight bytes are zeros, and left out.
+const ZEROS_LEFT_OUT: u8 = 0x80;
+const ZEROS: usize = 8;
 
 /// A key under which a record is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,6 +202,7 @@ pub(super) fn write(
 
 fn write_to(entries: &[Entry], number: u32, filter: &Filter, file: &File) -> std::io::Result<()> {
     let length = |n: usize| u32::try_from(n).map_err(std::io::Error::other);
+    let blocks = blocks_of(entries);
     let mut to = BufWriter::with_capacity(256 << 10, file.in_order());
     let mut header = Vec::with_capacity(BLOCK);
     header.extend_from_slice(MAGIC);
@@ -198,19 +211,25 @@ fn write_to(entries: &[Entry], number: u32, filter: &Filter, file: &File) -> std
         number,
         length(entries.len())?,
         length(filter.bytes().len())?,
+        length(blocks.len())?,
     ] {
         header.extend_from_slice(&field.to_be_bytes());
     }
     header.extend_from_slice(&crc32c::crc32c(&header).to_be_bytes());
     header.resize(BLOCK, 0);
     to.write_all(&header)?;
-    for entries in entries.chunks(ENTRIES_PER_BLOCK) {
-        let mut block = Vec::with_capacity(BLOCK);
+    let mut block = Vec::with_capacity(BLOCK);
+    for entries in blocks {
+        block.clear();
+        let mut before = None;
         for entry in entries {
-            block.extend_from_slice(&entry.key);
+            let short = Short::of(entry, before);
+            block.push(short.first_byte);
+            block.extend_from_slice(short.rest);
             block.extend_from_slice(&entry.offset.to_be_bytes());
+            before = Some(&entry.key);
         }
-        block.resize(ENTRIES_PER_BLOCK * ENTRY, 0);
+        block.resize(ROOM, 0);
         block.extend_from_slice(&length(entries.len())?.to_be_bytes());
         block.extend_from_slice(&crc32c::crc32c(&block).to_be_bytes());
         to.write_all(&block)?;
@@ -220,35 +239,87 @@ fn write_to(entries: &[Entry], number: u32, filter: &Filter, file: &File) -> std
     to.flush()
 }
 
+/// A key as it is stored behind another one.
+struct Short<'a> {
+    first_byte: u8,
+    rest: &'a [u8],
+}
+
+impl<'a> Short<'a> {
+    fn of(entry: &'a Entry, before: Option<&Key>) -> Self {
+        let pairs = before.into_iter().flatten().zip(&entry.key);
+        let shared = pairs.take_while(|(a, b)| a == b).count();
+        let rest = entry.key.get(shared..).unwrap_or_default();
+        let flag = match rest.strip_suffix(&[0; ZEROS]) {
+            Some(_) => ZEROS_LEFT_OUT,
+            None => 0,
+        };
+        Self {
+            first_byte: flag | u8::try_from(shared).expect("a key has 24 bytes"),
+            rest: rest.strip_suffix(&[0; ZEROS]).unwrap_or(rest),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        1 + self.rest.len() + 4
+    }
+}
+
+/// The entries of each block, as many as fit.
+fn blocks_of(entries: &[Entry]) -> Vec<&[Entry]> {
+    let (mut blocks, mut begin, mut used) = (Vec::new(), 0, 0);
+    let mut before = None;
+    for (at, entry) in entries.iter().enumerate() {
+        let bytes = Short::of(entry, before).bytes();
+        if used + bytes > ROOM {
+            blocks.push(entries.get(begin..at).unwrap_or_default());
+            (begin, used) = (at, Short::of(entry, None).bytes());
+        } else {
+            used += bytes;
+        }
+        before = Some(&entry.key);
+    }
+    if begin < entries.len() {
+        blocks.push(entries.get(begin..).unwrap_or_default());
+    }
+    blocks
+}
+
 /// What is known of an index file; its blocks are read when asked for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stored {
+    version: u32,
     blocks: u32,
     entries: u32,
     filter_bytes: u32,
 }
 
 impl Stored {
-    /// Reads and checks the header of `file`. `None`: it is not a whole index of this version and segment.
+    /// Reads and checks the header of `file`. `None`: it is not a whole index of a known version and this segment.
     pub(super) fn open(file: &File, number: u32) -> std::io::Result<Option<Self>> {
-        let mut header = [0; 28];
+        let mut header = [0; 32];
         let length = file.len()?;
         if length < BLOCK as u64 {
             return Ok(None);
         }
         file.read_exact_at(&mut header, 0)?;
-        let (body, crc) = header.split_at(24);
+        let version = be32(&header, 8);
+        let (body, crc) = header.split_at(if version == 1 { 24 } else { 28 });
         if !body.starts_with(MAGIC)
             || crc32c::crc32c(body) != be32(crc, 0)
-            || be32(body, 8) != VERSION
+            || !(1..=VERSION).contains(&version)
             || be32(body, 12) != number
         {
             return Ok(None);
         }
         let (entries, filter_bytes) = (be32(body, 16), be32(body, 20));
-        let blocks = entries.div_ceil(u32::try_from(ENTRIES_PER_BLOCK).expect("it is 146"));
+        let blocks = match version {
+            1 => entries.div_ceil(FIRST_PER_BLOCK),
+            _ => be32(body, 24),
+        };
         let expected = (u64::from(blocks) + 1) * BLOCK as u64 + u64::from(filter_bytes) + 4;
         Ok((length == expected).then_some(Self {
+            version,
             blocks,
             entries,
             filter_bytes,
@@ -257,15 +328,19 @@ impl Stored {
 
     /// The version of an index file that is newer than this one's. Its header must check: else it is damage.
     pub(super) fn newer_version(file: &File) -> std::io::Result<Option<u32>> {
-        let mut header = [0; 28];
+        let mut header = [0; BLOCK];
         if file.len()? < header.len() as u64 {
             return Ok(None);
         }
         file.read_exact_at(&mut header, 0)?;
-        let (body, crc) = header.split_at(24);
-        let version = be32(body, 8);
-        let whole = body.starts_with(MAGIC) && crc32c::crc32c(body) == be32(crc, 0);
-        Ok((whole && version > VERSION).then_some(version))
+        let version = be32(&header, 8);
+        // Each version added one field of four bytes, or none; what comes after the checksum is zeros.
+        let whole = (24..BLOCK - 4).step_by(4).take(FIELDS_MAX).any(|end| {
+            let (body, rest) = header.split_at(end);
+            crc32c::crc32c(body) == be32(rest, 0)
+        });
+        let known = header.starts_with(MAGIC) && whole;
+        Ok((known && version > VERSION).then_some(version))
     }
 
     /// How many entries there are.
@@ -301,7 +376,7 @@ impl Stored {
         };
         let mut number = Some(start);
         while let Some(at) = number.filter(|at| *at < self.blocks) {
-            let Some(mut block) = read_block(file, at)? else {
+            let Some(mut block) = self.read_block(file, at, usize::MAX)? else {
                 return Ok(None);
             };
             if descending {
@@ -340,7 +415,7 @@ impl Stored {
         let (mut from, mut to) = (0, self.blocks);
         while from < to {
             let middle = from + (to - from) / 2;
-            let Some(block) = read_block(file, middle)? else {
+            let Some(block) = self.read_block(file, middle, 1)? else {
                 return Ok(None);
             };
             let Some(first) = block.first() else {
@@ -359,108 +434,63 @@ impl Stored {
         }
         Ok(Some(from.saturating_sub(1)))
     }
+
+    /// The entries of a block, the first `limit` of them; `None` if it does not check.
+    fn read_block(
+        self,
+        file: &File,
+        number: u32,
+        limit: usize,
+    ) -> std::io::Result<Option<Vec<Entry>>> {
+        let mut block = [0; BLOCK];
+        file.read_exact_at(&mut block, (u64::from(number) + 1) * BLOCK as u64)?;
+        let (body, crc) = block.split_at(BLOCK - 4);
+        if crc32c::crc32c(body) != be32(crc, 0) {
+            return Ok(None);
+        }
+        let count = usize::try_from(be32(body, ROOM)).expect("32 bits fit");
+        let body = body.get(..ROOM).unwrap_or_default();
+        let entries = match self.version {
+            1 => first_entries(body, count.min(limit)),
+            _ => entries_of(body, count.min(limit)),
+        };
+        Ok(entries)
+    }
 }
 
-fn read_block(file: &File, number: u32) -> std::io::Result<Option<Vec<Entry>>> {
-    let mut block = [0; BLOCK];
-    file.read_exact_at(&mut block, (u64::from(number) + 1) * BLOCK as u64)?;
-    let (body, crc) = block.split_at(BLOCK - 4);
-    if crc32c::crc32c(body) != be32(crc, 0) {
-        return Ok(None);
-    }
-    let count = usize::try_from(be32(body, BLOCK - 8)).expect("32 bits fit");
-    let entries = body.chunks_exact(ENTRY).take(count).filter_map(|bytes| {
+/// Entries as the first version wrote them.
+fn first_entries(body: &[u8], count: usize) -> Option<Vec<Entry>> {
+    let entries = body.chunks_exact(FIRST_ENTRY).take(count).map(|bytes| {
         Some(Entry {
             key: *bytes.first_chunk()?,
             offset: be32(bytes, KEY_BYTES),
         })
     });
-    Ok(Some(entries.collect()))
+    entries.collect()
 }
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn key(number: u16) -> Key {
-        let mut key = [0; KEY_BYTES];
-        key[3..5].copy_from_slice(&number.to_be_bytes());
-        key
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-        #[test]
-        fn a_stored_index_answers_as_the_one_in_memory(
-            numbers in prop::collection::vec((0..900u16, 0..5u32), 0..2_600),
-            ranges in prop::collection::vec((0..950u16, 0..950u16, any::<bool>(), 0..400usize), 20),
-        ) {
-            let directory = tempfile::tempdir().unwrap();
-            let path = directory.path().join("1.idx");
-            let mut growing = Growing::default();
-            let mut model = std::collections::BTreeSet::new();
-            for (number, offset) in numbers {
-                growing.add(&[IndexKey { key: key(number), filtered: true }], offset);
-                model.insert(Entry { key: key(number), offset });
-                prop_assert!(growing.may_hold(&key(number)));
-            }
-            let filter = write(&Disk::Real, &growing, 1, &path).unwrap();
-            let file = Disk::Real.open(&path).unwrap();
-            prop_assert!(Stored::open(&file, 2).unwrap().is_none());
-            let stored = Stored::open(&file, 1).unwrap().unwrap();
-            prop_assert_eq!(stored.filter(&file).unwrap(), Some(filter));
-            prop_assert_eq!(stored.entries() as usize, model.len());
-            for (a, b, descending, limit) in ranges {
-                let (low, high) = (key(a.min(b)), key(a.max(b)));
-                let inside = model.iter().filter(|entry| entry.key >= low && entry.key <= high);
-                let expected: Vec<Entry> = if descending {
-                    inside.rev().take(limit).copied().collect()
-                } else {
-                    inside.take(limit).copied().collect()
-                };
-                prop_assert_eq!(growing.range(&low, &high, descending, limit), expected.clone());
-                prop_assert_eq!(
-                    stored.range(&file, &low, &high, descending, limit).unwrap(),
-                    Some(expected)
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn a_flipped_byte_is_noticed() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("1.idx");
-        let mut growing = Growing::default();
-        for number in 0..400 {
-            growing.add(
-                &[IndexKey {
-                    key: key(number),
-                    filtered: false,
-                }],
-                1,
-            );
-        }
-        write(&Disk::Real, &growing, 1, &path).unwrap();
-        let good = std::fs::read(&path).unwrap();
-        for at in [3, BLOCK + 50, 2 * BLOCK + 9, good.len() - 2] {
-            let mut bad = good.clone();
-            bad[at] ^= 4;
-            std::fs::write(&path, &bad).unwrap();
-            let file = Disk::Real.open(&path).unwrap();
-            let noticed = match Stored::open(&file, 1).unwrap() {
-                None => true,
-                Some(stored) => {
-                    stored.filter(&file).unwrap().is_none()
-                        || stored
-                            .range(&file, &key(0), &key(500), false, 999)
-                            .unwrap()
-                            .is_none()
-                }
+/// The entries of a block. `None`: they are none, although the block checks.
+fn entries_of(mut body: &[u8], count: usize) -> Option<Vec<Entry>> {
+    let mut entries = Vec::with_capacity(count.min(ROOM / 5));
+    let mut key = [0; KEY_BYTES];
+    for _ in 0..count {
+        let (first, rest) = body.split_first()?;
+        let shared = usize::from(first & !ZEROS_LEFT_OUT);
+        let end = KEY_BYTES
+            - if first & ZEROS_LEFT_OUT == 0 {
+                0
+            } else {
+                ZEROS
             };
-            assert!(noticed, "the flipped byte at {at} was not noticed");
-        }
+        let (given, rest) = rest.split_at_checked(end.checked_sub(shared)?)?;
+        key.get_mut(shared..end)?.copy_from_slice(given);
+        key.get_mut(end..)?.fill(0);
+        let (offset, rest) = rest.split_first_chunk()?;
+        entries.push(Entry {
+            key,
+            offset: u32::from_be_bytes(*offset),
+        });
+        body = rest;
     }
+    Some(entries)
 }

@@ -20,6 +20,7 @@ pub struct Attempt {
     /// How long each phase took.
     pub phases: Phases,
     /// The headers made for this attempt alone (signatures, ids, timestamps), as sent.
+    #[serde(with = "super::short_names")]
     pub request_headers: Vec<(String, String)>,
     /// What the receiver answered, as far as it was read.
     pub response: Option<Response>,
@@ -115,6 +116,7 @@ pub struct Phases {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Response {
     /// Header names and values in the order received; values that are not text are shown lossily.
+    #[serde(with = "super::short_names")]
     pub headers: Vec<(String, String)>,
     /// The first bytes of the body.
     pub body: Vec<u8>,

@@ -1,8 +1,9 @@
 //! The one place that knows bincode: records and registry rows as bytes.
 //!
-//! Integers have a fixed width and are big-endian, trailing bytes are refused, and what is decoded is bounded
-//! by the journal's own limit, so that a damaged length never asks for more memory than a record can have.
-//! The first byte is the version of the encoding. Old versions decode for ever.
+//! Integers and lengths take as many bytes as they need, trailing bytes are refused, and what is decoded is
+//! bounded by the journal's own limit, so that a damaged length never asks for more memory than a record can
+//! have. The first byte is the version of the encoding. Old versions decode for ever; in the first one integers
+//! and lengths had a fixed width, which took a quarter of what is written for a usual delivery.
 
 use bincode::Options as _;
 use serde::de::{DeserializeOwned, Visitor};
@@ -12,7 +13,12 @@ use crate::journal::PAYLOAD_BYTES_MAX;
 
 use super::record::{Record, Row};
 
-const VERSION: u8 = 1;
+/// What is written.
+const VERSION: u8 = 2;
+/// Fixed widths.
+const FIXED: u8 = 1;
+/// The first byte of a varint that is followed by others; one below it is the number itself.
+const VARINT_LONG: u8 = 251;
 
 /// Bytes that are no record or row, or one of a newer version.
 #[derive(Debug, thiserror::Error)]
@@ -30,10 +36,14 @@ pub enum CodecError {
 
 fn options() -> impl bincode::Options {
     bincode::DefaultOptions::new()
-        .with_fixint_encoding()
+        .with_varint_encoding()
         .with_big_endian()
         .with_limit(PAYLOAD_BYTES_MAX as u64)
         .reject_trailing_bytes()
+}
+
+fn fixed() -> impl bincode::Options {
+    options().with_fixint_encoding()
 }
 
 /// Replaces what is in `to` with the record's bytes.
@@ -48,12 +58,21 @@ pub(super) fn decode_record(bytes: &[u8]) -> Result<Record, CodecError> {
 
 /// Whether a record is of a version and a kind that are known, without reading it.
 pub(super) fn check_known(bytes: &[u8]) -> Result<(), CodecError> {
-    let Some((&VERSION, body)) = bytes.split_first() else {
-        return Err(CodecError::Version(bytes.first().copied().unwrap_or(0)));
+    let kind = match bytes.split_first() {
+        Some((&VERSION, body)) => match body.first() {
+            Some(kind) if *kind < VARINT_LONG => u32::from(*kind),
+            Some(_) => u32::MAX,
+            None => 0,
+        },
+        Some((&FIXED, body)) => body
+            .first_chunk()
+            .map_or(0, |kind| u32::from_be_bytes(*kind)),
+        other => {
+            return Err(CodecError::Version(
+                other.map_or(0, |(version, _)| *version),
+            ));
+        }
     };
-    let kind = body
-        .first_chunk()
-        .map_or(0, |kind| u32::from_be_bytes(*kind));
     if kind < kinds() {
         Ok(())
     } else {
@@ -117,6 +136,7 @@ fn encode(value: &impl Serialize, to: &mut Vec<u8>) -> Result<(), CodecError> {
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
     match bytes.split_first() {
         Some((&VERSION, body)) => Ok(options().deserialize(body)?),
+        Some((&FIXED, body)) => Ok(fixed().deserialize(body)?),
         Some((version, _)) => Err(CodecError::Version(*version)),
         None => Err(CodecError::Version(0)),
     }

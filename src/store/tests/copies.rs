@@ -128,7 +128,7 @@ fn what_is_deleted_under_a_copy_had_ended_before_its_end() {
     let runtime = runtime();
     runtime.block_on(async {
         register(&store.writer, [1, 2]).await;
-        for number in 0..120 {
+        for number in 0..200 {
             accept(&store.writer, &format!("e{number}"), &[1]).await;
         }
         // So that records about the events stand in later segments than they do.
@@ -190,13 +190,16 @@ fn tree(directory: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
+/// Events of a stopped store: enough for some sealed segments.
+const STOPPED: usize = 80;
+
 /// A stopped store with some sealed segments.
 fn stopped(path: &Path) {
     let store = open_small(path);
     let runtime = runtime();
     runtime.block_on(async {
         register(&store.writer, [1]).await;
-        for number in 0..40 {
+        for number in 0..STOPPED {
             accept(&store.writer, &format!("e{number}"), &[1]).await;
         }
     });
@@ -221,7 +224,8 @@ fn append(path: &Path, payload: &[u8]) {
 #[test]
 fn records_of_a_newer_version_are_refused_before_anything_is_touched() {
     for (payload, told) in [
-        (&[2, 0, 0, 0, 0, 9, 9][..], "encoding version 2"),
+        (&[3, 0, 9, 9][..], "encoding version 3"),
+        (&[2, 200, 9, 9][..], "a record of kind 200"),
         (&[1, 0, 0, 0, 200, 9, 9][..], "a record of kind 200"),
     ] {
         let directory = tempfile::tempdir().unwrap();
@@ -256,12 +260,12 @@ fn records_of_a_newer_version_are_refused_before_anything_is_touched() {
 
 #[test]
 fn headers_and_indexes_of_a_newer_version_are_refused_before_anything_is_touched() {
-    for (name, header) in [("0000000002.log", 36), ("0000000001.idx", 28)] {
+    for (name, newer, header) in [("0000000002.log", 2, 36), ("0000000001.idx", 3, 36)] {
         let directory = tempfile::tempdir().unwrap();
         stopped(directory.path());
         let path = journal_path(directory.path()).join(name);
         let mut bytes = std::fs::read(&path).unwrap();
-        bytes[11] = 2;
+        bytes[11] = newer;
         let checksum = crc32c::crc32c(&bytes[..header - 4]);
         bytes[header - 4..header].copy_from_slice(&checksum.to_be_bytes());
         std::fs::write(&path, &bytes).unwrap();
@@ -271,7 +275,10 @@ fn headers_and_indexes_of_a_newer_version_are_refused_before_anything_is_touched
             .unwrap()
             .to_string();
         assert!(refused.contains(name), "{refused}");
-        assert!(refused.contains("format version 2"), "{refused}");
+        assert!(
+            refused.contains(&format!("format version {newer}")),
+            "{refused}"
+        );
         assert!(refused.contains("install the version"), "{refused}");
         assert_eq!(tree(directory.path()), before);
         assert!(registry_path(directory.path()).exists());
@@ -312,7 +319,7 @@ fn an_end_that_was_acknowledged_is_set_aside_and_told_when_it_is_cut() {
         } else {
             assert!(!set_aside.exists());
         }
-        assert_eq!(pending(&store.reader, 1).len(), 40);
+        assert_eq!(pending(&store.reader, 1).len(), STOPPED);
         store.handle.stop().unwrap();
     }
 }

@@ -54,7 +54,7 @@ fn steady_time_outlives_every_segment_even_without_a_webhook() {
     let mut store = open();
     let writer = store.writer.clone();
     machine.time.pass(3_600_000);
-    for number in 0..4 {
+    for number in 0..16 {
         let mut accepted = pin!(writer.accept(new_event(&format!("e{number}"), "{}", &[])));
         assert!(poll(accepted.as_mut()).is_none());
         store.step(usize::MAX).unwrap();

@@ -5,7 +5,7 @@
 
 use super::*;
 use crate::model::{EndReason, FaultKind};
-use crate::store::codec::{decode_record, encode_record};
+use crate::store::codec::{check_known, decode_record, encode_record};
 use crate::store::record::{Cancellation, End, Moment, Record, Row};
 
 #[expect(
@@ -154,28 +154,40 @@ fn records() -> Vec<(&'static str, Record)> {
     ]
 }
 
+/// The versions of the encoding that were ever released, and the one that is written.
+const VERSIONS: [u8; 2] = [1, 2];
+const WRITTEN: u8 = 2;
+
 #[test]
 fn records_of_every_version_decode() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/records");
     let mut checked = 0;
     for (name, record) in records() {
-        let path = directory.join(format!("v1_{name}.hex"));
         let mut bytes = Vec::new();
         encode_record(&record, &mut bytes).unwrap();
-        if std::env::var_os("HOOKWHEEL_WRITE_GOLDEN").is_some() && !path.exists() {
-            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            std::fs::write(&path, hex + "\n").unwrap();
+        assert_eq!(bytes[0], WRITTEN);
+        for version in VERSIONS {
+            let path = directory.join(format!("v{version}_{name}.hex"));
+            let missing = version == WRITTEN && !path.exists();
+            if missing && std::env::var_os("HOOKWHEEL_WRITE_GOLDEN").is_some() {
+                let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+                std::fs::write(&path, hex + "\n").unwrap();
+            }
+            let golden = unhex(std::fs::read_to_string(&path).unwrap().trim());
+            assert_eq!(golden[0], version, "{name}");
+            assert_eq!(decode_record(&golden).unwrap(), record, "{name}");
+            assert!(check_known(&golden).is_ok(), "{name}");
+            if version == WRITTEN {
+                assert_eq!(
+                    golden, bytes,
+                    "{name} is written otherwise now; that needs a new version"
+                );
+            }
+            checked += 1;
         }
-        let golden = unhex(std::fs::read_to_string(&path).unwrap().trim());
-        assert_eq!(decode_record(&golden).unwrap(), record, "{name}");
-        assert_eq!(
-            golden, bytes,
-            "{name} is written otherwise now; that needs a new version"
-        );
-        checked += 1;
     }
     let files = std::fs::read_dir(&directory).unwrap().count();
-    assert_eq!((checked, files), (11, 11));
+    assert_eq!((checked, files), (22, 22));
 }
 
 #[test]
