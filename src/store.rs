@@ -28,6 +28,7 @@ mod copy;
 mod directory;
 mod durable;
 mod error;
+mod flusher;
 mod group;
 mod history;
 mod image;

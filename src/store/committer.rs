@@ -23,6 +23,7 @@ use crate::metrics::Metrics;
 use crate::model::{Clock, Position, SteadyMillis, WebhookId};
 
 use super::durable::SledFiles;
+use super::flusher::{Flusher, Given};
 use super::group::{Committed, Ground, Group, Outcome, Staged};
 use super::inbox::{Answer, Gathered, Inbox, Op, send};
 use super::live::Live;
@@ -41,6 +42,8 @@ const OVERLAY_KEYS_MAX: usize = 4096;
 const UNAPPLIED_BYTES_MAX: u32 = 16 << 20;
 /// … or when nothing has come for this long.
 const OVERLAY_IDLE: Duration = Duration::from_millis(250);
+/// While sled takes one overlay the next may grow to this many keys; then the committer waits for it.
+const OVERLAY_KEYS_BEHIND: usize = 2 * OVERLAY_KEYS_MAX;
 /// With nothing to do, the committer looks this often whether a segment has come of age.
 const IDLE: Duration = Duration::from_secs(10);
 /// Free disk space is asked for this often, at most.
@@ -84,6 +87,9 @@ pub(super) struct Committer {
     /// How far the wall clock was ahead of the steady time when it was last looked at.
     pub(super) wall_ahead_ms: i64,
     pub(super) buffer: Vec<u8>,
+    pub(super) flusher: Flusher,
+    /// Whether sled is to be made durable with the next overlay that it is given.
+    pub(super) sync_wanted: bool,
 }
 
 /// Starts the committer in a thread of its own.
@@ -161,7 +167,7 @@ impl Committer {
         match gathered {
             Gathered::Ops(ops) => self.commit(ops)?,
             Gathered::Idle if !self.purging.is_empty() => self.commit(Vec::new())?,
-            Gathered::Idle => drop(self.flush()?),
+            Gathered::Idle => self.begin_flush()?,
             Gathered::Closed => {
                 self.mark_time()?;
                 self.checkpoint()?;
@@ -346,7 +352,7 @@ impl Committer {
         let unapplied = next.segment != self.flushed.segment
             || next.offset - self.flushed.offset >= UNAPPLIED_BYTES_MAX;
         if keys >= OVERLAY_KEYS_MAX || unapplied {
-            self.flush()?;
+            self.begin_flush()?;
         }
         if self.held.is_some() || *self.space.borrow() == Space::Full {
             return Ok(());
@@ -367,7 +373,8 @@ impl Committer {
                 rolled => rolled?,
             }
             self.begin_segment()?;
-            self.checkpoint()?;
+            self.sync_wanted = true;
+            self.begin_flush()?;
         }
         Ok(())
     }
@@ -433,8 +440,40 @@ impl Committer {
         Ok(())
     }
 
+    /// Begins to give the overlay to sled, if the disk has room for that and the one before has been given. What
+    /// gathers meanwhile is bounded: then that one is waited for.
+    fn begin_flush(&mut self) -> Result<(), Error> {
+        let (keys, dirty) = self.live.unflushed();
+        self.reap(keys >= OVERLAY_KEYS_BEHIND)?;
+        if self.flusher.is_busy() || !(dirty || self.sync_wanted) || !self.files.make_room(keys)? {
+            return Ok(());
+        }
+        self.live.freeze()?;
+        let sync = std::mem::take(&mut self.sync_wanted) || self.files.needs_own_sync();
+        if let Some(given) = self.flusher.begin(&self.live, &self.files, sync)? {
+            self.note_given(given);
+        }
+        Ok(())
+    }
+
+    /// Takes note of what came of the flush that was begun, if it has ended or is to be waited for.
+    fn reap(&mut self, wait: bool) -> Result<(), Error> {
+        if let Some(given) = self.flusher.ended(wait)? {
+            self.note_given(given);
+        }
+        Ok(())
+    }
+
+    fn note_given(&mut self, given: Given) {
+        self.flushed = given.applied.unwrap_or(self.flushed);
+        if given.synced {
+            self.durable = self.flushed;
+        }
+    }
+
     /// Gives the overlay to sled, if the disk has room for that; says whether it had.
     fn flush(&mut self) -> Result<bool, Error> {
+        self.reap(true)?;
         if !self.files.make_room(self.live.unflushed().0)? {
             return Ok(false);
         }

@@ -93,6 +93,7 @@ fn all_threads_filtered() -> bool {
 }
 
 /// sled's directory.
+#[derive(Clone)]
 pub(super) struct SledFiles {
     path: PathBuf,
     /// A model's flush is durable, unless it is to be taken for one that is not.

@@ -1,13 +1,14 @@
 //! The live state: what is pending, the registry, and how far the journal is applied.
 //!
-//! sled needs only to be a consistent prefix of the journal. So changes go to an overlay in memory first, and
-//! from time to time the whole overlay goes to sled as one batch, which also moves `applied`. A delivery that
-//! is accepted and ended between two flushes never touches sled.
+//! sled needs only to be a consistent prefix of the journal. So changes go to an overlay in memory first. From
+//! time to time the overlay is frozen, a new one begins, and the frozen one goes to sled as one batch, which also
+//! moves `applied`. A delivery that is accepted and ended before its overlay is frozen never touches sled.
 //!
 //! Invariants:
-//! - Overlay and sled together are the journal up to `applied` (of the overlay). The overlay wins.
-//! - Only the committer, and recovery before it starts, change anything. Readers may come at any time: a flush
-//!   gives sled the batch first and clears the overlay after, so what they merge is the same at every instant.
+//! - Overlay, frozen overlay and sled together are the journal up to `applied` (of the overlay). The newer wins.
+//! - Only the committer, and recovery before it starts, change anything; what was frozen is given to sled by one
+//!   thread at a time. Readers may come at any time: sled is given the batch first and the frozen overlay goes
+//!   after, so what they merge is the same at every instant.
 //! - A queue key that sled does not hold leaves nothing behind when it goes.
 //! - sled's files may be damaged where nobody has looked yet. Whoever meets that first, by an error or a panic
 //!   of sled's, leaves a mark beside them ([`super::suspect`]): nothing more is read from them or written to
@@ -18,7 +19,7 @@ use std::fs::File;
 use std::ops::{Bound, ControlFlow};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::model::{Position, QueueEntry, SteadyMillis, WebhookId};
 
@@ -54,8 +55,21 @@ struct Overlay {
     dirty_counts: BTreeSet<u32>,
     applied: Option<Position>,
     steady: SteadyMillis,
-    /// Whether anything, `applied` included, is newer than in sled.
+    /// Whether anything, `applied` included, is newer than in sled and what was frozen.
     dirty: bool,
+    /// On its way to sled.
+    frozen: Option<Arc<Frozen>>,
+}
+
+/// What sled is given as one batch.
+#[derive(Debug)]
+struct Frozen {
+    queue: BTreeMap<QueueKey, Slot>,
+    /// Registry rows that changed, encoded; `None`: it goes.
+    rows: Vec<(WebhookId, Option<Vec<u8>>)>,
+    counts: Vec<(u32, i64)>,
+    /// `None`: sled is being made again, and not whole with this.
+    applied: Option<(Position, SteadyMillis)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -139,19 +153,53 @@ impl Live {
         &self.suspect
     }
 
-    /// Gives the overlay to sled as one batch. sled holds it in memory until it writes it. As long as sled is
-    /// being made again and is not whole, it need not be one batch.
+    /// Freezes the overlay and gives it to sled, and before it what was frozen and not given.
     pub(super) fn flush(&self) -> Result<(), Error> {
-        self.suspect.watch(|| self.give_to_sled())
+        self.give()?;
+        self.freeze()?;
+        self.give().map(drop)
     }
 
-    fn give_to_sled(&self) -> Result<(), Error> {
-        let overlay = self.read();
-        if !overlay.dirty {
+    /// Freezes the overlay, if anything is new in it and none is frozen.
+    pub(super) fn freeze(&self) -> Result<(), Error> {
+        let mut overlay = self.write();
+        if !overlay.dirty || overlay.frozen.is_some() {
             return Ok(());
         }
-        if overlay.applied.is_none() {
-            let mut queue = overlay.queue.iter().peekable();
+        let row = |webhook: &WebhookId| {
+            let row = overlay.rows.get(webhook).map(codec::encode_row);
+            Ok((*webhook, row.transpose()?))
+        };
+        let rows: Result<Vec<_>, Error> = overlay.dirty_rows.iter().map(row).collect();
+        let count = |segment: &u32| overlay.counts.get(segment).copied().unwrap_or_default();
+        let counts = overlay.dirty_counts.iter().map(|one| (*one, count(one)));
+        let frozen = Frozen {
+            rows: rows?,
+            counts: counts.collect(),
+            applied: overlay.applied.map(|applied| (applied, overlay.steady)),
+            queue: std::mem::take(&mut overlay.queue),
+        };
+        overlay.frozen = Some(Arc::new(frozen));
+        overlay.dirty_rows.clear();
+        overlay.dirty_counts.clear();
+        overlay.counts.retain(|_, count| *count != 0);
+        overlay.dirty = false;
+        Ok(())
+    }
+
+    /// Gives what was frozen to sled as one batch, which sled holds in memory until it writes it; as long as sled is
+    /// being made again and is not whole, it need not be one. Gives how far sled is applied then, if it was moved.
+    pub(super) fn give(&self) -> Result<Option<Position>, Error> {
+        let Some(frozen) = self.read().frozen.clone() else {
+            return Ok(None);
+        };
+        self.suspect.watch(|| self.give_to_sled(&frozen))?;
+        Ok(frozen.applied.map(|(applied, _)| applied))
+    }
+
+    fn give_to_sled(&self, frozen: &Frozen) -> Result<(), Error> {
+        let mut queue = frozen.queue.iter().peekable();
+        if frozen.applied.is_none() {
             while queue.peek().is_some() {
                 let mut batch = self.db.batch();
                 for (key, slot) in queue.by_ref().take(PART_KEYS) {
@@ -161,16 +209,33 @@ impl Live {
                 self.collect_garbage(PART_KEYS)?;
             }
         }
-        let (batch, changes) = self.batch(&overlay)?;
-        drop(overlay);
+        let mut batch = self.db.batch();
+        let mut changes = 1;
+        for (key, slot) in queue {
+            put(&mut batch, key, slot);
+            changes += 1;
+        }
+        for (webhook, row) in &frozen.rows {
+            for part in self.db.scan_prefix(keys::row_prefix(*webhook)) {
+                batch.remove(part.map_err(sled_at(&self.path))?.0);
+                changes += 1;
+            }
+            for (key, part) in row.iter().flat_map(|row| keys::row_parts(*webhook, row)) {
+                batch.insert(key, part);
+                changes += 1;
+            }
+        }
+        for (segment, count) in &frozen.counts {
+            match count {
+                0 => batch.remove(&keys::count_key(*segment)[..]),
+                count => batch.insert(&keys::count_key(*segment)[..], &count.to_be_bytes()[..]),
+            }
+        }
+        if let Some((applied, steady)) = frozen.applied {
+            batch.insert(keys::META, &keys::meta_value(applied, steady)[..]);
+        }
         self.db.apply_batch(batch).map_err(sled_at(&self.path))?;
-        let mut overlay = self.write();
-        overlay.queue.clear();
-        overlay.dirty_rows.clear();
-        overlay.dirty_counts.clear();
-        overlay.counts.retain(|_, count| *count != 0);
-        overlay.dirty = false;
-        drop(overlay);
+        self.write().frozen = None;
         self.collect_garbage(changes)
     }
 
@@ -183,40 +248,6 @@ impl Live {
         Ok(())
     }
 
-    fn batch(&self, overlay: &Overlay) -> Result<(Batch, usize), Error> {
-        let mut batch = self.db.batch();
-        let mut changes = 1;
-        if overlay.applied.is_some() {
-            for (key, slot) in &overlay.queue {
-                put(&mut batch, key, slot);
-                changes += 1;
-            }
-        }
-        for webhook in &overlay.dirty_rows {
-            for part in self.db.scan_prefix(keys::row_prefix(*webhook)) {
-                batch.remove(part.map_err(sled_at(&self.path))?.0);
-                changes += 1;
-            }
-            if let Some(row) = overlay.rows.get(webhook) {
-                let bytes = codec::encode_row(row)?;
-                for (key, part) in keys::row_parts(*webhook, &bytes) {
-                    batch.insert(key, part);
-                    changes += 1;
-                }
-            }
-        }
-        for segment in &overlay.dirty_counts {
-            match overlay.counts.get(segment).copied().unwrap_or_default() {
-                0 => batch.remove(&keys::count_key(*segment)[..]),
-                count => batch.insert(&keys::count_key(*segment)[..], &count.to_be_bytes()[..]),
-            }
-        }
-        if let Some(applied) = overlay.applied {
-            batch.insert(keys::META, &keys::meta_value(applied, overlay.steady)[..]);
-        }
-        Ok((batch, changes))
-    }
-
     /// Writes what sled holds in memory to its file.
     pub(super) fn sync(&self) -> Result<(), Error> {
         self.suspect.watch(|| {
@@ -227,7 +258,8 @@ impl Live {
 
     /// The pending delivery under `key`.
     pub(super) fn pending(&self, key: &QueueKey) -> Result<Option<QueueValue>, Error> {
-        if let Some(slot) = self.read().queue.get(key) {
+        let in_memory = self.read().slot(key);
+        if let Some(slot) = in_memory {
             return Ok(slot.value);
         }
         self.suspect.watch(|| {
@@ -258,10 +290,7 @@ impl Live {
         mut see: impl FnMut(QueueKey, QueueValue) -> ControlFlow<()>,
     ) -> Result<(), Error> {
         let overlay = self.read();
-        let mut newer = overlay
-            .queue
-            .range((Bound::Included(low), Bound::Included(high)))
-            .peekable();
+        let mut newer = overlay.range(low, high).peekable();
         let stored = self
             .db
             .range(keys::queue_key(&low)..=keys::queue_key(&high));
@@ -277,7 +306,7 @@ impl Live {
                 },
                 None => None,
             };
-            let next_newer = newer.peek().map(|(key, _)| **key);
+            let next_newer = newer.peek().map(|(key, _)| *key);
             let (key, value) = match (next_newer, next_stored) {
                 (None, None) => return Ok(()),
                 (Some(newer_key), stored_key) if stored_key.is_none_or(|key| newer_key <= key) => {
@@ -392,6 +421,13 @@ impl Live {
         )
     }
 
+    /// Whether sled has everything.
+    #[cfg(test)]
+    pub(super) fn is_at_rest(&self) -> bool {
+        let overlay = self.read();
+        !overlay.dirty && overlay.frozen.is_none()
+    }
+
     /// Whether sled has never been written to.
     pub(super) fn is_empty(&self) -> bool {
         self.db.is_empty()
@@ -459,6 +495,41 @@ fn parse_stored((key, value): (sled::IVec, sled::IVec)) -> Result<(QueueKey, Que
 }
 
 impl Overlay {
+    /// What is known of a queue key here and in what was frozen; the newer wins.
+    fn slot(&self, key: &QueueKey) -> Option<Slot> {
+        let frozen = || {
+            self.frozen
+                .as_ref()
+                .and_then(|frozen| frozen.queue.get(key))
+        };
+        self.queue.get(key).or_else(frozen).copied()
+    }
+
+    /// What is known of the queue keys from `low` to `high`, in order, as [`Overlay::slot`] has it.
+    fn range(&self, low: QueueKey, high: QueueKey) -> impl Iterator<Item = (QueueKey, Slot)> {
+        let bounds = (Bound::Included(low), Bound::Included(high));
+        let mut newer = self.queue.range(bounds).peekable();
+        let frozen = self.frozen.iter();
+        let mut older = frozen
+            .flat_map(move |frozen| frozen.queue.range(bounds))
+            .peekable();
+        std::iter::from_fn(move || {
+            let (key, slot) = match (newer.peek(), older.peek()) {
+                (Some((newer_key, _)), Some((older_key, _))) if older_key < newer_key => {
+                    older.next()?
+                }
+                (Some((newer_key, _)), older_next) => {
+                    if older_next.is_some_and(|(older_key, _)| older_key == newer_key) {
+                        older.next();
+                    }
+                    newer.next()?
+                }
+                (None, _) => older.next()?,
+            };
+            Some((*key, *slot))
+        })
+    }
+
     fn change(&mut self, change: Change) {
         match change {
             Change::Queue(key, Some(value)) => {

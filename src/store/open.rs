@@ -22,6 +22,7 @@ use crate::model::ManualTime;
 use super::committer::{self, Committer};
 use super::directory::{journal_path, prepare};
 use super::durable::{SledFiles, sled_is_durable};
+use super::flusher::Flusher;
 use super::inbox::Inbox;
 use super::live::Live;
 use super::record::Moment;
@@ -199,6 +200,8 @@ fn assemble(options: Options, metrics: Metrics, parts: Parts) -> Committer {
         options,
         files,
         purging,
+        flusher: Flusher::Here,
+        sync_wanted: false,
     }
 }
 
@@ -210,6 +213,7 @@ fn start(mut committer: Committer, report: Report) -> Result<Opened, Error> {
     let (fatal_sender, fatal) = watch::channel(None);
     let suspect = committer.live.suspect();
     suspect.set_alarm(alarm(&inbox, &fatal_sender));
+    committer.flusher = Flusher::beside(Arc::clone(&committer.live), committer.files.clone())?;
     let thread = committer::spawn(committer, fatal_sender)?;
     tracing::info!(
         replayed = report.replayed,

@@ -42,7 +42,7 @@ struct Truth {
 
 fn small(path: &Path) -> Options {
     Options {
-        segment_bytes_max: 12_000,
+        segment_bytes_max: 8_000,
         ..options(path)
     }
 }
@@ -130,6 +130,12 @@ fn prepare() -> Truth {
     // Then more work, and a kill: what is on disk at some instant.
     let opened = open_with(small(directory.path()));
     runtime.block_on(work(&opened, "second", 60));
+    until("sled has everything", || opened.reader.live.is_at_rest());
+    runtime.block_on(async {
+        for number in 0..5 {
+            accept(&opened.writer, &format!("late-{number}"), &[1]).await;
+        }
+    });
     let image = ruin::read(directory.path());
     opened.handle.stop().unwrap();
     drop(opened.reader);

@@ -18,6 +18,9 @@ enum Step {
     /// The n-th pending delivery ends.
     End(prop::sample::Index),
     Flush,
+    /// The two halves of a flush, with others between them.
+    Freeze,
+    Give,
     /// Everything is read again from sled.
     Reload,
 }
@@ -27,7 +30,9 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (0..4u8, any::<u8>()).prop_map(|(webhook, due)| Step::Add(webhook, due)),
         4 => (any::<prop::sample::Index>(), any::<u8>()).prop_map(|(which, due)| Step::Move(which, due)),
         4 => any::<prop::sample::Index>().prop_map(Step::End),
-        2 => Just(Step::Flush),
+        1 => Just(Step::Flush),
+        2 => Just(Step::Freeze),
+        2 => Just(Step::Give),
         1 => Just(Step::Reload),
     ]
 }
@@ -86,6 +91,8 @@ proptest! {
                     None => Vec::new(),
                 },
                 Step::Flush => { live.flush().unwrap(); Vec::new() }
+                Step::Freeze => { live.freeze().unwrap(); Vec::new() }
+                Step::Give => { live.give().unwrap(); Vec::new() }
                 Step::Reload => {
                     live.flush().unwrap();
                     drop(live);
