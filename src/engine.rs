@@ -12,6 +12,7 @@ mod disable;
 mod hints;
 mod intake;
 mod progress;
+mod read_back;
 mod registry;
 mod retry_after;
 mod run;
@@ -231,8 +232,9 @@ impl Engine {
         };
         let mut core = Core::new(limits, now);
         engine.open_lanes(&mut core)?;
-        let in_flight_max = options.in_flight_max;
-        let scheduler = run::Scheduler::new(Arc::clone(&engine), core, hints_in, in_flight_max);
+        // Each may have reported twice.
+        let reports_max = 2 * limits.under_way_max();
+        let scheduler = run::Scheduler::new(Arc::clone(&engine), core, hints_in, reports_max);
         let (stop, grace) = (engine.stopping.clone(), options.stop_grace);
         let ended = engine.ended.clone().drop_guard();
         let (backlogs, alive) = (

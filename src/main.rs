@@ -8,6 +8,11 @@ use hookwheel::cli::{self, Cli, Command, ConfigPath, KeyCommand};
 use hookwheel::config::Config;
 use hookwheel::{daemon, demo, inspect, store, telemetry, upkeep};
 
+/// Events and attempts live for milliseconds and are freed by other threads than those that made them, which wait
+/// for each other in the C library's allocator.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// What is still running on blocking threads at the end gets this long.
 const LEFTOVERS_MAX: Duration = Duration::from_millis(500);
 

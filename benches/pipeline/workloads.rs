@@ -315,17 +315,23 @@ async fn intake_and_drain(bench: &mut Bench) {
     );
 }
 
-/// Every first attempt is refused; the second, a second later, is not.
+/// Every first attempt is refused; the second, a second later, is not. Over a thousand webhooks.
 async fn storm(bench: &mut Bench) {
     let daemon = Daemon::start(&bench.authority);
-    daemon
-        .register(json!({ "url": bench.url("/storm"), "retry": { "delays": ["1s", "1s", "1s"] } }))
-        .await;
+    // Many webhooks, as one whose receiver fails is sent to one by one.
+    let webhooks = 1_000;
+    for number in 0..webhooks {
+        let retry = json!({ "delays": ["1s", "1s", "1s"] });
+        let events = json!([driver::event_type(number)]);
+        let body = json!({ "url": bench.url("/storm"), "retry": retry, "events": events });
+        daemon.register(body).await;
+    }
     bench.arrivals.reset();
     bench.arrivals.fails_first.store(true, Ordering::Relaxed);
     let (cpu, disk) = (daemon.cpu(), daemon.disk_bytes());
     let load = Load {
         until: Until::Events(60_000),
+        types: webhooks,
         ..bench.load(&daemon)
     };
     let started = Instant::now();

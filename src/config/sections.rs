@@ -207,7 +207,7 @@ fn delivery(mut reader: Reader<'_, '_>) -> (engine::Options, Connections) {
             most: "10m",
         },
     );
-    let idle_per_host_max = reader.count("idle_connections_per_host", 64, 0..=256);
+    let idle_per_host_max = reader.count("idle_connections_per_host", 512, 0..=1024);
     // Shorter than the 60 s after which load balancers hang up, so that few requests meet a closed door.
     let idle_timeout = reader.duration(
         "idle_timeout",

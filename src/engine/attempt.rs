@@ -3,7 +3,6 @@
 //! An attempt that is cut off (its task dropped at the end of the grace period) has written nothing, so
 //! the delivery's queue key is still there and the next start sends it again.
 
-use std::fmt;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -16,13 +15,14 @@ use http::header::{CONTENT_TYPE, HeaderMap};
 
 use crate::metrics::Metrics;
 use crate::model::{
-    Attempt, EndReason, Event, FaultKind, Next, Outcome, Phases, Position, QueueEntry,
-    SteadyMillis, UnixMillis, after,
+    Attempt, EndReason, Event, FaultKind, Next, Outcome, Phases, QueueEntry, SteadyMillis,
+    UnixMillis, after,
 };
 use crate::sender::{Request, Sent};
 use crate::sign::SignContext;
 use crate::store::{Finish, Written};
 
+use super::read_back::{Shown, Stored};
 use super::registry::Live;
 use super::schedule::{Report, Verdict};
 use super::{Engine, retry_after};
@@ -94,37 +94,23 @@ pub fn prepared_body(live: &Live, event: &Event) -> Option<String> {
     live.body(event).ok()
 }
 
-/// An event as the log names it: by its id, or by its place in the journal where it cannot be read.
-struct Shown<'a>(&'a Result<Arc<Event>, Unread>, Position);
-
-/// Why a stored event could not be read.
-struct Unread {
-    why: String,
-    /// Whether it never will be: its bytes are damaged or gone.
-    for_good: bool,
-}
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Ok(event) => f.write_str(event.id.as_str()),
-            Err(_) => write!(f, "unknown, at {}", self.1),
-        }
-    }
-}
-
 impl Engine {
     /// Makes one attempt for `entry` and records it. Never fails: what goes wrong is the outcome. On a full disk it
-    /// is not begun, as it could not be recorded.
+    /// is not begun, as it could not be recorded. Calls `taken` when the receiver has taken it, before that is
+    /// recorded.
     pub(super) async fn attempt(
         self: Arc<Self>,
         live: Arc<Live>,
         entry: QueueEntry,
         event: Option<Arc<Event>>,
+        taken: impl FnOnce(),
     ) -> Made {
         self.writer.room().await;
         let number = entry.attempts.saturating_add(1);
-        let event = self.event_of(event, &entry).await;
+        let event: Stored = match event {
+            Some(event) => Ok(event),
+            None => self.event_at(entry.event).await,
+        };
         let shown = Shown(&event, entry.event);
         let work = async {
             match &event {
@@ -155,6 +141,9 @@ impl Engine {
         self.count(&sent, &next, &entry);
         self.log(&live, &shown, number, &sent, next);
         let verdict = verdict(&sent.outcome, &next);
+        if verdict == Verdict::Success {
+            taken();
+        }
         let attempt = Attempt {
             number,
             trigger: entry.trigger(),
@@ -238,34 +227,6 @@ impl Engine {
                     "the attempt could not be recorded; it will be made again");
                 (None, Some(entry.due))
             }
-        }
-    }
-
-    async fn event_of(
-        &self,
-        event: Option<Arc<Event>>,
-        entry: &QueueEntry,
-    ) -> Result<Arc<Event>, Unread> {
-        if let Some(event) = event {
-            return Ok(event);
-        }
-        let (reader, position) = (self.reader.clone(), entry.event);
-        let read = self
-            .tracker
-            .spawn_blocking(move || reader.event_at(position));
-        match read.await {
-            Ok(Ok(event)) => Ok(Arc::new(event)),
-            Ok(Err(error)) => {
-                tracing::error!(%position, %error, "a stored event cannot be read");
-                Err(Unread {
-                    why: format!("the stored event cannot be read: {error}"),
-                    for_good: error.is_lost(),
-                })
-            }
-            Err(_) => Err(Unread {
-                why: "the stored event could not be read".to_owned(),
-                for_good: false,
-            }),
         }
     }
 

@@ -20,6 +20,16 @@ use super::{Engine, Hint, Live, PAGES_MAX};
 /// Messages taken in one go before effects are carried out.
 const BATCH_MAX: usize = 256;
 
+/// What an attempt's task reports.
+enum Reported {
+    /// The receiver has taken it; that is being recorded.
+    Taken {
+        webhook: WebhookId,
+        event: Position,
+    },
+    Finished(Finished),
+}
+
 struct Finished {
     made_with: Arc<Live>,
     webhook: WebhookId,
@@ -38,7 +48,7 @@ pub(super) struct Scheduler {
     engine: Arc<Engine>,
     core: Core<Option<Carried>>,
     hints: mpsc::Receiver<Hint>,
-    finished: (mpsc::Sender<Finished>, mpsc::Receiver<Finished>),
+    reports: (mpsc::Sender<Reported>, mpsc::Receiver<Reported>),
     pages: (mpsc::Sender<PageRead>, mpsc::Receiver<PageRead>),
 }
 
@@ -47,13 +57,13 @@ impl Scheduler {
         engine: Arc<Engine>,
         core: Core<Option<Carried>>,
         hints: mpsc::Receiver<Hint>,
-        in_flight_max: usize,
+        reports_max: usize,
     ) -> Self {
         Self {
             engine,
             core,
             hints,
-            finished: mpsc::channel(in_flight_max.max(1)),
+            reports: mpsc::channel(reports_max.max(1)),
             pages: mpsc::channel(PAGES_MAX),
         }
     }
@@ -67,7 +77,7 @@ impl Scheduler {
             let sleep = self.until_wake();
             tokio::select! {
                 () = stop.cancelled() => break,
-                Some(done) = self.finished.1.recv() => self.finish(done),
+                Some(report) = self.reports.1.recv() => self.take_report(report),
                 Some(read) = self.pages.1.recv() => self.page_came(read),
                 hint = self.hints.recv() => match hint {
                     Some(hint) => self.take_hint(hint),
@@ -87,10 +97,10 @@ impl Scheduler {
             self.core.woken(webhook);
         }
         for _ in 0..BATCH_MAX {
-            let Ok(done) = self.finished.1.try_recv() else {
+            let Ok(report) = self.reports.1.try_recv() else {
                 break;
             };
-            self.finish(done);
+            self.take_report(report);
         }
         while let Ok(read) = self.pages.1.try_recv() {
             self.page_came(read);
@@ -100,6 +110,13 @@ impl Scheduler {
                 break;
             };
             self.take_hint(hint);
+        }
+    }
+
+    fn take_report(&mut self, report: Reported) {
+        match report {
+            Reported::Taken { webhook, event } => self.core.taken(webhook, event),
+            Reported::Finished(done) => self.finish(done),
         }
     }
 
@@ -120,15 +137,15 @@ impl Scheduler {
     async fn drain(&mut self, grace: Duration) {
         self.core.stop();
         let deadline = tokio::time::Instant::now() + grace;
-        while self.core.in_flight() > 0 {
+        while self.core.under_way() > 0 {
             tokio::select! {
-                Some(done) = self.finished.1.recv() => self.finish(done),
+                Some(report) = self.reports.1.recv() => self.take_report(report),
                 Some(read) = self.pages.1.recv() => self.page_came(read),
                 Some(hint) = self.hints.recv() => self.take_hint(hint),
                 () = tokio::time::sleep_until(deadline) => break,
             }
         }
-        let left = self.core.in_flight();
+        let left = self.core.under_way();
         if left > 0 {
             tracing::warn!(
                 attempts = left,
@@ -219,25 +236,34 @@ impl Scheduler {
             self.core.finished(webhook, entry.event, report);
             return;
         }
-        let engine = Arc::clone(&self.engine);
-        let report_to = self.finished.0.clone();
+        let (engine, report_to) = (Arc::clone(&self.engine), self.reports.0.clone());
         let cut = engine.cut.clone();
         // What can panic in an attempt by what it sends is contained there. A panic beside that would keep the
         // delivery, and its place in the lane, for ever.
         let alive = engine.deaths.watch_over("an attempt's task");
-        self.engine.attempts.spawn(async move {
+        Arc::clone(&engine).attempts.spawn(async move {
             let _alive = alive;
+            let taken = || {
+                let event = entry.event;
+                // There is room by its size; without this report the next one is all there is.
+                if report_to
+                    .try_send(Reported::Taken { webhook, event })
+                    .is_err()
+                {
+                    tracing::debug!("the scheduler is not told before the record");
+                }
+            };
             let event = payload.as_ref().map(Carried::event);
-            let attempt = engine.attempt(Arc::clone(&live), entry, event);
+            let attempt = engine.attempt(Arc::clone(&live), entry, event, taken);
             let Some(made) = cut.run_until_cancelled(attempt).await else {
                 return;
             };
-            let done = Finished {
+            let done = Reported::Finished(Finished {
                 made_with: live,
                 webhook,
                 event: entry.event,
                 made,
-            };
+            });
             if report_to.send(done).await.is_err() {
                 tracing::debug!("the scheduler had already stopped");
             }

@@ -7,7 +7,8 @@
 //! What holds, whatever the order of messages, as long as the shell keeps the rules below:
 //! - A delivery is in flight at most once, never before it is due, never while its lane's gate is shut, and
 //!   only if its queue key was on disk when the attempt before it had been reported.
-//! - What is in flight stays within the global bound and each lane's own; windows within theirs.
+//! - What is in flight stays within the global bound and each lane's own, as does what is being recorded; windows
+//!   within theirs.
 //! - Inside a lane the earliest due goes first; a bounded number of newer ones may pass while a page is read.
 //! - Lanes with something to send take turns, one send at a time. Lanes that fail or hang have a bounded share
 //!   of the global bound together ([`Standing`]).
@@ -49,6 +50,19 @@ pub struct Limits {
     pub pages_max: usize,
     /// Payloads kept in windows, over all lanes; beyond it deliveries wait without and are read back.
     pub payloads_max: usize,
+}
+
+impl Limits {
+    /// What is recorded at once, over all lanes: what an attempt keeps for it is in memory.
+    fn recording_max(&self) -> usize {
+        self.in_flight_max.max(1)
+    }
+
+    /// The most attempts that can be under way: each one in flight may end while as many as may be are recorded.
+    #[must_use]
+    pub fn under_way_max(&self) -> usize {
+        self.in_flight_max.max(1) + self.recording_max()
+    }
 }
 
 /// Something to be carried out by the shell.
@@ -126,6 +140,7 @@ pub struct LaneFigures {
 struct Booked {
     standing: Standing,
     in_flight: usize,
+    recording: usize,
     windowed: usize,
     payloads: usize,
 }
@@ -158,6 +173,7 @@ pub struct Core<B> {
     page_turns: List,
     pages_open: usize,
     tickets: u64,
+    recording: usize,
     windowed: usize,
     payloads: usize,
 }
@@ -181,6 +197,7 @@ impl<B> Core<B> {
             page_turns: List::EMPTY,
             pages_open: 0,
             tickets: 0,
+            recording: 0,
             windowed: 0,
             payloads: 0,
         }
@@ -210,6 +227,7 @@ impl<B> Core<B> {
                 booked: Booked {
                     standing: Standing::Fresh,
                     in_flight: 0,
+                    recording: 0,
                     windowed: 0,
                     payloads: 0,
                 },
@@ -287,6 +305,12 @@ impl<B> Core<B> {
         });
     }
 
+    /// The receiver has taken a delivery: another may be sent in its place while that is recorded. It is not sent
+    /// again before [`Core::finished`], which still comes. Telling this is optional.
+    pub fn taken(&mut self, webhook: WebhookId, event: Position) {
+        self.change(webhook, |lane, _, limits| lane.taken(event, limits));
+    }
+
     /// Takes a delivery out of the scheduler's hands, pending or not: it is not sent until [`Core::release`].
     /// `false` if it is in flight or reserved already, if its lane has too many reservations, or has no lane.
     pub fn reserve(&mut self, webhook: WebhookId, event: Position) -> bool {
@@ -355,6 +379,9 @@ impl<B> Core<B> {
     }
 
     fn next_send(&mut self) -> Option<Effect<B>> {
+        if self.recording >= self.limits.recording_max() {
+            return None;
+        }
         let at = self.turns.take(&self.shares)?;
         let place = self.places.get_mut(at as usize)?.as_mut()?;
         place.ring = None;
@@ -387,6 +414,12 @@ impl<B> Core<B> {
     #[must_use]
     pub const fn in_flight(&self) -> usize {
         self.shares.total()
+    }
+
+    /// Attempts that have not been reported as ended: those in flight, and what is being recorded.
+    #[must_use]
+    pub const fn under_way(&self) -> usize {
+        self.shares.total() + self.recording
     }
 
     /// Lanes, those included that were closed and have not ended.
@@ -438,11 +471,13 @@ impl<B> Core<B> {
         let booked = Booked {
             standing: lane.standing(now),
             in_flight: lane.in_flight(),
+            recording: lane.recording(),
             windowed: lane.windowed(),
             payloads: lane.payloads(),
         };
         self.shares.subtract(was.standing, was.in_flight);
         self.shares.add(booked.standing, booked.in_flight);
+        self.recording = self.recording - was.recording + booked.recording;
         self.windowed = self.windowed - was.windowed + booked.windowed;
         self.payloads = self.payloads - was.payloads + booked.payloads;
         place.booked = booked;

@@ -194,6 +194,8 @@ struct World {
     /// The table does not open.
     ruined: bool,
     in_flight: BTreeSet<(usize, Position)>,
+    /// Those of them that the core was told of as taken.
+    taken: BTreeSet<(usize, Position)>,
     pages_open: BTreeSet<usize>,
     /// Deliveries that were ended, or are being, without the scheduler's knowing.
     expired: BTreeSet<(usize, Position)>,
@@ -239,6 +241,7 @@ impl World {
             idle_planned: false,
             ruined: false,
             in_flight: BTreeSet::new(),
+            taken: BTreeSet::new(),
             pages_open: BTreeSet::new(),
             expired: BTreeSet::new(),
             under_way: 0,
@@ -467,13 +470,20 @@ impl World {
                 hook,
                 entry,
                 outcome,
-            } => self.record(hook, entry, &outcome),
+            } => {
+                if outcome == Outcome::Status(200) && self.rng.chance(70) {
+                    self.taken.insert((hook, entry.event));
+                    self.core.taken(self.ids[hook], entry.event);
+                }
+                self.record(hook, entry, &outcome);
+            }
             Happening::Finished {
                 hook,
                 event,
                 report,
             } => {
                 assert!(self.in_flight.remove(&(hook, event)));
+                self.taken.remove(&(hook, event));
                 self.core.finished(self.ids[hook], event, report);
             }
             Happening::Release { hook, event, entry } => {

@@ -156,6 +156,20 @@ impl File {
         }
     }
 
+    /// Reads what is in the page cache and waits for nothing; `false`: it is not all there, or cannot be read so.
+    pub(super) fn read_cached_at(&self, to: &mut [u8], offset: u64) -> bool {
+        match self {
+            Self::Real(file) => {
+                let wanted = to.len();
+                let parts = &mut [io::IoSliceMut::new(to)];
+                rustix::io::preadv2(file, parts, offset, rustix::io::ReadWriteFlags::NOWAIT)
+                    == Ok(wanted)
+            }
+            #[cfg(test)]
+            Self::Model(file) => file.read_exact_at(to, offset).is_ok(),
+        }
+    }
+
     pub(super) fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         match self {
             Self::Real(file) => file.write_all_at(bytes, offset),

@@ -100,6 +100,36 @@ impl Reader {
         Ok(bytes)
     }
 
+    /// The payload of the record at `position`, if it can be read without waiting for a disk. `None` says nothing
+    /// else: [`Reader::read`] tells what is wrong, if anything is.
+    pub fn read_cached(&self, position: Position) -> Option<Vec<u8>> {
+        let segment = self.segment(position.segment)?;
+        let left = segment.end().checked_sub(position.offset)? as usize;
+        if left <= FRAME_HEAD {
+            return None;
+        }
+        let file = self.file(position.segment, Kind::Log).ok()?;
+        let offset = u64::from(position.offset);
+        let mut bytes = vec![0; left.min(2048)];
+        if !file.read_cached_at(&mut bytes, offset) {
+            return None;
+        }
+        let length = frame::announced(&bytes)? + FRAME_HEAD;
+        if length > left {
+            return None;
+        }
+        if length > bytes.len() {
+            bytes.resize(length, 0);
+            if !file.read_cached_at(&mut bytes, offset) {
+                return None;
+            }
+        }
+        frame::payload(segment.header.salt, position.offset, &bytes)?;
+        bytes.truncate(length);
+        bytes.drain(..FRAME_HEAD);
+        Some(bytes)
+    }
+
     /// Sets aside what stands where a record was looked for, and gives the error for it. Positions come from
     /// the queue, an index or the journal itself, so a record stood there.
     fn damaged(&self, segment: &Segment, file: &File, position: Position) -> Error {

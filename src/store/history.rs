@@ -78,6 +78,14 @@ pub(super) fn record_at(journal: &journal::Reader, position: Position) -> Result
     Ok(codec::decode_record(&journal.read(position)?)?)
 }
 
+/// The event accepted at `position`, if it can be read without waiting for a disk.
+pub(super) fn cached_event_at(journal: &journal::Reader, position: Position) -> Option<Event> {
+    match codec::decode_record(&journal.read_cached(position)?) {
+        Ok(Record::Accepted { event, .. }) => Some(std::sync::Arc::unwrap_or_clone(event)),
+        _ => None,
+    }
+}
+
 /// The event accepted at `position`, and who gets it.
 pub(super) fn event_at(
     journal: &journal::Reader,

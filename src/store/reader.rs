@@ -169,6 +169,12 @@ impl Reader {
         Ok(history::event_at(&self.journal, position)?.0)
     }
 
+    /// The event accepted at `position`, if it can be read without waiting for a disk. `None` says nothing else.
+    #[must_use]
+    pub fn cached_event_at(&self, position: Position) -> Option<Event> {
+        history::cached_event_at(&self.journal, position)
+    }
+
     /// The newest event of an account with this id.
     ///
     /// # Errors

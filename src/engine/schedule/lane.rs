@@ -34,6 +34,9 @@ const PROBES: usize = 2;
 const WINDOW_PER_ATTEMPT: usize = 8;
 /// The smallest window, so that pages are worth their seek.
 const WINDOW_MIN: usize = 16;
+/// What receivers have taken is recorded while others are sent: up to this many for each that may be in flight. A
+/// group of records takes a sync, which a connection to a receiver is not to wait for.
+const RECORDING_PER_ATTEMPT: usize = 4;
 /// Sends that may overtake older deliveries on disk, from one page to the next: a page read does not stall
 /// a live receiver, and what is older is passed by few.
 const OVERTAKES_MAX: usize = 32;
@@ -77,6 +80,8 @@ struct Flight {
     event: Position,
     due: SteadyMillis,
     started: SteadyMillis,
+    /// The receiver has taken it, and that is being recorded.
+    taken: bool,
 }
 
 #[derive(Debug)]
@@ -103,8 +108,10 @@ pub(super) struct Lane<B> {
     gate: Gate,
     /// Sorted by due time and event.
     window: VecDeque<Waiting<B>>,
-    /// In the order granted, so the first is the oldest.
-    in_flight: Vec<Flight>,
+    /// In flight or being recorded, in the order granted, so the first is the oldest.
+    away: Vec<Flight>,
+    /// How many of them are being recorded.
+    recording: usize,
     reserved: Vec<Position>,
     unseen: Option<SteadyMillis>,
     page: Option<OpenPage>,
@@ -129,7 +136,8 @@ impl<B> Lane<B> {
         Self {
             gate: if active { Gate::Open } else { Gate::Shut },
             window: VecDeque::new(),
-            in_flight: Vec::new(),
+            away: Vec::new(),
+            recording: 0,
             reserved: Vec::new(),
             unseen,
             page: None,
@@ -150,7 +158,11 @@ impl<B> Lane<B> {
     }
 
     pub(super) fn in_flight(&self) -> usize {
-        self.in_flight.len()
+        self.away.len() - self.recording
+    }
+
+    pub(super) const fn recording(&self) -> usize {
+        self.recording
     }
 
     pub(super) const fn payloads(&self) -> usize {
@@ -179,9 +191,8 @@ impl<B> Lane<B> {
 
     /// When the oldest attempt in flight will have been under way for long.
     fn long_at(&self) -> Option<SteadyMillis> {
-        self.in_flight
-            .first()
-            .map(|oldest| oldest.started.plus(LONG_MS))
+        let oldest = self.away.iter().find(|flight| !flight.taken);
+        oldest.map(|oldest| oldest.started.plus(LONG_MS))
     }
 
     /// How much the window is to hold.
@@ -214,7 +225,8 @@ impl<B> Lane<B> {
     pub(super) fn sendable(&self, now: SteadyMillis) -> bool {
         self.gate == Gate::Open
             && self.free_at() <= now
-            && self.in_flight.len() < self.concurrency()
+            && self.in_flight() < self.concurrency()
+            && self.recording < self.concurrency() * RECORDING_PER_ATTEMPT
             && self.window.front().is_some_and(|front| {
                 front.entry.due <= now
                     && (self.leads(front.entry.due) || self.overtakes < OVERTAKES_MAX)
@@ -306,7 +318,7 @@ impl<B> Lane<B> {
 
     /// Whether it is known and not in the window.
     fn is_away(&self, event: Position) -> bool {
-        self.in_flight.iter().any(|flight| flight.event == event) || self.reserved.contains(&event)
+        self.away.iter().any(|flight| flight.event == event) || self.reserved.contains(&event)
     }
 
     /// Takes the first delivery of the window to be sent now. Ask [`Lane::sendable`] first.
@@ -318,22 +330,34 @@ impl<B> Lane<B> {
             self.overtakes += 1;
         }
         self.pace.count(now);
-        self.in_flight.push(Flight {
+        self.away.push(Flight {
             event: entry.event,
             due: entry.due,
             started: now,
+            taken: false,
         });
         self.release_memory();
         Some(granted)
     }
 
+    /// The receiver has taken a delivery, and another may be sent in its place; that it ended is told later.
+    pub(super) fn taken(&mut self, event: Position, limits: &Limits) {
+        let in_flight = self.in_flight();
+        let flight = self.away.iter_mut().find(|flight| flight.event == event);
+        if let Some(flight) = flight.filter(|flight| !flight.taken) {
+            flight.taken = true;
+            self.recording += 1;
+            self.judge(Verdict::Success, in_flight, limits);
+        }
+    }
+
     /// An attempt ended; `false` if none was in flight for that event.
     pub(super) fn finish(&mut self, event: Position, report: Report, limits: &Limits) -> bool {
-        let in_flight = self.in_flight.len();
-        let Some(at) = self.in_flight.iter().position(|f| f.event == event) else {
+        let in_flight = self.in_flight();
+        let Some(at) = self.away.iter().position(|f| f.event == event) else {
             return false;
         };
-        let flight = self.in_flight.remove(at);
+        let flight = self.away.remove(at);
         if let Some(page) = &mut self.page
             && flight.due <= page.until
         {
@@ -342,7 +366,17 @@ impl<B> Lane<B> {
         if let Some(due) = report.retry_at {
             self.note(due);
         }
-        match report.verdict {
+        if flight.taken {
+            self.recording -= 1;
+        } else {
+            self.judge(report.verdict, in_flight, limits);
+        }
+        true
+    }
+
+    /// Takes in what an attempt says about the receiver, with so many in flight, itself included.
+    fn judge(&mut self, verdict: Verdict, in_flight: usize, limits: &Limits) {
+        match verdict {
             Verdict::Success => {
                 // It grows only while it is used: else a quiet lane would earn a burst of hundreds.
                 if in_flight >= self.limit && self.limit < limits.lane_in_flight_max {
@@ -356,7 +390,6 @@ impl<B> Lane<B> {
             }
             Verdict::Neutral => {}
         }
-        true
     }
 
     /// What page to read now; the page is open from here until its answer.
@@ -381,7 +414,7 @@ impl<B> Lane<B> {
             from: unseen,
             until,
             limit: self.room(limits).saturating_sub(leading).max(1)
-                + self.in_flight.len()
+                + self.away.len()
                 + self.reserved.len(),
         }
     }
@@ -402,7 +435,7 @@ impl<B> Lane<B> {
             lower(&mut unseen, due);
         }
         let mut skipped = open.ended;
-        skipped.extend(self.in_flight.iter().map(|flight| flight.event));
+        skipped.extend(self.away.iter().map(|flight| flight.event));
         skipped.extend_from_slice(&self.reserved);
         skipped.extend(self.window.iter().map(|waiting| waiting.entry.event));
         skipped.sort_unstable();
@@ -528,6 +561,6 @@ impl<B> Lane<B> {
 
     /// Whether a closed lane has nothing left to wait for.
     pub(super) fn is_over(&self) -> bool {
-        self.gate == Gate::Closed && self.in_flight.is_empty() && self.page.is_none()
+        self.gate == Gate::Closed && self.away.is_empty() && self.page.is_none()
     }
 }

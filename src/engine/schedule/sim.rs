@@ -120,6 +120,8 @@ struct World {
     agenda: BTreeMap<(SteadyMillis, u64, u64), Happening>,
     scheduled: u64,
     in_flight: BTreeSet<(usize, Position)>,
+    /// Those of them that the core was told of as taken.
+    taken: BTreeSet<(usize, Position)>,
     pages_open: BTreeSet<usize>,
     sends: u64,
     commits: u64,
@@ -150,6 +152,7 @@ impl World {
             agenda: BTreeMap::new(),
             scheduled: 0,
             in_flight: BTreeSet::new(),
+            taken: BTreeSet::new(),
             pages_open: BTreeSet::new(),
             sends: 0,
             commits: 0,
@@ -209,6 +212,7 @@ impl World {
             |what: &&Happening| matches!(what, Happening::Ended { .. } | Happening::Commit { .. });
         self.cut_off += self.agenda.values().filter(cut_off).count() as u64;
         self.in_flight.clear();
+        self.taken.clear();
         self.pages_open.clear();
         self.agenda.retain(|_, what| what.survives_a_crash());
         for (at, hook) in self.hooks.iter_mut().enumerate() {
@@ -251,7 +255,7 @@ impl World {
         }
         assert!(self.now.since(START) < END_MS, "it took for ever");
         self.store.check_ended(&self.hooks);
-        assert_eq!((self.core.in_flight(), self.core.windowed()), (0, 0));
+        assert_eq!((self.core.under_way(), self.core.windowed()), (0, 0));
         let open = self.hooks.iter().filter(|hook| !hook.closed).count();
         assert_eq!(self.core.lanes(), open, "closed lanes are forgotten");
         assert_eq!(
@@ -302,7 +306,11 @@ impl World {
                 }
             }
         }
-        assert_eq!(self.core.in_flight(), self.in_flight.len());
+        assert_eq!(self.core.under_way(), self.in_flight.len());
+        let in_flight = self.in_flight.len() - self.taken.len();
+        assert_eq!(self.core.in_flight(), in_flight);
+        assert!(in_flight <= self.limits.in_flight_max);
+        assert!(self.in_flight.len() <= self.limits.under_way_max());
         for hook in &self.hooks {
             if let Some(lane) = self.core.lane(hook.id) {
                 assert!(lane.windowed <= self.limits.window_max);
@@ -328,10 +336,9 @@ impl World {
             self.in_flight.insert((at, entry.event)),
             "in flight twice: {entry:?}"
         );
-        assert!(self.in_flight.len() <= self.limits.in_flight_max);
         let of_lane = self
             .in_flight
-            .iter()
+            .difference(&self.taken)
             .filter(|(hook, _)| *hook == at)
             .count();
         assert!(of_lane <= self.limits.lane_in_flight_max);
@@ -401,6 +408,10 @@ impl World {
                 entry,
                 outcome,
             } => {
+                if outcome == Outcome::Status(200) && self.rng.chance(70) {
+                    self.taken.insert((hook, entry.event));
+                    self.core.taken(self.hooks[hook].id, entry.event);
+                }
                 self.soon(Happening::Commit {
                     hook,
                     entry,
@@ -418,6 +429,7 @@ impl World {
                 report,
             } => {
                 assert!(self.in_flight.remove(&(hook, event)));
+                self.taken.remove(&(hook, event));
                 self.core.finished(self.hooks[hook].id, event, report);
             }
             Happening::RetryCommit { hook, event } => {

@@ -211,6 +211,51 @@ fn concurrency_grows_while_it_is_used_and_halves_on_failure() {
 }
 
 #[test]
+fn what_is_taken_gives_its_place_to_another_while_it_is_recorded() {
+    let limits = Limits {
+        in_flight_max: 4,
+        lane_in_flight_max: 1,
+        ..LIMITS
+    };
+    let mut core = open(limits, 3);
+    for lane in 0..3 {
+        prove(&mut core, hook(lane), 0);
+    }
+    for (lane, number) in (0..3).flat_map(|lane| (1..=10).map(move |number| (lane, number))) {
+        core.arrived(hook(lane), entry(number, START), ());
+    }
+    let mut recording = Vec::new();
+    loop {
+        let granted = sent(&mut core);
+        if granted.is_empty() {
+            break;
+        }
+        for (webhook, entry) in granted {
+            core.taken(webhook, entry.event);
+            // Told twice it is the same.
+            core.taken(webhook, entry.event);
+            recording.push((webhook, entry));
+        }
+        assert_eq!((core.in_flight(), core.under_way()), (0, recording.len()));
+        assert!(core.under_way() <= limits.under_way_max());
+    }
+    // The bound over all lanes; one lane alone may have four for each that may be in flight.
+    assert!(recording.len() >= 4 && recording.len() <= limits.under_way_max());
+    let (webhook, taken) = recording.remove(0);
+    core.arrived(webhook, taken, ());
+    assert_eq!(
+        sent(&mut core),
+        [],
+        "it is not sent again before it is recorded"
+    );
+    for (webhook, entry) in std::iter::once((webhook, taken)).chain(recording) {
+        core.finished(webhook, entry.event, SUCCESS);
+    }
+    assert_eq!(core.under_way(), 0);
+    assert_eq!(sent(&mut core).len(), 3, "and the others go on");
+}
+
+#[test]
 fn an_attempt_under_way_for_long_puts_its_lane_in_doubt() {
     let mut core = open(LIMITS, 1);
     prove(&mut core, hook(0), 1);

@@ -38,7 +38,10 @@ impl World {
                 }
             }
         }
-        assert_eq!(self.core.in_flight(), self.in_flight.len());
+        assert_eq!(self.core.under_way(), self.in_flight.len());
+        let in_flight = self.in_flight.len() - self.taken.len();
+        assert_eq!(self.core.in_flight(), in_flight);
+        assert!(in_flight <= self.limits.in_flight_max);
         for target in &self.hooks {
             if let Some(lane) = self.core.lane(target.hook.id) {
                 assert!(lane.windowed <= self.limits.window_max);
@@ -74,8 +77,10 @@ impl World {
             self.in_flight.insert((at, entry.event)),
             "in flight twice: {entry:?}"
         );
-        assert!(self.in_flight.len() <= self.limits.in_flight_max);
-        let of_lane = self.in_flight.iter().filter(|(hook, _)| *hook == at);
+        let of_lane = self
+            .in_flight
+            .difference(&self.taken)
+            .filter(|(hook, _)| *hook == at);
         assert!(of_lane.count() <= self.limits.lane_in_flight_max);
         self.figures.attempts += 1;
         self.under_way += 1;

@@ -166,6 +166,7 @@ impl World {
         self.core = Core::new(self.limits, now);
         (self.step_planned, self.idle_planned) = (false, false);
         self.in_flight.clear();
+        self.taken.clear();
         self.pages_open.clear();
         self.expired.clear();
         self.agenda.retain(|_, what| what.survives());
@@ -439,7 +440,7 @@ impl World {
         assert!(self.requests.is_empty() && self.doubts.is_empty());
         assert_eq!(self.store().checked_queue(), [], "stuck");
         assert_eq!(self.store().tombstones(), 0, "never forgotten");
-        assert_eq!((self.core.in_flight(), self.core.windowed()), (0, 0));
+        assert_eq!((self.core.under_way(), self.core.windowed()), (0, 0));
         let open = self.told.hooks.iter().filter(|hook| hook.is_some()).count();
         assert_eq!(self.core.lanes(), open, "closed lanes are forgotten");
         for ((hook, event), told) in &self.told.deliveries {
