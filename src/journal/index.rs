@@ -494,3 +494,93 @@ fn entries_of(mut body: &[u8], count: usize) -> Option<Vec<Entry>> {
     }
     Some(entries)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Most end with zeros, some do not.
+    fn key(number: u16) -> Key {
+        let mut key = [0; KEY_BYTES];
+        key[3..5].copy_from_slice(&number.to_be_bytes());
+        key[23] = u8::from(number.is_multiple_of(3));
+        key
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn a_stored_index_answers_as_the_one_in_memory(
+            numbers in prop::collection::vec((0..900u16, 0..5u32), 0..2_600),
+            ranges in prop::collection::vec((0..950u16, 0..950u16, any::<bool>(), 0..400usize), 20),
+        ) {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("1.idx");
+            let mut growing = Growing::default();
+            let mut model = std::collections::BTreeSet::new();
+            for (number, offset) in numbers {
+                growing.add(&[IndexKey { key: key(number), filtered: true }], offset);
+                model.insert(Entry { key: key(number), offset });
+                prop_assert!(growing.may_hold(&key(number)));
+            }
+            let filter = write(&Disk::Real, &growing, 1, &path).unwrap();
+            let file = Disk::Real.open(&path).unwrap();
+            prop_assert!(Stored::open(&file, 2).unwrap().is_none());
+            let stored = Stored::open(&file, 1).unwrap().unwrap();
+            prop_assert_eq!(Stored::newer_version(&file).unwrap(), None);
+            prop_assert_eq!(stored.filter(&file).unwrap(), Some(filter));
+            prop_assert_eq!(stored.entries() as usize, model.len());
+            for (a, b, descending, limit) in ranges {
+                let (low, high) = (key(a.min(b)), key(a.max(b)));
+                let inside = model.iter().filter(|entry| entry.key >= low && entry.key <= high);
+                let expected: Vec<Entry> = if descending {
+                    inside.rev().take(limit).copied().collect()
+                } else {
+                    inside.take(limit).copied().collect()
+                };
+                prop_assert_eq!(growing.range(&low, &high, descending, limit), expected.clone());
+                prop_assert_eq!(
+                    stored.range(&file, &low, &high, descending, limit).unwrap(),
+                    Some(expected)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_flipped_byte_is_noticed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("1.idx");
+        let mut growing = Growing::default();
+        for number in 0..2_000 {
+            growing.add(
+                &[IndexKey {
+                    key: key(number),
+                    filtered: false,
+                }],
+                1,
+            );
+        }
+        write(&Disk::Real, &growing, 1, &path).unwrap();
+        let good = std::fs::read(&path).unwrap();
+        for at in [3, BLOCK + 50, 2 * BLOCK + 9, good.len() - 2] {
+            let mut bad = good.clone();
+            bad[at] ^= 4;
+            std::fs::write(&path, &bad).unwrap();
+            let file = Disk::Real.open(&path).unwrap();
+            let noticed = match Stored::open(&file, 1).unwrap() {
+                None => true,
+                Some(stored) => {
+                    stored.filter(&file).unwrap().is_none()
+                        || stored
+                            .range(&file, &key(0), &key(5_000), false, 9_999)
+                            .unwrap()
+                            .is_none()
+                }
+            };
+            assert!(noticed, "the flipped byte at {at} was not noticed");
+        }
+    }
+}
