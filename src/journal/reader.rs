@@ -58,6 +58,36 @@ pub(super) struct Shared {
     pub(super) names: Names,
 }
 
+/// The payload of the frame at `position`, with `left` bytes up to the segment's end, by a way to read that says whether
+/// it could. `None`: it could not, or the bytes do not check.
+fn payload_at(
+    segment: &Segment,
+    position: Position,
+    left: usize,
+    mut read: impl FnMut(&mut [u8], u64) -> bool,
+) -> Option<Vec<u8>> {
+    let offset = u64::from(position.offset);
+    // Most records fit the first read; a longer one costs a second.
+    let mut bytes = vec![0; left.min(2048)];
+    if !read(&mut bytes, offset) {
+        return None;
+    }
+    let length = frame::announced(&bytes)? + FRAME_HEAD;
+    if length > left {
+        return None;
+    }
+    if length > bytes.len() {
+        bytes.resize(length, 0);
+        if !read(&mut bytes, offset) {
+            return None;
+        }
+    }
+    frame::payload(segment.header.salt, position.offset, &bytes)?;
+    bytes.truncate(length);
+    bytes.drain(..FRAME_HEAD);
+    Some(bytes)
+}
+
 impl Reader {
     /// The payload of the record at `position`.
     ///
@@ -78,26 +108,17 @@ impl Reader {
             // A sealed segment that was cut short: its file was longer when this position was given out.
             return Err(self.damaged(&segment, &file, position));
         }
-        // Most records fit the first read; a longer one costs a second.
-        let mut bytes = vec![0; left.min(2048)];
-        file.read_exact_at(&mut bytes, u64::from(position.offset))
-            .map_err(io("read", &path))?;
-        let length = frame::announced(&bytes).map(|length| length + FRAME_HEAD);
-        let Some(length) = length.filter(|length| *length <= left) else {
-            return Err(self.damaged(&segment, &file, position));
-        };
-        if length > bytes.len() {
-            bytes.resize(length, 0);
-            file.read_exact_at(&mut bytes, u64::from(position.offset))
-                .map_err(io("read", &path))?;
+        let mut failed = None;
+        let payload = payload_at(&segment, position, left, |to, offset| {
+            let read = file.read_exact_at(to, offset);
+            failed = read.err();
+            failed.is_none()
+        });
+        match (payload, failed) {
+            (Some(payload), _) => Ok(payload),
+            (None, Some(error)) => Err(io("read", &path)(error)),
+            (None, None) => Err(self.damaged(&segment, &file, position)),
         }
-        let checked = frame::payload(segment.header.salt, position.offset, &bytes).is_some();
-        if !checked {
-            return Err(self.damaged(&segment, &file, position));
-        }
-        bytes.truncate(length);
-        bytes.drain(..FRAME_HEAD);
-        Ok(bytes)
     }
 
     /// The payload of the record at `position`, if it can be read without waiting for a disk. `None` says nothing
@@ -109,25 +130,9 @@ impl Reader {
             return None;
         }
         let file = self.file(position.segment, Kind::Log).ok()?;
-        let offset = u64::from(position.offset);
-        let mut bytes = vec![0; left.min(2048)];
-        if !file.read_cached_at(&mut bytes, offset) {
-            return None;
-        }
-        let length = frame::announced(&bytes)? + FRAME_HEAD;
-        if length > left {
-            return None;
-        }
-        if length > bytes.len() {
-            bytes.resize(length, 0);
-            if !file.read_cached_at(&mut bytes, offset) {
-                return None;
-            }
-        }
-        frame::payload(segment.header.salt, position.offset, &bytes)?;
-        bytes.truncate(length);
-        bytes.drain(..FRAME_HEAD);
-        Some(bytes)
+        payload_at(&segment, position, left, |to, offset| {
+            file.read_cached_at(to, offset)
+        })
     }
 
     /// Sets aside what stands where a record was looked for, and gives the error for it. Positions come from
