@@ -272,7 +272,8 @@ async fn cycle(writer: &Writer, number: usize) {
             event,
             attempts: 0,
             run_attempts: 0,
-            manual: false,
+            trigger: Trigger::Schedule,
+            not_before: hookwheel::model::SteadyMillis(0),
         };
         let writer = writer.clone();
         async move {
@@ -337,6 +338,7 @@ fn webhook(id: WebhookId) -> Webhook {
         inactive: None,
         created_at: UnixMillis(1),
         updated_at: UnixMillis(1),
+        order: hookwheel::model::Order::None,
     }
 }
 

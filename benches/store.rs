@@ -218,7 +218,8 @@ async fn deliver(writer: &Writer, webhook: WebhookId, (event, due): (Position, S
         event,
         attempts: 0,
         run_attempts: 0,
-        manual: false,
+        trigger: Trigger::Schedule,
+        not_before: SteadyMillis(0),
     };
     let finish = Finish {
         webhook,
@@ -353,6 +354,7 @@ async fn register(writer: &Writer, count: u128) {
             inactive: None,
             created_at: UnixMillis(1),
             updated_at: UnixMillis(1),
+            order: hookwheel::model::Order::None,
         };
         assert_eq!(
             writer.put_webhook(webhook, None).await.unwrap(),

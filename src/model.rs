@@ -11,6 +11,7 @@ mod delivery;
 mod endpoint;
 mod event;
 mod id;
+mod job;
 mod retry;
 #[cfg(test)]
 pub(crate) mod rng;
@@ -26,11 +27,12 @@ pub use attempt::{Attempt, FaultKind, Header, Outcome, Phases, Response, Trigger
 pub use delivery::{DeliveryState, EndReason, Next, QueueEntry, after};
 pub use endpoint::{Endpoint, EndpointError, Host};
 pub use event::Event;
-pub use id::{AccountName, EventId, IdError, Position, WebhookId};
+pub use id::{AccountName, EventId, IdError, JobId, Position, WebhookId};
+pub use job::{Job, JobFilter, JobKind, JobState};
 pub use retry::{Backoff, GonePolicy, Policy, RetryError, RetryPolicy, StatusRange, SuccessRule};
 pub use rotation::RotationError;
 pub use secret::Secret;
 #[cfg(test)]
 pub(crate) use time::ManualTime;
 pub use time::{Clock, SteadyMillis, TimeError, UnixMicros, UnixMillis, parse_duration};
-pub use webhook::{Inactive, InactiveReason, OldSecret, Webhook};
+pub use webhook::{Inactive, InactiveReason, OldSecret, Order, Webhook};

@@ -36,6 +36,7 @@ mod inbox;
 mod keys;
 mod live;
 mod open;
+mod plain;
 mod reader;
 mod record;
 mod recover;
@@ -62,13 +63,14 @@ pub use error::{Error, WriteError};
 pub use history::{Delivery, DeliverySummary, LastAttempt};
 pub use image::Difference;
 pub use open::{Handle, Opened, Report, open};
-pub use reader::{Backlog, Page, PendingOf, QueueCursor, Reader, SegmentBacklog};
+pub use reader::{Backlog, EventAt, Page, PendingOf, QueueCursor, Reader, SegmentBacklog};
 pub use repair::{Findings, RegistryFound, Repair};
 pub use restore::{RestoreOrder, Restored, restore};
 pub use space::Space;
 pub use survey::{Damage, IndexFault, Survey, registered};
 pub use writer::{
-    Accepted, CANCEL_MAX, FAN_OUT_MAX, Finish, NewEvent, Pulse, Requeued, Writer, Written,
+    Accepted, CANCEL_MAX, FAN_OUT_MAX, Finish, JobPick, JobStep, NewEvent, Pulse, Requeued, Writer,
+    Written,
 };
 
 /// For how many of the newest sealed segments client ids are remembered. With segments of 64 MiB that is 2 GiB

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::engine::prepared_body;
 use crate::model::{
-    Attempt, Clock, DeliveryState, EndReason, Outcome, Position, Scope, Trigger, UnixMicros,
+    Attempt, Clock, DeliveryState, EndReason, Outcome, Position, Scope, UnixMicros,
 };
 use crate::store::{self, DeliverySummary};
 
@@ -219,7 +219,7 @@ pub(super) fn state_name(state: &DeliveryState, active: bool) -> &'static str {
         DeliveryState::Delivered { .. } => "delivered",
         DeliveryState::Ended { reason, .. } => match reason {
             EndReason::Exhausted | EndReason::Gone | EndReason::Unreadable => "failed",
-            EndReason::WebhookRemoved => "cancelled",
+            EndReason::WebhookRemoved | EndReason::Discarded => "cancelled",
             EndReason::Expired => "expired",
             EndReason::OverRate => "dropped",
         },
@@ -228,7 +228,9 @@ pub(super) fn state_name(state: &DeliveryState, active: bool) -> &'static str {
 
 pub(super) fn show_state(state: &DeliveryState, active: bool, clock: &Clock) -> Map<String, Value> {
     let (due, ended, reason) = match state {
-        DeliveryState::Pending { due } => (Some(clock.wall_of(*due)), None, None),
+        DeliveryState::Pending { due, not_before } => {
+            (Some(clock.wall_of((*due).max(*not_before))), None, None)
+        }
         DeliveryState::Delivered { at } => (None, Some(*at), None),
         DeliveryState::Ended { reason, at } => (None, Some(*at), Some(reason.as_str())),
     };
@@ -264,10 +266,7 @@ pub(super) fn show_attempt(attempt: &Attempt) -> Value {
     let ms = |us: Option<u32>| us.map(|us| f64::from(us) / 1000.0);
     json!({
         "attempt": attempt.number,
-        "trigger": match attempt.trigger {
-            Trigger::Schedule => "schedule",
-            Trigger::Manual => "manual",
-        },
+        "trigger": attempt.trigger.as_str(),
         "started_at": attempt.started_at.to_string(),
         "status": status_of(&attempt.outcome),
         "outcome": show_outcome(&attempt.outcome),

@@ -146,7 +146,7 @@ impl Engine {
         }
         let attempt = Attempt {
             number,
-            trigger: entry.trigger(),
+            trigger: entry.trigger,
             started_at: sent.started_at,
             outcome: sent.outcome,
             phases: sent.phases,
@@ -183,10 +183,12 @@ impl Engine {
         match next {
             Next::Delivered => tracing::debug!(%webhook_id, event_id = %event, attempt, %outcome,
                 total_us, "delivered"),
-            Next::RetryAt(due) => {
+            Next::RetryAt(due) | Next::RetryInPlace(due) => {
                 tracing::debug!(%webhook_id, event_id = %event, attempt, %outcome,
                 total_us, retry_at = %self.clock.wall_of(due), "attempt failed")
             }
+            Next::Probed => tracing::debug!(%webhook_id, event_id = %event, attempt, %outcome,
+                total_us, "probe failed"),
             Next::Failed(reason) => {
                 tracing::warn!(%webhook_id, event_id = %event, attempt, %outcome,
                 total_us, reason = reason.as_str(), "delivery failed")
@@ -213,6 +215,7 @@ impl Engine {
             Ok(Written::Done) => {
                 let retry_at = match next {
                     Next::RetryAt(due) => Some(due),
+                    Next::RetryInPlace(_) | Next::Probed => Some(entry.due),
                     Next::Delivered | Next::Failed(_) => None,
                 };
                 (Some(Written::Done), retry_at)

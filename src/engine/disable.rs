@@ -52,7 +52,8 @@ impl Engine {
             | EndReason::WebhookRemoved
             | EndReason::Expired
             | EndReason::OverRate
-            | EndReason::Unreadable => return,
+            | EndReason::Unreadable
+            | EndReason::Discarded => return,
         };
         self.disable(live, reason).await;
     }

@@ -117,13 +117,7 @@ impl Engine {
             webhooks,
         } = &accepted
         {
-            let entry = QueueEntry {
-                due: *due,
-                event: *position,
-                attempts: 0,
-                run_attempts: 0,
-                manual: false,
-            };
+            let entry = QueueEntry::fresh(*due, *position);
             for webhook in webhooks {
                 self.hint_arrival(*webhook, entry, &event);
             }

@@ -129,6 +129,7 @@ fn webhook() -> Webhook {
         inactive: None,
         created_at: UnixMillis(0),
         updated_at: UnixMillis(0),
+        order: crate::model::Order::None,
     }
 }
 

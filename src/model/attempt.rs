@@ -27,12 +27,29 @@ pub struct Attempt {
 }
 
 /// Why an attempt was made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Trigger {
     /// The event's arrival or the retry schedule.
     Schedule,
     /// Somebody asked for it.
     Manual,
+    /// A replay.
+    Replay,
+    /// To see whether the receiver of a disabled webhook answers again.
+    Probe,
+}
+
+impl Trigger {
+    /// The stable name, as the API uses it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Schedule => "schedule",
+            Self::Manual => "manual",
+            Self::Replay => "replay",
+            Self::Probe => "probe",
+        }
+    }
 }
 
 /// How an attempt ended.

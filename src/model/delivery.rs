@@ -6,7 +6,8 @@
 //! accepted ─► pending ──success──► delivered
 //!               │ ▲ └─schedule ended, 410, event unreadable──► failed
 //!       failure │ │ retry at              ┌► cancelled (webhook removed)
-//!               └─┘                       ├► dropped   (over the rate's backlog)
+//!               └─┘                       ├► cancelled (discarded while it was held)
+//!                                         ├► dropped   (over the rate's backlog)
 //!             pending ────────────────────┴► expired   (older than retention)
 //! any ended state ──asked to send again──► pending
 //! ```
@@ -26,19 +27,31 @@ pub struct QueueEntry {
     pub attempts: u32,
     /// Attempts made in the current run of the schedule; sending again by hand starts a new run.
     pub run_attempts: u32,
-    /// Whether the next attempt was asked for by hand.
-    pub manual: bool,
+    /// Why the next attempt will be made.
+    pub trigger: Trigger,
+    /// It is not sent before then, though its place in the order is by `due`: a retry to a webhook with an order
+    /// keeps its place. Zero where there is nothing to wait for.
+    pub not_before: SteadyMillis,
 }
 
 impl QueueEntry {
-    /// Why the next attempt will be made.
+    /// A delivery that has not been attempted.
     #[must_use]
-    pub const fn trigger(&self) -> Trigger {
-        if self.manual {
-            Trigger::Manual
-        } else {
-            Trigger::Schedule
+    pub const fn fresh(due: SteadyMillis, event: Position) -> Self {
+        Self {
+            due,
+            event,
+            attempts: 0,
+            run_attempts: 0,
+            trigger: Trigger::Schedule,
+            not_before: SteadyMillis(0),
         }
+    }
+
+    /// When it may be sent.
+    #[must_use]
+    pub fn ready_at(&self) -> SteadyMillis {
+        self.due.max(self.not_before)
     }
 }
 
@@ -49,6 +62,11 @@ pub enum Next {
     Delivered,
     /// Try again then.
     RetryAt(SteadyMillis),
+    /// Try again then, from the same place in the queue: nothing that comes after it in its webhook's order is
+    /// sent before it.
+    RetryInPlace(SteadyMillis),
+    /// It was sent only to see whether its receiver answers again: its schedule stands where it stood.
+    Probed,
     /// It will not be tried again by itself.
     Failed(EndReason),
 }
@@ -68,6 +86,8 @@ pub enum EndReason {
     OverRate,
     /// The stored event is damaged or missing, so there is nothing to send.
     Unreadable,
+    /// Somebody asked for what was held to be discarded.
+    Discarded,
 }
 
 impl EndReason {
@@ -81,6 +101,7 @@ impl EndReason {
             Self::Expired => "expired",
             Self::OverRate => "over_rate",
             Self::Unreadable => "unreadable",
+            Self::Discarded => "discarded",
         }
     }
 }
@@ -90,8 +111,10 @@ impl EndReason {
 pub enum DeliveryState {
     /// Waits until `due`, or is being sent.
     Pending {
-        /// When its next attempt is to be made.
+        /// When its next attempt is to be made, and its place in the queue.
         due: SteadyMillis,
+        /// Not before then, where it waits in its place.
+        not_before: SteadyMillis,
     },
     /// Arrived.
     Delivered {

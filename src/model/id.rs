@@ -11,6 +11,9 @@ pub enum IdError {
     /// Not a webhook id.
     #[error("a webhook id is `wh_` and 32 hexadecimal digits")]
     Webhook,
+    /// Not a job id.
+    #[error("a job id is `job_` and 32 hexadecimal digits")]
+    Job,
     /// Not an event id.
     #[error("an event id is 1 to 64 characters of A-Z, a-z, 0-9, `_` and `-`")]
     Event,
@@ -79,14 +82,49 @@ impl FromStr for WebhookId {
     type Err = IdError;
 
     fn from_str(text: &str) -> Result<Self, IdError> {
-        let digits = text.strip_prefix("wh_").ok_or(IdError::Webhook)?;
-        let lower_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-        if digits.len() != 32 || !digits.bytes().all(lower_hex) {
-            return Err(IdError::Webhook);
-        }
-        u128::from_str_radix(digits, 16)
-            .map(Self)
-            .map_err(|_| IdError::Webhook)
+        hex128(text, "wh_").map(Self).ok_or(IdError::Webhook)
+    }
+}
+
+/// The number that stands behind `prefix` as 32 lower-case hexadecimal digits.
+fn hex128(text: &str, prefix: &str) -> Option<u128> {
+    let digits = text.strip_prefix(prefix)?;
+    let lower_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    if digits.len() != 32 || !digits.bytes().all(lower_hex) {
+        return None;
+    }
+    u128::from_str_radix(digits, 16).ok()
+}
+
+/// A job's identity: `job_` and 32 hexadecimal digits (a UUID, version 7, so ids sort by creation).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct JobId(pub u128);
+
+impl JobId {
+    /// A new identity, later than every one made before in this process.
+    #[must_use]
+    pub fn generate() -> Self {
+        Self(uuid::Uuid::now_v7().as_u128())
+    }
+}
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "job_{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for JobId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        hex128(text, "job_").map(Self).ok_or(IdError::Job)
     }
 }
 

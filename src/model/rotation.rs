@@ -144,6 +144,7 @@ mod tests {
             inactive: None,
             created_at: UnixMillis(0),
             updated_at: UnixMillis(0),
+            order: crate::model::Order::None,
         }
     }
 

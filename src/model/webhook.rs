@@ -22,6 +22,8 @@ pub enum InactiveReason {
     Exhausted,
     /// The receiver answered 410, and the profile takes it at its word.
     Gone,
+    /// Nothing has arrived for as long as the profile allows.
+    Failing,
 }
 
 impl InactiveReason {
@@ -32,6 +34,7 @@ impl InactiveReason {
             Self::Request => "request",
             Self::Exhausted => "exhausted",
             Self::Gone => "gone",
+            Self::Failing => "failing",
         }
     }
 }
@@ -56,6 +59,19 @@ pub struct OldSecret {
     pub secret: Secret,
     /// Until when it is kept: for signing beside the new one, or for a rollback, as the profile rotates.
     pub expires_at: UnixMillis,
+}
+
+/// In which order a webhook's deliveries are sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Order {
+    /// As they are due, several at once: a retry waits beside what came after it.
+    #[default]
+    None,
+    /// One at a time, the next only after success or the end of the schedule.
+    Fifo,
+    /// As [`Order::Fifo`] among the events that have the same value at this place, a JSON pointer (RFC 6901)
+    /// into `data`; different values do not wait for each other.
+    ByKey(String),
 }
 
 /// A registered destination.
@@ -101,4 +117,6 @@ pub struct Webhook {
     pub created_at: UnixMillis,
     /// When it was last changed.
     pub updated_at: UnixMillis,
+    /// In which order its deliveries are sent.
+    pub order: Order,
 }

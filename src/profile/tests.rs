@@ -384,6 +384,7 @@ fn an_old_secret_signs_until_it_expires_and_only_where_secrets_overlap() {
         inactive: None,
         created_at: UnixMillis(0),
         updated_at: UnixMillis(0),
+        order: crate::model::Order::None,
     };
     let profiles = Profiles::built_in();
     let overlap = profiles.get("standard").unwrap();

@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Position, QueueEntry, SteadyMillis, WebhookId};
+use crate::model::{Job, JobId, Position, QueueEntry, SteadyMillis, Trigger, Webhook, WebhookId};
 
-use super::record::{Cancellation, Record, Row};
+use super::record::{Cancellation, Queued, Record, Row};
 
 /// The key of a pending delivery. Its order is the queue's order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,11 +17,22 @@ pub(super) struct QueueKey {
 }
 
 /// What is kept of a pending delivery besides its key.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct QueueValue {
     pub(super) attempts: u32,
     pub(super) run_attempts: u32,
-    pub(super) manual: bool,
+    pub(super) trigger: Trigger,
+    pub(super) not_before: SteadyMillis,
+}
+
+impl QueueValue {
+    /// Of a delivery that has not been attempted.
+    pub(super) const FRESH: Self = Self {
+        attempts: 0,
+        run_attempts: 0,
+        trigger: Trigger::Schedule,
+        not_before: SteadyMillis(0),
+    };
 }
 
 impl QueueKey {
@@ -31,7 +42,8 @@ impl QueueKey {
             event: self.event,
             attempts: value.attempts,
             run_attempts: value.run_attempts,
-            manual: value.manual,
+            trigger: value.trigger,
+            not_before: value.not_before,
         }
     }
 }
@@ -49,12 +61,50 @@ pub(super) enum Change {
     Tombstone(WebhookId),
     /// A registry row goes.
     Forget(WebhookId),
+    /// A job comes or changes.
+    Job(Box<Job>),
+    /// A job goes.
+    JobGone(JobId),
 }
 
 /// The changes that `record`, standing at `position`, makes.
 pub(super) fn apply(record: &Record, position: Position) -> Vec<Change> {
     match record {
         Record::Accepted { webhooks, due, .. } => accepted(webhooks, *due, position),
+        Record::Attempted { .. }
+        | Record::Deferred { .. }
+        | Record::Ended { .. }
+        | Record::Requeued { .. } => moved(record),
+        Record::Cancelled {
+            webhook, entries, ..
+        } => cancelled(*webhook, entries),
+        Record::WebhookPut { webhook, .. } => vec![registered(webhook.clone().into())],
+        Record::WebhookStored { webhook, .. } => vec![registered(webhook.clone())],
+        Record::WebhookRemoved { webhook, .. } => vec![Change::Tombstone(*webhook)],
+        Record::WebhookForgotten { webhook, .. } => vec![Change::Forget(*webhook)],
+        Record::Snapshot { rows, .. } => rows
+            .iter()
+            .map(|row| Change::Row(Box::new(row.clone().into())))
+            .collect(),
+        Record::Registry { rows, .. } => rows
+            .iter()
+            .map(|row| Change::Row(Box::new(row.clone())))
+            .collect(),
+        Record::JobStored { job, .. } => vec![Change::Job(Box::new(job.clone()))],
+        Record::JobStepped {
+            job, queued, due, ..
+        } => stepped(job, queued, *due),
+        Record::JobForgotten { job, .. } => vec![Change::JobGone(*job)],
+        Record::Jobs { jobs, .. } => jobs
+            .iter()
+            .map(|job| Change::Job(Box::new(job.clone())))
+            .collect(),
+    }
+}
+
+/// What a record of one delivery that is pending, or becomes so again, changes.
+fn moved(record: &Record) -> Vec<Change> {
+    match record {
         Record::Attempted {
             webhook,
             event,
@@ -68,12 +118,26 @@ pub(super) fn apply(record: &Record, position: Position) -> Vec<Change> {
             let value = QueueValue {
                 attempts,
                 run_attempts,
-                manual: false,
+                ..QueueValue::FRESH
             };
-            vec![
-                gone(*webhook, *due, *event),
-                here(*webhook, *next_due, *event, value),
-            ]
+            shifted((*webhook, *event), *due, *next_due, value)
+        }
+        Record::Deferred {
+            webhook,
+            event,
+            due,
+            attempt,
+            run_attempts,
+            not_before,
+            ..
+        } => {
+            let value = QueueValue {
+                attempts: attempt.number,
+                run_attempts: *run_attempts,
+                not_before: *not_before,
+                ..QueueValue::FRESH
+            };
+            shifted((*webhook, *event), *due, *due, value)
         }
         Record::Ended {
             webhook,
@@ -96,7 +160,8 @@ pub(super) fn apply(record: &Record, position: Position) -> Vec<Change> {
             let value = QueueValue {
                 attempts,
                 run_attempts,
-                manual: true,
+                trigger: Trigger::Manual,
+                ..QueueValue::FRESH
             };
             let before = match from {
                 Some(from) => gone(*webhook, *from, *event),
@@ -104,28 +169,51 @@ pub(super) fn apply(record: &Record, position: Position) -> Vec<Change> {
             };
             vec![before, here(*webhook, *due, *event, value)]
         }
-        Record::Cancelled {
-            webhook, entries, ..
-        } => cancelled(*webhook, entries),
-        Record::WebhookPut { webhook, .. } => {
-            vec![Change::Row(Box::new(Row {
-                webhook: webhook.clone(),
-                removed: false,
-            }))]
-        }
-        Record::WebhookRemoved { webhook, .. } => vec![Change::Tombstone(*webhook)],
-        Record::WebhookForgotten { webhook, .. } => vec![Change::Forget(*webhook)],
-        Record::Snapshot { rows, .. } => rows
-            .iter()
-            .map(|row| Change::Row(Box::new(row.clone())))
-            .collect(),
+        _ => Vec::new(),
     }
+}
+
+/// The queue key of a delivery goes from `from` to `to`, which may be the same.
+fn shifted(
+    (webhook, event): (WebhookId, Position),
+    from: SteadyMillis,
+    to: SteadyMillis,
+    value: QueueValue,
+) -> Vec<Change> {
+    vec![gone(webhook, from, event), here(webhook, to, event, value)]
+}
+
+fn registered(webhook: Webhook) -> Change {
+    Change::Row(Box::new(Row {
+        webhook,
+        removed: false,
+    }))
+}
+
+fn stepped(job: &Job, queued: &[Queued], due: SteadyMillis) -> Vec<Change> {
+    let mut changes = vec![Change::Job(Box::new(job.clone()))];
+    let mut begun: BTreeMap<u32, i64> = BTreeMap::new();
+    for one in queued {
+        let value = QueueValue {
+            attempts: one.attempts,
+            trigger: Trigger::Replay,
+            ..QueueValue::FRESH
+        };
+        changes.push(here(one.webhook, due, one.event, value));
+        *begun.entry(one.event.segment).or_default() += 1;
+    }
+    changes.extend(
+        begun
+            .into_iter()
+            .map(|(segment, delta)| pending(segment, delta)),
+    );
+    changes
 }
 
 fn accepted(webhooks: &[WebhookId], due: SteadyMillis, event: Position) -> Vec<Change> {
     let mut changes: Vec<Change> = webhooks
         .iter()
-        .map(|webhook| here(*webhook, due, event, QueueValue::default()))
+        .map(|webhook| here(*webhook, due, event, QueueValue::FRESH))
         .collect();
     if !changes.is_empty() {
         let count = i64::try_from(changes.len()).expect("a fan-out is bounded");

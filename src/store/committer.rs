@@ -20,7 +20,7 @@ use tokio::sync::watch;
 
 use crate::journal::{self, Journal};
 use crate::metrics::Metrics;
-use crate::model::{Clock, Position, SteadyMillis, WebhookId};
+use crate::model::{Clock, Job, Position, SteadyMillis, WebhookId};
 
 use super::durable::SledFiles;
 use super::flusher::{Flusher, Given};
@@ -385,27 +385,40 @@ impl Committer {
         self.registry_bytes = None;
         let start = self.journal.next().offset;
         let rows: Vec<Row> = self.live.rows(|rows| rows.values().cloned().collect());
-        if rows.is_empty() {
-            // The segment begins with the time all the same: the next start goes on from it.
-            self.mark_time()?;
+        let jobs: Vec<Job> = self.live.jobs(|jobs| jobs.values().cloned().collect());
+        // Without webhooks it begins with the time all the same: the next start goes on from it.
+        if self.restate(&rows, |group, part| group.snapshot(part))?
+            && (jobs.is_empty() || self.restate(&jobs, |group, part| group.snapshot_jobs(part))?)
+        {
+            self.registry_bytes = Some(self.journal.next().offset - start);
         }
-        let mut parts = rows.chunks(SNAPSHOT_ROWS_MAX).peekable();
-        while parts.peek().is_some() {
+        Ok(())
+    }
+
+    /// Writes what is as records that change nothing, one at least; says whether there was room for all of it.
+    fn restate<T>(
+        &mut self,
+        mut rest: &[T],
+        stage: impl Fn(&mut Group<'_>, &[T]) -> Result<(), Error>,
+    ) -> Result<bool, Error> {
+        loop {
             let now = self.now();
             let mut group = Group::new(self.ground(), now);
-            while group.staged_bytes() < GROUP_BYTES_MAX
-                && let Some(part) = parts.next()
-            {
-                group.snapshot(part)?;
-            }
+            while {
+                let (part, after) = rest.split_at(rest.len().min(SNAPSHOT_ROWS_MAX));
+                stage(&mut group, part)?;
+                rest = after;
+                !rest.is_empty() && group.staged_bytes() < GROUP_BYTES_MAX
+            } {}
             if let Outcome::NoRoom(_) = group.commit()? {
                 self.journal.discard();
                 self.tell(Space::Full);
-                return Ok(());
+                return Ok(false);
+            }
+            if rest.is_empty() {
+                return Ok(true);
             }
         }
-        self.registry_bytes = Some(self.journal.next().offset - start);
-        Ok(())
     }
 
     /// Notices that the wall clock was set, and puts it on record: the next start goes on from the newest record,
@@ -430,13 +443,7 @@ impl Committer {
         if self.held.is_some() {
             return Ok(());
         }
-        let now = self.now();
-        let mut group = Group::new(self.ground(), now);
-        group.snapshot(&[])?;
-        if let Outcome::NoRoom(_) = group.commit()? {
-            self.journal.discard();
-            self.tell(Space::Full);
-        }
+        self.restate(&[], |group, part| group.snapshot(part))?;
         Ok(())
     }
 

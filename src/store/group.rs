@@ -4,13 +4,16 @@
 //! Invariant: nothing outside sees a group before [`Group::commit`] has synced it, neither readers nor callers.
 //! A group that is dropped instead answers nobody; its callers learn that the committer ended.
 
+mod again;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::journal::{self, Journal, Key};
 use crate::metrics::Metrics;
 use crate::model::{
-    Attempt, DeliveryState, EndReason, Event, Next, Position, QueueEntry, Webhook, WebhookId,
+    Attempt, EndReason, Event, Job, JobId, Next, Position, QueueEntry, SteadyMillis, Webhook,
+    WebhookId,
 };
 
 use super::apply::{Change, QueueKey, QueueValue, apply};
@@ -41,6 +44,7 @@ pub(super) struct Staged {
     changes: Vec<Change>,
     queue: HashMap<QueueKey, Option<QueueValue>>,
     rows: BTreeMap<WebhookId, Option<Row>>,
+    jobs: BTreeMap<JobId, Option<Job>>,
     ids: HashMap<Key, (Position, Arc<Event>, usize)>,
     requeued: HashMap<(WebhookId, Position), QueueEntry>,
     replies: Vec<Reply>,
@@ -53,6 +57,7 @@ enum Reply {
     Write(Answer<Written>, Result<Written, WriteError>),
     Requeue(Answer<Requeued>, Result<Requeued, WriteError>),
     Count(Answer<u32>, Result<u32, WriteError>),
+    Job(Answer<Option<Job>>, Result<Option<Job>, WriteError>),
 }
 
 /// What is counted once it is synced.
@@ -88,6 +93,7 @@ impl<'a> Group<'a> {
                 changes: Vec::new(),
                 queue: HashMap::new(),
                 rows: BTreeMap::new(),
+                jobs: BTreeMap::new(),
                 ids: HashMap::new(),
                 requeued: HashMap::new(),
                 replies: Vec::new(),
@@ -125,6 +131,10 @@ impl<'a> Group<'a> {
                 event,
                 answer,
             } => Reply::Requeue(answer, self.requeue(webhook, event)?),
+            Op::PutJob { job, answer } => Reply::Write(answer, self.put_job(*job)?),
+            Op::SetJob { job, state, answer } => Reply::Job(answer, self.set_job(job, state)?),
+            Op::ForgetJob { job, answer } => Reply::Write(answer, self.forget_job(job)?),
+            Op::StepJob { step, answer } => Reply::Job(answer, self.step_job(*step)?),
             Op::Put {
                 webhook,
                 expected,
@@ -255,6 +265,13 @@ impl<'a> Group<'a> {
                 };
                 return Ok(self.stage(&record)?.map(|_| Written::Done));
             }
+            Next::RetryInPlace(not_before) => {
+                let run_attempts = value.run_attempts.saturating_add(1);
+                return self.defer(key, attempt, run_attempts, not_before);
+            }
+            Next::Probed => {
+                return self.defer(key, attempt, value.run_attempts, value.not_before);
+            }
         };
         let staged = self.stage(&Record::Ended {
             webhook,
@@ -274,66 +291,23 @@ impl<'a> Group<'a> {
         Ok(staged.map(|_| Written::Done))
     }
 
-    /// The committer takes requests to send again before all else of a group, so the journal tells the
-    /// delivery's present state; a second request for the same one gets the first one's answer.
-    fn requeue(
+    fn defer(
         &mut self,
-        webhook: WebhookId,
-        event: Position,
-    ) -> Result<Result<Requeued, WriteError>, Error> {
-        if let Some(entry) = self.staged.requeued.get(&(webhook, event)) {
-            return Ok(Ok(Requeued::Now { entry: *entry }));
-        }
-        let kept = match self.ground.reader.read(event) {
-            Ok(_) => true,
-            Err(journal::Error::Damaged(_) | journal::Error::Gone(_)) => false,
-            // That it could not be read does not mean that it is not there.
-            Err(error) => return Err(error.into()),
-        };
-        if !kept || !self.is_registered(webhook) {
-            return Ok(Ok(Requeued::NotFound));
-        }
-        let trace = history::trace(self.ground.reader, webhook, event)?;
-        let Some(standing) = history::standing(self.ground.reader, event, &trace)? else {
-            return Ok(Ok(Requeued::NotFound));
-        };
-        let (mut attempts, mut run_attempts, mut from) = (standing.attempts, 0, None);
-        if let DeliveryState::Pending { due } = standing.state {
-            let Some(value) = self.pending(&QueueKey {
-                webhook,
-                due,
-                event,
-            })?
-            else {
-                // A record was damaged: the journal says pending, but the queue, which knew that record, does
-                // not. Where it stands cannot be known, so no second key is risked.
-                return Ok(Ok(Requeued::Unclear));
-            };
-            (attempts, run_attempts, from) = (value.attempts, value.run_attempts, Some(due));
-        } else if standing.doubtful {
-            // The record that cannot be read may be the one that brought it back into the queue.
-            return Ok(Ok(Requeued::Unclear));
-        }
-        let (due, at) = (self.staged.now.steady, self.staged.now);
-        let record = Record::Requeued {
-            webhook,
-            event,
-            from,
-            due,
-            attempts,
+        key: QueueKey,
+        attempt: Attempt,
+        run_attempts: u32,
+        not_before: SteadyMillis,
+    ) -> Result<Result<Written, WriteError>, Error> {
+        let record = Record::Deferred {
+            webhook: key.webhook,
+            event: key.event,
+            due: key.due,
+            attempt,
             run_attempts,
-            at,
+            not_before,
+            at: self.staged.now,
         };
-        let staged = self.stage(&record)?;
-        let entry = QueueEntry {
-            due,
-            event,
-            attempts,
-            run_attempts,
-            manual: true,
-        };
-        self.staged.requeued.insert((webhook, event), entry);
-        Ok(staged.map(|_| Requeued::Now { entry }))
+        Ok(self.stage(&record)?.map(|_| Written::Done))
     }
 
     fn put(
@@ -352,7 +326,7 @@ impl<'a> Group<'a> {
         if !fits {
             return Ok(Ok(Written::Stale));
         }
-        let record = Record::WebhookPut {
+        let record = Record::WebhookStored {
             webhook,
             at: self.staged.now,
         };
@@ -439,8 +413,19 @@ impl<'a> Group<'a> {
     /// Stages a part of the registry as it is. It restates what is, so it changes nothing now; recovery applies
     /// it when the records before it are gone.
     pub(super) fn snapshot(&mut self, rows: &[Row]) -> Result<(), Error> {
-        let record = Record::Snapshot {
+        let record = Record::Registry {
             rows: rows.to_vec(),
+            at: self.staged.now,
+        };
+        codec::encode_record(&record, self.ground.buffer)?;
+        self.ground.journal.stage(self.ground.buffer, Vec::new())?;
+        Ok(())
+    }
+
+    /// Stages a part of the jobs as they are, as [`Group::snapshot`] does for the registry.
+    pub(super) fn snapshot_jobs(&mut self, jobs: &[Job]) -> Result<(), Error> {
+        let record = Record::Jobs {
+            jobs: jobs.to_vec(),
             at: self.staged.now,
         };
         codec::encode_record(&record, self.ground.buffer)?;
@@ -484,6 +469,12 @@ impl<'a> Group<'a> {
                 }
                 Change::Forget(webhook) => {
                     self.staged.rows.insert(*webhook, None);
+                }
+                Change::Job(job) => {
+                    self.staged.jobs.insert(job.id, Some((**job).clone()));
+                }
+                Change::JobGone(job) => {
+                    self.staged.jobs.insert(*job, None);
                 }
                 Change::Pending { .. } => {}
             }
@@ -532,7 +523,11 @@ impl<'a> Group<'a> {
             match change {
                 Change::Tombstone(webhook) => committed.removed.push(*webhook),
                 Change::Forget(webhook) => committed.forgotten.push(*webhook),
-                Change::Queue(..) | Change::Pending { .. } | Change::Row(_) => {}
+                Change::Queue(..)
+                | Change::Pending { .. }
+                | Change::Row(_)
+                | Change::Job(_)
+                | Change::JobGone(_) => {}
             }
         }
         // What only answers leaves no time on record that a later process would have to go on from.
@@ -559,6 +554,7 @@ impl Staged {
                 Reply::Write(to, _) => send(to, Err(error.clone())),
                 Reply::Requeue(to, _) => send(to, Err(error.clone())),
                 Reply::Count(to, _) => send(to, Err(error.clone())),
+                Reply::Job(to, _) => send(to, Err(error.clone())),
             }
         }
     }
@@ -571,6 +567,7 @@ impl Reply {
             Self::Write(to, answer) => send(to, answer),
             Self::Requeue(to, answer) => send(to, answer),
             Self::Count(to, answer) => send(to, answer),
+            Self::Job(to, answer) => send(to, answer),
         }
     }
 }

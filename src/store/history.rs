@@ -3,21 +3,23 @@
 //! It costs sled nothing: a delivery's records are found by the segments' indexes. The latest record of a
 //! delivery says where it stands.
 
+mod lists;
+
 use std::collections::BTreeMap;
 
-use crate::journal::{self, Direction, Key};
+use crate::journal::{self, Direction};
 use crate::model::{
-    Attempt, DeliveryState, Event, EventId, Outcome, Position, UnixMillis, WebhookId,
+    Attempt, DeliveryState, Event, EventId, Outcome, Position, SteadyMillis, UnixMillis, WebhookId,
 };
 
 use super::Error;
 use super::codec;
 use super::record::{End, Record, delivery_key, position_of};
 
+pub(super) use lists::{added_to, deliveries, deliveries_from, listing, listing_from};
+
 /// Records read of one delivery, at most: a schedule has 100 retries, and each request by hand is one more.
 const RECORDS_MAX: usize = 1000;
-/// Index entries read at once.
-const ENTRIES_MAX: usize = 256;
 
 /// The last attempt of a delivery, for a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,6 +138,7 @@ fn traces(
 /// Where a delivery stands, by the newest of its records that can be read.
 pub(super) fn standing(
     journal: &journal::Reader,
+    webhook: WebhookId,
     event: Position,
     trace: &[Position],
 ) -> Result<Option<Standing>, Error> {
@@ -148,7 +151,7 @@ pub(super) fn standing(
             }
             read => read?,
         };
-        if let Some(standing) = standing_after(&record, event) {
+        if let Some(standing) = standing_after(&record, webhook, event) {
             return Ok(Some(Standing {
                 doubtful,
                 ..standing
@@ -158,13 +161,35 @@ pub(super) fn standing(
     Ok(None)
 }
 
-fn standing_after(record: &Record, event: Position) -> Option<Standing> {
+const fn waiting(due: SteadyMillis) -> DeliveryState {
+    DeliveryState::Pending {
+        due,
+        not_before: SteadyMillis(0),
+    }
+}
+
+fn standing_after(record: &Record, webhook: WebhookId, event: Position) -> Option<Standing> {
     let (state, attempts) = match record {
-        Record::Accepted { due, .. } => (DeliveryState::Pending { due: *due }, 0),
+        Record::Accepted { due, .. } => (waiting(*due), 0),
         Record::Attempted {
             attempt, next_due, ..
-        } => (DeliveryState::Pending { due: *next_due }, attempt.number),
-        Record::Requeued { due, attempts, .. } => (DeliveryState::Pending { due: *due }, *attempts),
+        } => (waiting(*next_due), attempt.number),
+        Record::Deferred {
+            attempt,
+            due,
+            not_before,
+            ..
+        } => {
+            let (due, not_before) = (*due, *not_before);
+            (DeliveryState::Pending { due, not_before }, attempt.number)
+        }
+        Record::Requeued { due, attempts, .. } => (waiting(*due), *attempts),
+        Record::JobStepped { queued, due, .. } => {
+            let one = queued
+                .iter()
+                .find(|one| one.event == event && one.webhook == webhook)?;
+            (waiting(*due), one.attempts)
+        }
         Record::Ended {
             attempt, end, at, ..
         } => {
@@ -195,7 +220,12 @@ fn standing_after(record: &Record, event: Position) -> Option<Standing> {
         Record::WebhookPut { .. }
         | Record::WebhookRemoved { .. }
         | Record::WebhookForgotten { .. }
-        | Record::Snapshot { .. } => return None,
+        | Record::Snapshot { .. }
+        | Record::WebhookStored { .. }
+        | Record::Registry { .. }
+        | Record::JobStored { .. }
+        | Record::JobForgotten { .. }
+        | Record::Jobs { .. } => return None,
     };
     Some(Standing {
         state,
@@ -213,7 +243,11 @@ pub(super) fn attempts(
     let mut attempts = Vec::new();
     for position in trace {
         match record_at(journal, *position) {
-            Ok(Record::Attempted { attempt, .. } | Record::Ended { attempt, .. }) => {
+            Ok(
+                Record::Attempted { attempt, .. }
+                | Record::Deferred { attempt, .. }
+                | Record::Ended { attempt, .. },
+            ) => {
                 attempts.push((*position, attempt));
             }
             Ok(_) | Err(Error::Journal(journal::Error::Damaged(_) | journal::Error::Gone(_))) => {}
@@ -226,90 +260,14 @@ pub(super) fn attempts(
     Ok(attempts)
 }
 
-/// The events under keys of one subject (`key_of` gives the key at a position), newest first, that were
-/// accepted before `before`.
-pub(super) fn listing(
-    journal: &journal::Reader,
-    key_of: impl Fn(Position) -> Key,
-    before: Option<Position>,
-    limit: usize,
-) -> Result<Vec<Position>, Error> {
-    let Some(newest) = before
-        .unwrap_or(Position::from_u64(u64::MAX))
-        .to_u64()
-        .checked_sub(1)
-    else {
-        return Ok(Vec::new());
-    };
-    let newest = Position::from_u64(newest);
-    let mut found: Vec<Position> = Vec::new();
-    for segment in journal.numbers(0, newest.segment) {
-        // An event's own segment always holds its key, so the keys of other segments' events are left out.
-        let low = key_of(Position { segment, offset: 0 });
-        let mut high = newest.min(Position {
-            segment,
-            offset: u32::MAX,
-        });
-        while found.len() < limit {
-            let entries = journal.range(
-                segment,
-                &low,
-                &key_of(high),
-                Direction::Descending,
-                ENTRIES_MAX,
-            )?;
-            for event in entries.iter().map(|entry| position_of(&entry.key)) {
-                if found.last() != Some(&event) && found.len() < limit {
-                    found.push(event);
-                }
-            }
-            match entries.last().map(|entry| position_of(&entry.key).to_u64()) {
-                Some(lowest) if entries.len() == ENTRIES_MAX && lowest > 0 => {
-                    high = Position::from_u64(lowest - 1);
-                }
-                _ => break,
-            }
-        }
-        if found.len() >= limit {
-            break;
-        }
-    }
-    Ok(found)
-}
-
-/// A page of a webhook's deliveries. Those whose event cannot be read are left out.
-pub(super) fn deliveries(
-    journal: &journal::Reader,
-    webhook: WebhookId,
-    before: Option<Position>,
-    limit: usize,
-) -> Result<Vec<DeliverySummary>, Error> {
-    let events = listing(journal, |event| delivery_key(webhook, event), before, limit)?;
-    let (Some(high), Some(low)) = (events.first(), events.last()) else {
-        return Ok(Vec::new());
-    };
-    let traces = traces(journal, webhook, *low, *high)?;
-    let mut page = Vec::with_capacity(events.len());
-    for event in events {
-        let trace = traces.get(&event).map_or(&[][..], Vec::as_slice);
-        match summary(journal, event, trace) {
-            Ok(summary) => page.extend(summary),
-            Err(Error::Journal(journal::Error::Damaged(_) | journal::Error::Gone(_))) => {
-                tracing::warn!(event = %event, webhook_id = %webhook, "event cannot be read; left out of the list");
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(page)
-}
-
 fn summary(
     journal: &journal::Reader,
+    webhook: WebhookId,
     position: Position,
     trace: &[Position],
 ) -> Result<Option<DeliverySummary>, Error> {
     let (event, _) = event_at(journal, position)?;
-    let Some(standing) = standing(journal, position, trace)? else {
+    let Some(standing) = standing(journal, webhook, position, trace)? else {
         return Ok(None);
     };
     let last_attempt = attempts(journal, trace, 1)?
@@ -338,7 +296,7 @@ pub(super) fn delivery(
     event: Position,
 ) -> Result<Option<Delivery>, Error> {
     let trace = trace(journal, webhook, event)?;
-    let Some(standing) = standing(journal, event, &trace)? else {
+    let Some(standing) = standing(journal, webhook, event, &trace)? else {
         return Ok(None);
     };
     let (body, _) = event_at(journal, event)?;

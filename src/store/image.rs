@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Position, SteadyMillis, Webhook, WebhookId};
+use crate::model::{Job, JobId, Position, SteadyMillis, Webhook, WebhookId};
 
 use super::apply::{Change, QueueKey, QueueValue, apply};
 use super::record::{Record, Row};
@@ -14,6 +14,7 @@ use super::record::{Record, Row};
 pub(super) struct Image {
     pub(super) queue: BTreeMap<QueueKey, QueueValue>,
     pub(super) rows: BTreeMap<WebhookId, Row>,
+    pub(super) jobs: BTreeMap<JobId, Job>,
     pub(super) steady: SteadyMillis,
 }
 
@@ -64,6 +65,12 @@ impl Image {
                 }
                 Change::Forget(webhook) => {
                     self.rows.remove(&webhook);
+                }
+                Change::Job(job) => {
+                    self.jobs.insert(job.id, *job);
+                }
+                Change::JobGone(job) => {
+                    self.jobs.remove(&job);
                 }
             }
         }

@@ -11,10 +11,12 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 
 use crate::journal::Key;
-use crate::model::{Attempt, EndReason, Next, Position, QueueEntry, Webhook, WebhookId};
+use crate::model::{
+    Attempt, EndReason, Job, JobId, JobState, Next, Position, QueueEntry, Webhook, WebhookId,
+};
 
 use super::WriteError;
-use super::writer::{Accepted, NewEvent, Pulse, Requeued, Written};
+use super::writer::{Accepted, JobPick, JobStep, NewEvent, Pulse, Requeued, Written};
 
 /// A group of outcomes alone waits this long for company: nobody waits for its answer but a lane.
 const LINGER: Duration = Duration::from_millis(2);
@@ -65,6 +67,23 @@ pub(super) enum Op {
         reason: EndReason,
         answer: Answer<u32>,
     },
+    PutJob {
+        job: Box<Job>,
+        answer: Answer<Written>,
+    },
+    SetJob {
+        job: JobId,
+        state: JobState,
+        answer: Answer<Option<Job>>,
+    },
+    ForgetJob {
+        job: JobId,
+        answer: Answer<Written>,
+    },
+    StepJob {
+        step: Box<JobStep>,
+        answer: Answer<Option<Job>>,
+    },
     DeleteThrough {
         segment: u32,
         answer: Answer<u32>,
@@ -78,10 +97,15 @@ impl Op {
             Self::Accept { answer, .. } => send(answer, Err(error)),
             Self::Finish { answer, .. }
             | Self::Put { answer, .. }
-            | Self::Remove { answer, .. } => {
+            | Self::Remove { answer, .. }
+            | Self::PutJob { answer, .. }
+            | Self::ForgetJob { answer, .. } => {
                 send(answer, Err(error));
             }
             Self::Requeue { answer, .. } => send(answer, Err(error)),
+            Self::SetJob { answer, .. } | Self::StepJob { answer, .. } => {
+                send(answer, Err(error));
+            }
             Self::Cancel { answer, .. } | Self::DeleteThrough { answer, .. } => {
                 send(answer, Err(error))
             }
@@ -98,6 +122,7 @@ impl Op {
                 let response = attempt.response.as_ref();
                 RECORD_BYTES + response.map_or(0, |response| response.body.len())
             }
+            Self::StepJob { step, .. } => RECORD_BYTES + step.picks.len() * size_of::<JobPick>(),
             _ => RECORD_BYTES,
         }
     }

@@ -1,13 +1,15 @@
 //! sled's keys and values as bytes: a tag byte and big-endian fields. No other file builds one.
 //!
 //! ```text
-//! q  webhook 16  due 8  event 8      → attempts, 4; attempts of the run, 4; manual, 1. Empty: all zero
+//! q  webhook 16  due 8  event 8      → attempts, 4; attempts of the run, 4; trigger, 1; not before, 8, where it
+//!                                      is not zero. Empty: all zero
 //! w  webhook 16  part 2              → the row's bytes, cut into parts
+//! j  job 16                          → the job's bytes
 //! c  segment 4                       → pending deliveries of the segment's events, 8
 //! m                                  → applied position 8, highest steady time seen 8
 //! ```
 
-use crate::model::{Position, SteadyMillis, WebhookId};
+use crate::model::{JobId, Position, SteadyMillis, Trigger, WebhookId};
 
 use super::apply::{QueueKey, QueueValue};
 
@@ -17,6 +19,8 @@ pub(super) const META: &[u8] = b"m";
 pub(super) const COUNTS: &[u8] = b"c";
 /// The prefix of the registry.
 pub(super) const ROWS: &[u8] = b"w";
+/// The prefix of the jobs.
+pub(super) const JOBS: &[u8] = b"j";
 /// The prefix of the queue.
 pub(super) const QUEUE: &[u8] = b"q";
 
@@ -48,29 +52,44 @@ pub(super) fn parse_queue_key(bytes: &[u8]) -> Option<QueueKey> {
 }
 
 pub(super) fn queue_value(value: &QueueValue) -> Vec<u8> {
-    if *value == QueueValue::default() {
+    if *value == QueueValue::FRESH {
         return Vec::new();
     }
-    let mut bytes = Vec::with_capacity(9);
+    let mut bytes = Vec::with_capacity(17);
     bytes.extend_from_slice(&value.attempts.to_be_bytes());
     bytes.extend_from_slice(&value.run_attempts.to_be_bytes());
-    bytes.push(u8::from(value.manual));
+    bytes.push(match value.trigger {
+        Trigger::Schedule => 0,
+        Trigger::Manual => 1,
+        Trigger::Replay => 2,
+        Trigger::Probe => 3,
+    });
+    if value.not_before != SteadyMillis(0) {
+        bytes.extend_from_slice(&value.not_before.0.to_be_bytes());
+    }
     bytes
 }
 
 pub(super) fn parse_queue_value(bytes: &[u8]) -> Option<QueueValue> {
     if bytes.is_empty() {
-        return Some(QueueValue::default());
+        return Some(QueueValue::FRESH);
     }
     let (attempts, rest) = bytes.split_first_chunk()?;
-    let (run_attempts, manual) = rest.split_first_chunk()?;
+    let (run_attempts, rest) = rest.split_first_chunk()?;
+    let (trigger, not_before) = rest.split_first()?;
     Some(QueueValue {
         attempts: u32::from_be_bytes(*attempts),
         run_attempts: u32::from_be_bytes(*run_attempts),
-        manual: match manual {
-            [0] => false,
-            [1] => true,
+        trigger: match trigger {
+            0 => Trigger::Schedule,
+            1 => Trigger::Manual,
+            2 => Trigger::Replay,
+            3 => Trigger::Probe,
             _ => return None,
+        },
+        not_before: match not_before {
+            [] => SteadyMillis(0),
+            bytes => SteadyMillis(u64::from_be_bytes(bytes.try_into().ok()?)),
         },
     })
 }
@@ -91,6 +110,12 @@ pub(super) fn row_parts(webhook: WebhookId, row: &[u8]) -> impl Iterator<Item = 
             key.extend_from_slice(&number.to_be_bytes());
             (key, part)
         })
+}
+
+pub(super) fn job_key(job: JobId) -> Vec<u8> {
+    let mut key = JOBS.to_vec();
+    key.extend_from_slice(&job.0.to_be_bytes());
+    key
 }
 
 pub(super) fn count_key(segment: u32) -> [u8; 5] {
@@ -140,8 +165,9 @@ mod tests {
         }
 
         #[test]
-        fn values_read_back(attempts: u32, run_attempts: u32, manual: bool, at: u64, steady: u64, count: i64) {
-            let value = QueueValue { attempts, run_attempts, manual };
+        fn values_read_back(attempts: u32, run_attempts: u32, manual: bool, not_before: u64, at: u64, steady: u64, count: i64) {
+            let trigger = if manual { Trigger::Replay } else { Trigger::Schedule };
+            let value = QueueValue { attempts, run_attempts, trigger, not_before: SteadyMillis(not_before) };
             prop_assert_eq!(parse_queue_value(&queue_value(&value)), Some(value));
             let (at, steady) = (Position::from_u64(at), SteadyMillis(steady));
             prop_assert_eq!(parse_meta(&meta_value(at, steady)), Some((at, steady)));

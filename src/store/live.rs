@@ -14,14 +14,16 @@
 //!   of sled's, leaves a mark beside them ([`super::suspect`]): nothing more is read from them or written to
 //!   them, the store fails, and the next start makes sled anew from the journal.
 
+mod overlay;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
-use std::ops::{Bound, ControlFlow};
+use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::model::{Position, QueueEntry, SteadyMillis, WebhookId};
+use crate::model::{Job, JobId, Position, QueueEntry, SteadyMillis, WebhookId};
 
 use super::Error;
 use super::apply::{Change, QueueKey, QueueValue};
@@ -31,6 +33,7 @@ use super::keys;
 use super::record::Row;
 use super::suspect::Suspect;
 use super::table::{Batch, Table};
+use overlay::{Overlay, Slot};
 
 /// How many keys go to sled in one batch while it is being made again.
 const PART_KEYS: usize = 4096;
@@ -46,37 +49,17 @@ pub(super) struct Live {
     lock: Option<File>,
 }
 
-#[derive(Debug, Default)]
-struct Overlay {
-    queue: BTreeMap<QueueKey, Slot>,
-    rows: BTreeMap<WebhookId, Row>,
-    dirty_rows: BTreeSet<WebhookId>,
-    counts: BTreeMap<u32, i64>,
-    dirty_counts: BTreeSet<u32>,
-    applied: Option<Position>,
-    steady: SteadyMillis,
-    /// Whether anything, `applied` included, is newer than in sled and what was frozen.
-    dirty: bool,
-    /// On its way to sled.
-    frozen: Option<Arc<Frozen>>,
-}
-
 /// What sled is given as one batch.
 #[derive(Debug)]
 struct Frozen {
     queue: BTreeMap<QueueKey, Slot>,
     /// Registry rows that changed, encoded; `None`: it goes.
     rows: Vec<(WebhookId, Option<Vec<u8>>)>,
+    /// Jobs that changed, encoded; `None`: it goes.
+    jobs: Vec<(JobId, Option<Vec<u8>>)>,
     counts: Vec<(u32, i64)>,
     /// `None`: sled is being made again, and not whole with this.
     applied: Option<(Position, SteadyMillis)>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Slot {
-    /// `None`: gone, while sled still holds it.
-    value: Option<QueueValue>,
-    in_sled: bool,
 }
 
 impl Live {
@@ -107,6 +90,10 @@ impl Live {
         for bytes in parts.values() {
             let row = codec::decode_row(bytes)?;
             overlay.rows.insert(row.webhook.id, row);
+        }
+        for job in db.scan_prefix(keys::JOBS) {
+            let job = codec::decode_job(&job.map_err(sled_at(path))?.1)?;
+            overlay.jobs.insert(job.id, job);
         }
         Ok(Self {
             db,
@@ -171,16 +158,23 @@ impl Live {
             Ok((*webhook, row.transpose()?))
         };
         let rows: Result<Vec<_>, Error> = overlay.dirty_rows.iter().map(row).collect();
+        let job = |id: &JobId| {
+            let job = overlay.jobs.get(id).map(codec::encode_job);
+            Ok((*id, job.transpose()?))
+        };
+        let jobs: Result<Vec<_>, Error> = overlay.dirty_jobs.iter().map(job).collect();
         let count = |segment: &u32| overlay.counts.get(segment).copied().unwrap_or_default();
         let counts = overlay.dirty_counts.iter().map(|one| (*one, count(one)));
         let frozen = Frozen {
             rows: rows?,
+            jobs: jobs?,
             counts: counts.collect(),
             applied: overlay.applied.map(|applied| (applied, overlay.steady)),
             queue: std::mem::take(&mut overlay.queue),
         };
         overlay.frozen = Some(Arc::new(frozen));
         overlay.dirty_rows.clear();
+        overlay.dirty_jobs.clear();
         overlay.dirty_counts.clear();
         overlay.counts.retain(|_, count| *count != 0);
         overlay.dirty = false;
@@ -224,6 +218,13 @@ impl Live {
                 batch.insert(key, part);
                 changes += 1;
             }
+        }
+        for (job, bytes) in &frozen.jobs {
+            match bytes {
+                Some(bytes) => batch.insert(keys::job_key(*job), &bytes[..]),
+                None => batch.remove(keys::job_key(*job)),
+            }
+            changes += 1;
         }
         for (segment, count) in &frozen.counts {
             match count {
@@ -416,7 +417,7 @@ impl Live {
     pub(super) fn unflushed(&self) -> (usize, bool) {
         let overlay = self.read();
         (
-            overlay.queue.len() + overlay.dirty_rows.len(),
+            overlay.queue.len() + overlay.dirty_rows.len() + overlay.dirty_jobs.len(),
             overlay.dirty,
         )
     }
@@ -452,6 +453,11 @@ impl Live {
     /// Looks at the registry, tombstones included.
     pub(super) fn rows<T>(&self, look: impl FnOnce(&BTreeMap<WebhookId, Row>) -> T) -> T {
         look(&self.read().rows)
+    }
+
+    /// Looks at the jobs.
+    pub(super) fn jobs<T>(&self, look: impl FnOnce(&BTreeMap<JobId, Job>) -> T) -> T {
+        look(&self.read().jobs)
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Overlay> {
@@ -492,90 +498,4 @@ fn parse_stored((key, value): (sled::IVec, sled::IVec)) -> Result<(QueueKey, Que
     keys::parse_queue_key(&key)
         .zip(keys::parse_queue_value(&value))
         .ok_or(Error::Broken("queue row"))
-}
-
-impl Overlay {
-    /// What is known of a queue key here and in what was frozen; the newer wins.
-    fn slot(&self, key: &QueueKey) -> Option<Slot> {
-        let frozen = || {
-            self.frozen
-                .as_ref()
-                .and_then(|frozen| frozen.queue.get(key))
-        };
-        self.queue.get(key).or_else(frozen).copied()
-    }
-
-    /// What is known of the queue keys from `low` to `high`, in order, as [`Overlay::slot`] has it.
-    fn range(&self, low: QueueKey, high: QueueKey) -> impl Iterator<Item = (QueueKey, Slot)> {
-        let bounds = (Bound::Included(low), Bound::Included(high));
-        let mut newer = self.queue.range(bounds).peekable();
-        let frozen = self.frozen.iter();
-        let mut older = frozen
-            .flat_map(move |frozen| frozen.queue.range(bounds))
-            .peekable();
-        std::iter::from_fn(move || {
-            let (key, slot) = match (newer.peek(), older.peek()) {
-                (Some((newer_key, _)), Some((older_key, _))) if older_key < newer_key => {
-                    older.next()?
-                }
-                (Some((newer_key, _)), older_next) => {
-                    if older_next.is_some_and(|(older_key, _)| older_key == newer_key) {
-                        older.next();
-                    }
-                    newer.next()?
-                }
-                (None, _) => older.next()?,
-            };
-            Some((*key, *slot))
-        })
-    }
-
-    fn change(&mut self, change: Change) {
-        match change {
-            Change::Queue(key, Some(value)) => {
-                // Without a slot the key is new to sled too: a queue key comes once (each event's position is
-                // new, and a moved delivery's old key is removed by the same record).
-                let in_sled = self.queue.get(&key).is_some_and(|slot| slot.in_sled);
-                self.queue.insert(
-                    key,
-                    Slot {
-                        value: Some(value),
-                        in_sled,
-                    },
-                );
-            }
-            Change::Queue(key, None) => {
-                let in_sled = self.queue.get(&key).is_none_or(|slot| slot.in_sled);
-                if in_sled {
-                    self.queue.insert(
-                        key,
-                        Slot {
-                            value: None,
-                            in_sled,
-                        },
-                    );
-                } else {
-                    self.queue.remove(&key);
-                }
-            }
-            Change::Pending { segment, delta } => {
-                *self.counts.entry(segment).or_default() += delta;
-                self.dirty_counts.insert(segment);
-            }
-            Change::Row(row) => {
-                self.dirty_rows.insert(row.webhook.id);
-                self.rows.insert(row.webhook.id, *row);
-            }
-            Change::Tombstone(webhook) => {
-                if let Some(row) = self.rows.get_mut(&webhook) {
-                    row.removed = true;
-                    self.dirty_rows.insert(webhook);
-                }
-            }
-            Change::Forget(webhook) => {
-                self.rows.remove(&webhook);
-                self.dirty_rows.insert(webhook);
-            }
-        }
-    }
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use crate::journal;
 use crate::model::{
-    AccountName, DeliveryState, Event, EventId, Position, QueueEntry, SteadyMillis, Webhook,
-    WebhookId,
+    AccountName, DeliveryState, Event, EventId, Job, JobId, Position, QueueEntry, SteadyMillis,
+    Webhook, WebhookId,
 };
 
 use super::Error;
@@ -52,6 +52,9 @@ pub struct QueueCursor(QueueKey);
 
 /// A pending delivery, and whose it is.
 pub type PendingOf = (WebhookId, QueueEntry);
+
+/// An event, and where it stands.
+pub type EventAt = (Position, Event);
 
 /// Reads the store. Cheap to clone.
 #[derive(Clone)]
@@ -242,6 +245,64 @@ impl Reader {
         history::deliveries(&self.journal, webhook, before, limit)
     }
 
+    /// Deliveries of a webhook, oldest event first, of the events from `from` on and before `end`, at most `limit`,
+    /// and the event to go on from. `None`: there are no more.
+    ///
+    /// # Errors
+    /// [`Error::Journal`].
+    pub fn deliveries_from(
+        &self,
+        webhook: WebhookId,
+        (from, end): (Position, Position),
+        limit: usize,
+    ) -> Result<(Vec<DeliverySummary>, Option<Position>), Error> {
+        history::deliveries_from(&self.journal, webhook, (from, end), limit)
+    }
+
+    /// Events of an account, oldest first, from `from` on and before `end`, at most `limit`, and the position to go on
+    /// from. `None`: there are no more. Those that cannot be read are left out.
+    ///
+    /// # Errors
+    /// [`Error::Journal`].
+    pub fn events_from(
+        &self,
+        account: &AccountName,
+        (from, end): (Position, Position),
+        limit: usize,
+    ) -> Result<(Vec<EventAt>, Option<Position>), Error> {
+        let key_of = |event| account_key(account, event);
+        let (positions, last) = history::listing_from(&self.journal, key_of, (from, end), limit)?;
+        let mut events = Vec::with_capacity(positions.len());
+        for position in positions {
+            match self.event_at(position) {
+                Ok(event) => events.push((position, event)),
+                Err(Error::Journal(journal::Error::Gone(_) | journal::Error::Damaged(_))) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let next = last.map(|last| Position::from_u64(last.to_u64().saturating_add(1)));
+        Ok((events, next))
+    }
+
+    /// The oldest event that can be there, and the end of what is on disk now.
+    #[must_use]
+    pub fn extent(&self) -> (Position, Position) {
+        let (oldest, _) = self.journal.bounds();
+        (self.journal.start_of(oldest), self.journal.end())
+    }
+
+    /// The jobs, by id.
+    #[must_use]
+    pub fn jobs(&self) -> Vec<Job> {
+        self.live.jobs(|jobs| jobs.values().cloned().collect())
+    }
+
+    /// One job.
+    #[must_use]
+    pub fn job(&self, id: JobId) -> Option<Job> {
+        self.live.jobs(|jobs| jobs.get(&id).cloned())
+    }
+
     /// One delivery with its attempts.
     ///
     /// # Errors
@@ -258,11 +319,14 @@ impl Reader {
         &self,
         event: Position,
     ) -> Result<Vec<(WebhookId, DeliveryState, u32)>, Error> {
-        let (_, webhooks) = history::event_at(&self.journal, event)?;
+        let (_, mut webhooks) = history::event_at(&self.journal, event)?;
+        webhooks.extend(history::added_to(&self.journal, event)?);
+        webhooks.sort_unstable();
+        webhooks.dedup();
         let mut states = Vec::with_capacity(webhooks.len());
         for webhook in webhooks {
             let trace = history::trace(&self.journal, webhook, event)?;
-            if let Some(standing) = history::standing(&self.journal, event, &trace)? {
+            if let Some(standing) = history::standing(&self.journal, webhook, event, &trace)? {
                 states.push((webhook, standing.state, standing.attempts));
             }
         }
@@ -275,10 +339,15 @@ impl Reader {
     /// [`Error::Journal`].
     pub fn has_delivery(&self, webhook: WebhookId, event: Position) -> Result<bool, Error> {
         let key = delivery_key(webhook, event);
-        let entries =
-            self.journal
-                .range(event.segment, &key, &key, journal::Direction::Ascending, 1)?;
-        Ok(!entries.is_empty())
+        for segment in self.journal.numbers(event.segment, u32::MAX) {
+            let entries =
+                self.journal
+                    .range(segment, &key, &key, journal::Direction::Ascending, 1)?;
+            if !entries.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Asks sled whether a write of its has failed, which it may not have told whoever waits for it. If so, the store

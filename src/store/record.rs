@@ -10,9 +10,11 @@ use sha2::{Digest, Sha256};
 
 use crate::journal::{IndexKey, Key};
 use crate::model::{
-    AccountName, Attempt, EndReason, Event, EventId, Position, SteadyMillis, UnixMillis, Webhook,
-    WebhookId,
+    AccountName, Attempt, EndReason, Event, EventId, Job, JobId, Position, SteadyMillis,
+    UnixMillis, Webhook, WebhookId,
 };
+
+use super::plain::{PlainRow, PlainWebhook};
 
 /// When a record was made, on both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +43,17 @@ pub(super) struct Cancellation {
     pub(super) due: SteadyMillis,
     pub(super) event: Position,
     pub(super) attempts: u32,
+}
+
+/// A delivery that a job queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Queued {
+    pub(super) webhook: WebhookId,
+    pub(super) event: Position,
+    /// Attempts that it has seen.
+    pub(super) attempts: u32,
+    /// The event was not for this webhook when it was accepted: the delivery begins here.
+    pub(super) added: bool,
 }
 
 /// One transition.
@@ -83,8 +96,8 @@ pub(super) enum Record {
         run_attempts: u32,
         at: Moment,
     },
-    /// A webhook was registered or changed.
-    WebhookPut { webhook: Webhook, at: Moment },
+    /// A webhook was registered or changed, as it was written up to encoding 2.
+    WebhookPut { webhook: PlainWebhook, at: Moment },
     /// A webhook was removed; its pending deliveries are cancelled from now on.
     WebhookRemoved { webhook: WebhookId, at: Moment },
     /// Nothing of a removed webhook is pending any more.
@@ -96,8 +109,35 @@ pub(super) enum Record {
         reason: EndReason,
         at: Moment,
     },
+    /// The registry as it is, as it was written up to encoding 2.
+    Snapshot { rows: Vec<PlainRow>, at: Moment },
+    /// A webhook was registered or changed.
+    WebhookStored { webhook: Webhook, at: Moment },
     /// The registry as it is, written when a segment begins, so that older ones can be deleted.
-    Snapshot { rows: Vec<Row>, at: Moment },
+    Registry { rows: Vec<Row>, at: Moment },
+    /// An attempt failed and another will follow, from the same place in the queue.
+    Deferred {
+        webhook: WebhookId,
+        event: Position,
+        due: SteadyMillis,
+        attempt: Attempt,
+        run_attempts: u32,
+        not_before: SteadyMillis,
+        at: Moment,
+    },
+    /// A job was made or changed by somebody.
+    JobStored { job: Job, at: Moment },
+    /// A job made a step: these deliveries are due now, and it goes on as `job` says.
+    JobStepped {
+        job: Job,
+        queued: Vec<Queued>,
+        due: SteadyMillis,
+        at: Moment,
+    },
+    /// A job that has ended is forgotten.
+    JobForgotten { job: JobId, at: Moment },
+    /// The jobs as they are, written when a segment begins.
+    Jobs { jobs: Vec<Job>, at: Moment },
 }
 
 impl Record {
@@ -115,22 +155,14 @@ impl Record {
             | Self::WebhookRemoved { at, .. }
             | Self::WebhookForgotten { at, .. }
             | Self::Cancelled { at, .. }
-            | Self::Snapshot { at, .. } => *at,
-        }
-    }
-
-    /// The wall clock when the record was made, where it says so.
-    pub(super) fn wall(&self) -> Option<UnixMillis> {
-        match self {
-            Self::Accepted { event, .. } => Some(event.received_at),
-            Self::Attempted { at, .. }
-            | Self::Ended { at, .. }
-            | Self::Requeued { at, .. }
-            | Self::WebhookPut { at, .. }
-            | Self::WebhookRemoved { at, .. }
-            | Self::WebhookForgotten { at, .. }
-            | Self::Cancelled { at, .. }
-            | Self::Snapshot { at, .. } => Some(at.wall),
+            | Self::Snapshot { at, .. }
+            | Self::WebhookStored { at, .. }
+            | Self::Registry { at, .. }
+            | Self::Deferred { at, .. }
+            | Self::JobStored { at, .. }
+            | Self::JobStepped { at, .. }
+            | Self::JobForgotten { at, .. }
+            | Self::Jobs { at, .. } => *at,
         }
     }
 
@@ -151,8 +183,20 @@ impl Record {
                 keys
             }
             Self::Attempted { webhook, event, .. }
+            | Self::Deferred { webhook, event, .. }
             | Self::Ended { webhook, event, .. }
             | Self::Requeued { webhook, event, .. } => vec![delivery(webhook, *event)],
+            Self::JobStepped { queued, .. } => {
+                let mut keys = Vec::with_capacity(queued.len());
+                for one in queued {
+                    keys.push(delivery(&one.webhook, one.event));
+                    if one.added {
+                        keys.push(plain(added_key(one.webhook, one.event)));
+                        keys.push(plain(added_to_key(one.event)));
+                    }
+                }
+                keys
+            }
             Self::Cancelled {
                 webhook, entries, ..
             } => entries
@@ -162,7 +206,12 @@ impl Record {
             Self::WebhookPut { .. }
             | Self::WebhookRemoved { .. }
             | Self::WebhookForgotten { .. }
-            | Self::Snapshot { .. } => Vec::new(),
+            | Self::Snapshot { .. }
+            | Self::WebhookStored { .. }
+            | Self::Registry { .. }
+            | Self::JobStored { .. }
+            | Self::JobForgotten { .. }
+            | Self::Jobs { .. } => Vec::new(),
         }
     }
 }
@@ -177,6 +226,18 @@ const fn plain(key: Key) -> IndexKey {
 /// The key of all records of one delivery: the webhook, then the event's position.
 pub(super) fn delivery_key(webhook: WebhookId, event: Position) -> Key {
     subject_key(webhook.0.to_be_bytes(), event.to_u64())
+}
+
+/// The key of a delivery that was added to an event after it was accepted, in its webhook's listing of these: an
+/// event's own segment does not tell of them.
+pub(super) fn added_key(webhook: WebhookId, event: Position) -> Key {
+    let subject = hash128_bytes(&[b"added", &webhook.0.to_be_bytes()]);
+    subject_key(subject, event.to_u64())
+}
+
+/// The key of the records that added deliveries to an event.
+pub(super) fn added_to_key(event: Position) -> Key {
+    subject_key(hash128_bytes(&[b"added to"]), event.to_u64())
 }
 
 /// The key of an event in its account's listing.
@@ -200,9 +261,15 @@ fn subject_key(subject: [u8; 16], rest: u64) -> Key {
 
 /// The first half of SHA-256 over the parts, each ended by a zero byte, which none of them can contain.
 fn hash128(parts: &[&str]) -> [u8; 16] {
+    let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
+    hash128_bytes(&parts)
+}
+
+/// As [`hash128`]; a part that can contain a zero byte must be the last, and of one length.
+fn hash128_bytes(parts: &[&[u8]]) -> [u8; 16] {
     let mut hash = Sha256::new();
     for part in parts {
-        hash.update(part.as_bytes());
+        hash.update(part);
         hash.update([0]);
     }
     *hash.finalize().first_chunk().expect("SHA-256 has 32 bytes")

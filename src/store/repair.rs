@@ -261,6 +261,7 @@ fn held_image(live: &Live) -> Result<(Image, BTreeMap<u32, i64>), Error> {
         image.queue.insert(key, value);
     })?;
     image.rows = live.rows(Clone::clone);
+    image.jobs = live.jobs(Clone::clone);
     Ok((image, live.counts()))
 }
 

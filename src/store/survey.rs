@@ -256,7 +256,7 @@ impl<'a> Surveyor<'a> {
             self.survey.events += 1;
             self.survey.deliveries += webhooks.len() as u64;
         }
-        self.survey.newest = self.survey.newest.max(record.wall());
+        self.survey.newest = self.survey.newest.max(Some(record.moment().wall));
         self.image.take(record, position);
     }
 

@@ -6,6 +6,7 @@ mod faults;
 mod flips;
 mod golden;
 pub(crate) mod history;
+mod jobs;
 mod model;
 pub(crate) mod stepped;
 mod transitions;
@@ -106,6 +107,7 @@ pub(crate) fn webhook(id: u128) -> Webhook {
         }),
         created_at: UnixMillis(1_700_000_000_000),
         updated_at: UnixMillis(1_700_000_000_001),
+        order: crate::model::Order::None,
     }
 }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 use crate::model::{
-    Attempt, EndReason, Event, Next, Position, QueueEntry, SteadyMillis, Webhook, WebhookId,
+    Attempt, EndReason, Event, Job, JobId, JobState, Next, Position, QueueEntry, SteadyMillis,
+    Webhook, WebhookId,
 };
 
 use super::inbox::{Answer, Inbox, Op};
@@ -89,6 +90,36 @@ pub enum Requeued {
     NotFound,
     /// A record of the delivery is damaged, so where it stands is not known. Nothing was written.
     Unclear,
+}
+
+/// A delivery that a job is to queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JobPick {
+    /// The webhook.
+    pub webhook: WebhookId,
+    /// The event.
+    pub event: Position,
+    /// Attempts that the delivery has seen.
+    pub attempts: u32,
+    /// The event has no delivery to this webhook yet.
+    pub added: bool,
+}
+
+/// A step of a job: what it queues, and where it goes on.
+#[derive(Clone, Debug)]
+pub struct JobStep {
+    /// The job.
+    pub job: JobId,
+    /// Where the step begins: the job's `next` before it.
+    pub from: Position,
+    /// The job's `next` after it; the job's end, or later, ends the job.
+    pub next: Position,
+    /// The journal's end when the deliveries' states were read, or an earlier one.
+    pub read_at: Position,
+    /// What is queued, at most [`CANCEL_MAX`].
+    pub picks: Vec<JobPick>,
+    /// What the filter took besides `picks`, and was left alone.
+    pub skipped: u64,
 }
 
 /// How the committer does: what readiness, the watchdog and metrics look at.
@@ -236,6 +267,46 @@ impl Writer {
             answer,
         })
         .await
+    }
+
+    /// Stores a new job. [`Written::Stale`] where there is one of this id.
+    ///
+    /// # Errors
+    /// [`WriteError::Stopped`], [`WriteError::Failed`], [`WriteError::DiskReserve`].
+    pub async fn put_job(&self, job: Job) -> Result<Written, WriteError> {
+        let job = Box::new(job);
+        self.ask(|answer| Op::PutJob { job, answer }).await
+    }
+
+    /// Lets a job go on, wait or end; gives it as it is then. One that has ended stays so. `None`: there is none.
+    ///
+    /// # Errors
+    /// As [`Writer::put_job`].
+    pub async fn set_job(&self, job: JobId, state: JobState) -> Result<Option<Job>, WriteError> {
+        self.ask(|answer| Op::SetJob { job, state, answer }).await
+    }
+
+    /// Forgets a job that has ended; [`Written::Stale`] if it has not.
+    ///
+    /// # Errors
+    /// As [`Writer::put_job`].
+    pub async fn forget_job(&self, job: JobId) -> Result<Written, WriteError> {
+        self.ask(|answer| Op::ForgetJob { job, answer }).await
+    }
+
+    /// Makes a step of a job, if it runs and stands where the step begins; gives it as it is then. What has changed
+    /// since it was read is left alone, and counted as skipped. `None`: there is no such job.
+    ///
+    /// # Errors
+    /// [`WriteError::TooLarge`] over [`CANCEL_MAX`]; as [`Writer::put_job`].
+    pub async fn step_job(&self, step: JobStep) -> Result<Option<Job>, WriteError> {
+        if step.picks.len() > CANCEL_MAX {
+            return Err(WriteError::TooLarge(format!(
+                "{CANCEL_MAX} deliveries are queued at once, not more"
+            )));
+        }
+        let step = Box::new(step);
+        self.ask(|answer| Op::StepJob { step, answer }).await
     }
 
     /// Deletes the journal's segments up to `segment`, oldest first, as far as nothing pending points into

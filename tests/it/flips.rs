@@ -186,6 +186,7 @@ fn webhook(id: WebhookId, account: AccountName) -> Webhook {
         active: false,
         inactive: None,
         created_at: UnixMillis(1),
+        order: hookwheel::model::Order::None,
         updated_at: UnixMillis(1),
     }
 }

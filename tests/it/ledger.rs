@@ -323,7 +323,7 @@ impl Look<'_> {
             self.attempts(&what, webhook, position, (state, attempts));
             let waits = self.queue.remove(&(webhook, position));
             match (state, waits) {
-                (DeliveryState::Pending { due }, Some((key, tried)))
+                (DeliveryState::Pending { due, .. }, Some((key, tried)))
                     if due == key && tried == attempts =>
                 {
                     if self.was_ended(&webhook.to_string(), &posted.id) {

@@ -40,6 +40,7 @@ fn blank(account: AccountName, now: UnixMillis, url: Endpoint) -> Webhook {
         inactive: None,
         created_at: now,
         updated_at: now,
+        order: crate::model::Order::None,
     }
 }
 

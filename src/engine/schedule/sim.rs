@@ -513,7 +513,9 @@ impl World {
         let verdict = match (written, next) {
             (false, _) => Verdict::Neutral,
             (true, Next::Delivered) => Verdict::Success,
-            (true, Next::RetryAt(_) | Next::Failed(_)) => Verdict::Failure,
+            (true, Next::RetryAt(_) | Next::RetryInPlace(_) | Next::Probed | Next::Failed(_)) => {
+                Verdict::Failure
+            }
         };
         if verdict == Verdict::Failure && self.rng.chance(10) {
             self.soon(Happening::Pause { hook });

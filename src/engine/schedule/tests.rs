@@ -39,7 +39,8 @@ const fn entry(number: u32, due: SteadyMillis) -> QueueEntry {
         },
         attempts: 0,
         run_attempts: 0,
-        manual: false,
+        trigger: crate::model::Trigger::Schedule,
+        not_before: SteadyMillis(0),
     }
 }
 
@@ -407,7 +408,8 @@ fn a_reserved_delivery_is_not_sent_until_it_is_released() {
     assert!(!core.reserve(hook(0), entry(1, START).event));
     assert_eq!(core.next_effect(), None);
     let moved = QueueEntry {
-        manual: true,
+        trigger: crate::model::Trigger::Manual,
+        not_before: SteadyMillis(0),
         ..entry(1, START)
     };
     core.release(hook(0), moved.event, Some(moved));

@@ -347,7 +347,8 @@ impl World {
             event,
             attempts: 0,
             run_attempts: 0,
-            manual: false,
+            trigger: crate::model::Trigger::Schedule,
+            not_before: SteadyMillis(0),
         };
         if self.rng.chance(90) {
             self.soon(Happening::Hint { hook, entry });
@@ -384,7 +385,9 @@ impl World {
         let verdict = match (done, next) {
             (false, _) => Verdict::Neutral,
             (true, Next::Delivered) => Verdict::Success,
-            (true, Next::RetryAt(_) | Next::Failed(_)) => Verdict::Failure,
+            (true, Next::RetryAt(_) | Next::RetryInPlace(_) | Next::Probed | Next::Failed(_)) => {
+                Verdict::Failure
+            }
         };
         if verdict == Verdict::Failure && self.rng.chance(10) {
             self.soon(Happening::Pause { hook });

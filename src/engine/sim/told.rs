@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{EndReason, Next, Position, QueueEntry, SteadyMillis, WebhookId};
+use crate::model::{EndReason, Next, Position, QueueEntry, SteadyMillis, Trigger, WebhookId};
 
 /// Where a delivery stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,7 +13,8 @@ pub(super) enum State {
     Pending {
         due: SteadyMillis,
         run_attempts: u32,
-        manual: bool,
+        trigger: Trigger,
+        not_before: SteadyMillis,
     },
     Delivered,
     Ended(EndReason),
@@ -48,7 +49,8 @@ impl Delivery {
         let state = State::Pending {
             due,
             run_attempts: 0,
-            manual: false,
+            trigger: Trigger::Schedule,
+            not_before: SteadyMillis(0),
         };
         let attempts = Vec::new();
         Self { state, attempts }
@@ -67,8 +69,11 @@ impl Delivery {
                     Next::RetryAt(due) => State::Pending {
                         due: *due,
                         run_attempts: run_attempts + 1,
-                        manual: false,
+                        trigger: Trigger::Schedule,
+                        not_before: SteadyMillis(0),
                     },
+                    // No webhook of the simulation has an order, and none is probed.
+                    Next::RetryInPlace(_) | Next::Probed => return None,
                 };
             }
             Change::Requeue { due } => {
@@ -79,7 +84,8 @@ impl Delivery {
                 changed.state = State::Pending {
                     due: *due,
                     run_attempts,
-                    manual: true,
+                    trigger: Trigger::Manual,
+                    not_before: SteadyMillis(0),
                 };
             }
             Change::Cancel { due, reason } => {
@@ -105,13 +111,15 @@ impl Delivery {
             State::Pending {
                 due,
                 run_attempts,
-                manual,
+                trigger,
+                not_before,
             } => Some(QueueEntry {
                 due,
                 event,
                 attempts: u32::try_from(self.attempts.len()).unwrap(),
                 run_attempts,
-                manual,
+                trigger,
+                not_before,
             }),
             _ => None,
         }

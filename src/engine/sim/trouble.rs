@@ -4,7 +4,7 @@ use super::requests::Asked;
 use super::told::{Change, Delivery, Registered};
 use super::{Core, END_MS, Figures, Happening, State, SteadyMillis, TROUBLE_MS, UnixMillis, World};
 use crate::journal::Faults;
-use crate::model::{DeliveryState, EndReason, EventId, Position, QueueEntry};
+use crate::model::{DeliveryState, EndReason, EventId, Position, QueueEntry, Trigger};
 use crate::store::tests::account;
 
 /// How a process ends.
@@ -290,7 +290,7 @@ impl World {
             let found = reader.delivery(id, at).unwrap().unwrap();
             assert!(found.attempts.is_empty());
             match found.state {
-                DeliveryState::Pending { due: at } => due = at,
+                DeliveryState::Pending { due: at, .. } => due = at,
                 other => assert!(self.told.hooks[hook].is_none(), "{other:?}"),
             }
             to.push(hook);
@@ -415,10 +415,11 @@ impl World {
             serials.push(attempt.started_at.0);
         }
         let state = match found.state {
-            DeliveryState::Pending { due } => State::Pending {
+            DeliveryState::Pending { due, .. } => State::Pending {
                 due,
                 run_attempts: 0,
-                manual: false,
+                trigger: Trigger::Schedule,
+                not_before: SteadyMillis(0),
             },
             DeliveryState::Delivered { .. } => State::Delivered,
             DeliveryState::Ended { reason, .. } => State::Ended(reason),

@@ -42,7 +42,8 @@ async fn work(writer: Writer, run: u32, task: u32) {
             event,
             attempts: 0,
             run_attempts: 0,
-            manual: false,
+            trigger: Trigger::Schedule,
+            not_before: SteadyMillis(0),
         };
         if number % 3 == 0 {
             let next_due = due.plus(1_000_000 + u64::from(number));
@@ -413,7 +414,7 @@ fn steady_time_goes_on_where_it_was_even_if_the_wall_clock_went_back() {
     };
     let mut bytes = Vec::new();
     encode_record(
-        &Record::WebhookPut {
+        &Record::WebhookStored {
             webhook: webhook(1),
             at,
         },

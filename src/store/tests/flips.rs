@@ -199,7 +199,8 @@ async fn work(opened: &Opened, run: &str, events: usize) {
             event,
             attempts: 0,
             run_attempts: 0,
-            manual: false,
+            trigger: Trigger::Schedule,
+            not_before: SteadyMillis(0),
         };
         let webhook = webhooks[number % 2];
         if number % 3 == 0 {
@@ -366,8 +367,8 @@ impl<'a> Round<'a> {
         let webhooks = by_id(reader);
         for (id, found) in &webhooks {
             let known = truth.records.iter().any(|(_, _, record)| match record {
-                Record::WebhookPut { webhook, .. } => webhook == found,
-                Record::Snapshot { rows, .. } => rows.iter().any(|row| row.webhook == *found),
+                Record::WebhookStored { webhook, .. } => webhook == found,
+                Record::Registry { rows, .. } => rows.iter().any(|row| row.webhook == *found),
                 _ => false,
             });
             assert!(known, "{id} was never so: {hits:?}");
@@ -558,6 +559,7 @@ fn deliveries_in(record: &Record, position: Position) -> Vec<(WebhookId, Positio
             .map(|webhook| (*webhook, position))
             .collect(),
         Record::Attempted { webhook, event, .. }
+        | Record::Deferred { webhook, event, .. }
         | Record::Ended { webhook, event, .. }
         | Record::Requeued { webhook, event, .. } => vec![(*webhook, *event)],
         Record::Cancelled {
@@ -565,6 +567,9 @@ fn deliveries_in(record: &Record, position: Position) -> Vec<(WebhookId, Positio
         } => {
             let events = entries.iter().map(|entry| entry.event);
             events.map(|event| (*webhook, event)).collect()
+        }
+        Record::JobStepped { queued, .. } => {
+            queued.iter().map(|one| (one.webhook, one.event)).collect()
         }
         _ => Vec::new(),
     }

@@ -4,9 +4,11 @@
 //! To add one for a new variant, run the test with `HOOKWHEEL_WRITE_GOLDEN=1`; it writes only missing files.
 
 use super::*;
-use crate::model::{EndReason, FaultKind};
+use crate::model::{
+    EndReason, FaultKind, Job, JobFilter, JobId, JobKind, JobState, Order, UnixMicros,
+};
 use crate::store::codec::{check_known, decode_record, encode_record};
-use crate::store::record::{Cancellation, End, Moment, Record, Row};
+use crate::store::record::{Cancellation, End, Moment, Queued, Record, Row};
 
 #[expect(
     clippy::too_many_lines,
@@ -85,7 +87,7 @@ fn records() -> Vec<(&'static str, Record)> {
                 webhook: id,
                 event: position,
                 due,
-                attempt: success,
+                attempt: success.clone(),
                 end: End::Failed(EndReason::Gone),
                 at,
             },
@@ -116,7 +118,7 @@ fn records() -> Vec<(&'static str, Record)> {
         (
             "webhook_put",
             Record::WebhookPut {
-                webhook: webhook(7),
+                webhook: webhook(7).into(),
                 at,
             },
         ),
@@ -144,29 +146,137 @@ fn records() -> Vec<(&'static str, Record)> {
         (
             "snapshot",
             Record::Snapshot {
+                rows: vec![
+                    Row {
+                        webhook: webhook(8),
+                        removed: true,
+                    }
+                    .into(),
+                ],
+                at,
+            },
+        ),
+        (
+            "webhook_stored",
+            Record::WebhookStored {
+                webhook: Webhook {
+                    order: Order::ByKey("/customer".to_owned()),
+                    ..webhook(7)
+                },
+                at,
+            },
+        ),
+        (
+            "registry",
+            Record::Registry {
                 rows: vec![Row {
-                    webhook: webhook(8),
+                    webhook: Webhook {
+                        order: Order::Fifo,
+                        ..webhook(8)
+                    },
                     removed: true,
                 }],
+                at,
+            },
+        ),
+        (
+            "deferred",
+            Record::Deferred {
+                webhook: id,
+                event: position,
+                due,
+                attempt: Attempt {
+                    trigger: Trigger::Probe,
+                    ..success
+                },
+                run_attempts: 1,
+                not_before: due.plus(5_000),
+                at,
+            },
+        ),
+        ("job_stored", Record::JobStored { job: job(), at }),
+        (
+            "job_stepped",
+            Record::JobStepped {
+                job: Job {
+                    state: JobState::Done,
+                    kind: JobKind::Rematch { only: None },
+                    ended_at: Some(at.wall),
+                    ..job()
+                },
+                queued: vec![Queued {
+                    webhook: id,
+                    event: position,
+                    attempts: 2,
+                    added: true,
+                }],
+                due,
+                at,
+            },
+        ),
+        ("job_forgotten", Record::JobForgotten { job: job().id, at }),
+        (
+            "jobs",
+            Record::Jobs {
+                jobs: vec![job()],
                 at,
             },
         ),
     ]
 }
 
+fn job() -> Job {
+    let position = |offset| Position { segment: 3, offset };
+    Job {
+        id: JobId(0x0192_f0c1_d2e3_7000_8000_0000_0000_000b),
+        account: AccountName::new("acme").unwrap(),
+        kind: JobKind::Resend {
+            from: WebhookId(7),
+            to: WebhookId(8),
+        },
+        filter: JobFilter {
+            since: Some(UnixMicros(1_700_000_000_000_000)),
+            until: None,
+            states: vec!["failed".to_owned()],
+            types: vec!["a.b".to_owned()],
+        },
+        per_second: 100,
+        state: JobState::Running,
+        next: position(4_096),
+        end: position(9_000),
+        matched: 3,
+        queued: 2,
+        skipped: 1,
+        created_at: UnixMillis(1_700_000_000_000),
+        ended_at: None,
+    }
+}
+
 /// The versions of the encoding that were ever released, and the one that is written.
-const VERSIONS: [u8; 2] = [1, 2];
-const WRITTEN: u8 = 2;
+const VERSIONS: [u8; 3] = [1, 2, 3];
+const WRITTEN: u8 = 3;
+/// Kinds of records that only versions before 3 have written.
+const BEFORE_3: [&str; 2] = ["webhook_put", "snapshot"];
+/// How many kinds the first two versions had; those after them came with version 3.
+const KINDS_BEFORE_3: usize = 11;
 
 #[test]
 fn records_of_every_version_decode() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/records");
     let mut checked = 0;
-    for (name, record) in records() {
+    for (at, (name, record)) in records().into_iter().enumerate() {
         let mut bytes = Vec::new();
         encode_record(&record, &mut bytes).unwrap();
         assert_eq!(bytes[0], WRITTEN);
         for version in VERSIONS {
+            let had = if version < 3 {
+                at < KINDS_BEFORE_3
+            } else {
+                !BEFORE_3.contains(&name)
+            };
+            if !had {
+                continue;
+            }
             let path = directory.join(format!("v{version}_{name}.hex"));
             let missing = version == WRITTEN && !path.exists();
             if missing && std::env::var_os("HOOKWHEEL_WRITE_GOLDEN").is_some() {
@@ -187,7 +297,7 @@ fn records_of_every_version_decode() {
         }
     }
     let files = std::fs::read_dir(&directory).unwrap().count();
-    assert_eq!((checked, files), (22, 22));
+    assert_eq!((checked, files), (38, 38));
 }
 
 #[test]

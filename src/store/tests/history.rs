@@ -15,7 +15,8 @@ pub(crate) fn write_history(opened: &Opened) -> Vec<Position> {
                 event,
                 attempts: 0,
                 run_attempts: 0,
-                manual: false,
+                trigger: Trigger::Schedule,
+                not_before: SteadyMillis(0),
             };
             let retry = Next::RetryAt(due.plus(1_000_000));
             opened.writer.finish(finish(1, entry, retry)).await.unwrap();

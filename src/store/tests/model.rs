@@ -66,9 +66,9 @@ proptest! {
             let changes = match step {
                 Step::Add(webhook, due) => {
                     let key = QueueKey { webhook: WebhookId(webhook.into()), due: SteadyMillis(due.into()), event: at };
-                    model.insert(key, QueueValue::default());
+                    model.insert(key, QueueValue::FRESH);
                     vec![
-                        Change::Queue(key, Some(QueueValue::default())),
+                        Change::Queue(key, Some(QueueValue::FRESH)),
                         Change::Pending { segment: at.segment, delta: 1 },
                     ]
                 }

@@ -24,10 +24,7 @@ fn an_event_is_pending_until_it_is_delivered_and_both_last() {
         };
         assert_eq!(webhooks, [WebhookId(1), WebhookId(2)]);
         let entry = pending(&opened.reader, 1)[0];
-        assert_eq!(
-            (entry.due, entry.event, entry.attempts, entry.manual),
-            (due, event, 0, false)
-        );
+        assert_eq!(entry, QueueEntry::fresh(due, event));
         let done = opened
             .writer
             .finish(finish(1, entry, Next::Delivered))
@@ -67,7 +64,10 @@ fn an_event_is_pending_until_it_is_delivered_and_both_last() {
         states[1],
         (
             WebhookId(2),
-            DeliveryState::Pending { due: second[0].due },
+            DeliveryState::Pending {
+                due: second[0].due,
+                not_before: SteadyMillis(0)
+            },
             1
         )
     );
@@ -164,12 +164,12 @@ fn sending_again_moves_a_pending_delivery_and_revives_an_ended_one_but_never_mak
         }
         for answer in tasks.join_all().await {
             assert!(
-                matches!(answer, Requeued::Now { entry } if entry.manual && entry.attempts == 1)
+                matches!(answer, Requeued::Now { entry } if (entry.trigger == Trigger::Manual) && entry.attempts == 1)
             );
         }
         let entry = pending(&opened.reader, 1);
         assert_eq!(
-            (entry.len(), entry[0].run_attempts, entry[0].manual),
+            (entry.len(), entry[0].run_attempts, entry[0].trigger == Trigger::Manual),
             (1, 1, true)
         );
         assert!(entry[0].due < due.plus(3_600_000));
@@ -180,7 +180,7 @@ fn sending_again_moves_a_pending_delivery_and_revives_an_ended_one_but_never_mak
             panic!("an ended delivery was not found");
         };
         assert_eq!(
-            (entry.attempts, entry.run_attempts, entry.manual),
+            (entry.attempts, entry.run_attempts, (entry.trigger == Trigger::Manual)),
             (2, 0, true)
         );
         assert_eq!(pending(&opened.reader, 1), [entry]);
@@ -366,7 +366,8 @@ fn pending_entry() -> QueueEntry {
         event,
         attempts: 0,
         run_attempts: 0,
-        manual: false,
+        trigger: Trigger::Schedule,
+        not_before: SteadyMillis(0),
     }
 }
 

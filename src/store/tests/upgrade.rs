@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use super::*;
 use crate::model::{DeliveryState, EndReason};
 use crate::store::directory::{journal_path, registry_path};
+use crate::store::record::Record;
 
 const NAME: &str = "tests/data/store/v1.txt";
 /// Bytes in a line of the text; lines of zeros are left out.
@@ -230,6 +231,8 @@ fn check(store: &Opened) {
     assert_eq!(delivery.attempts[1].outcome, Outcome::Status(503));
     let kinds: std::collections::HashSet<_> = open::records(&reader.journal)
         .iter()
+        // This open has written the registry in the present form.
+        .filter(|(_, record)| !matches!(record, Record::Registry { .. }))
         .map(|(_, record)| std::mem::discriminant(record))
         .collect();
     assert_eq!(kinds.len(), 9, "records of every kind of the first format");

@@ -29,7 +29,9 @@ fn run(policy: &Policy, outcome: &Outcome, took_ms: u64, salt: u64) -> Vec<u64> 
                 assert_eq!(reason, EndReason::Exhausted);
                 return delays;
             }
-            Next::Delivered => panic!("{outcome} is no success"),
+            Next::Delivered | Next::RetryInPlace(_) | Next::Probed => {
+                panic!("{outcome} is a plain failure")
+            }
         }
     }
     panic!("the schedule has no end");

@@ -36,7 +36,8 @@ impl Store {
             event,
             attempts: 0,
             run_attempts: 0,
-            manual: false,
+            trigger: crate::model::Trigger::Schedule,
+            not_before: SteadyMillis(0),
         };
         self.rows.insert((hook, event), Row::default());
         self.put(hook, entry);
@@ -92,15 +93,12 @@ impl Store {
         if let Next::RetryAt(due) = next {
             let (attempts, run_attempts) = (row.attempts, row.run_attempts);
             let event = entry.event;
-            let manual = false;
             self.put(
                 hook,
                 QueueEntry {
-                    due,
-                    event,
                     attempts,
                     run_attempts,
-                    manual,
+                    ..QueueEntry::fresh(due, event)
                 },
             );
         } else {
@@ -142,7 +140,8 @@ impl Store {
             event,
             attempts: row.attempts,
             run_attempts: 0,
-            manual: true,
+            trigger: crate::model::Trigger::Manual,
+            not_before: SteadyMillis(0),
         };
         self.put(hook, entry);
         entry

@@ -1,0 +1,118 @@
+//! Webhooks as encodings 1 and 2 have them, which decode for ever.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    AccountName, Endpoint, Header, Inactive, OldSecret, Order, RetryPolicy, Secret, UnixMillis,
+    Webhook, WebhookId,
+};
+
+use super::record::Row;
+
+/// A webhook before it had an order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct PlainWebhook {
+    id: WebhookId,
+    account: AccountName,
+    version: u64,
+    url: Endpoint,
+    events: Vec<String>,
+    scope: Option<String>,
+    name: Option<String>,
+    description: Option<String>,
+    secret: Option<Secret>,
+    staged_secret: Option<Secret>,
+    old_secret: Option<OldSecret>,
+    headers: Vec<Header>,
+    format: Option<String>,
+    filter: Option<String>,
+    timeout_ms: Option<u32>,
+    retry: Option<RetryPolicy>,
+    active: bool,
+    inactive: Option<Inactive>,
+    created_at: UnixMillis,
+    updated_at: UnixMillis,
+}
+
+/// A row of the registry then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct PlainRow {
+    webhook: PlainWebhook,
+    removed: bool,
+}
+
+impl From<PlainWebhook> for Webhook {
+    fn from(plain: PlainWebhook) -> Self {
+        Self {
+            id: plain.id,
+            account: plain.account,
+            version: plain.version,
+            url: plain.url,
+            events: plain.events,
+            scope: plain.scope,
+            name: plain.name,
+            description: plain.description,
+            secret: plain.secret,
+            staged_secret: plain.staged_secret,
+            old_secret: plain.old_secret,
+            headers: plain.headers,
+            format: plain.format,
+            filter: plain.filter,
+            timeout_ms: plain.timeout_ms,
+            retry: plain.retry,
+            active: plain.active,
+            inactive: plain.inactive,
+            created_at: plain.created_at,
+            updated_at: plain.updated_at,
+            order: Order::None,
+        }
+    }
+}
+
+impl From<PlainRow> for Row {
+    fn from(plain: PlainRow) -> Self {
+        Self {
+            webhook: plain.webhook.into(),
+            removed: plain.removed,
+        }
+    }
+}
+
+#[cfg(test)]
+impl From<Webhook> for PlainWebhook {
+    fn from(webhook: Webhook) -> Self {
+        assert_eq!(webhook.order, Order::None, "it has no place for one");
+        Self {
+            id: webhook.id,
+            account: webhook.account,
+            version: webhook.version,
+            url: webhook.url,
+            events: webhook.events,
+            scope: webhook.scope,
+            name: webhook.name,
+            description: webhook.description,
+            secret: webhook.secret,
+            staged_secret: webhook.staged_secret,
+            old_secret: webhook.old_secret,
+            headers: webhook.headers,
+            format: webhook.format,
+            filter: webhook.filter,
+            timeout_ms: webhook.timeout_ms,
+            retry: webhook.retry,
+            active: webhook.active,
+            inactive: webhook.inactive,
+            created_at: webhook.created_at,
+            updated_at: webhook.updated_at,
+        }
+    }
+}
+
+#[cfg(test)]
+impl From<Row> for PlainRow {
+    fn from(row: Row) -> Self {
+        Self {
+            webhook: row.webhook.into(),
+            removed: row.removed,
+        }
+    }
+}
