@@ -9,6 +9,7 @@
 mod attempt;
 mod backlog;
 mod disable;
+mod explain;
 mod hints;
 mod intake;
 mod progress;
@@ -17,6 +18,7 @@ mod registry;
 mod retry_after;
 mod run;
 pub mod schedule;
+mod stats;
 mod unbroken;
 mod webhooks;
 
@@ -40,11 +42,14 @@ use hints::{BodyBudget, Hint, Missed};
 use progress::{Deaths, Heartbeat};
 use registry::Registry;
 use schedule::{Core, Limits};
+use stats::Stats;
 
 pub use attempt::prepared_body;
+pub use explain::{Explained, Hold, KeptOut, Reason, Wait};
 pub use intake::{Draft, Posted};
 pub use progress::TaskDied;
 pub use registry::{Contract, Live};
+pub use stats::{COUNTED_MAX, Figures, Percentiles, Queued, Said, Waiting, Window};
 pub use webhooks::{ChangeError, Tested};
 
 /// What the engine needs to know.
@@ -99,6 +104,7 @@ pub struct Engine {
     missed: Missed,
     budget: BodyBudget,
     heartbeat: Heartbeat,
+    stats: Stats,
     /// When the queues' heads were last looked at for the metrics, steady time.
     measured: AtomicU64,
     tracker: TaskTracker,
@@ -210,6 +216,7 @@ impl Engine {
             missed: Missed::default(),
             budget: BodyBudget::default(),
             heartbeat: Heartbeat::default(),
+            stats: Stats::new(clock.steady()),
             measured: AtomicU64::new(0),
             tracker: TaskTracker::new(),
             attempts: TaskTracker::new(),
