@@ -12,6 +12,7 @@ mod events;
 mod fields;
 mod filters;
 mod health;
+mod held;
 mod input;
 mod paced;
 mod page;
@@ -100,6 +101,7 @@ impl Api {
             .route("/api/v1/webhooks/{id}", webhook)
             .route("/api/v1/webhooks/{id}/test", post(webhooks::test))
             .route("/api/v1/webhooks/{id}/secret/{verb}", post(secrets::turn))
+            .route("/api/v1/webhooks/{id}/held/discard", post(held::discard))
             .route("/api/v1/webhooks/{id}/deliveries", get(deliveries::list))
             .route(
                 "/api/v1/webhooks/{id}/deliveries/{event}",

@@ -215,6 +215,7 @@ impl Daemon {
     pub async fn run(self, stop: CancellationToken) -> Result<(), DaemonError> {
         let tasks = TaskTracker::new();
         let mut sweeping = tasks.spawn(sweep(
+            Arc::clone(&self.engine),
             self.store.reader.clone(),
             self.store.writer,
             self.retention,
@@ -305,11 +306,19 @@ async fn stalled(busy: impl Fn() -> Duration, ask: impl Fn(), look_every: Durati
 }
 
 /// Deletes what history has outlived its limits, every minute.
-async fn sweep(reader: Reader, writer: Writer, limits: retention::Limits, clock: Clock) {
+async fn sweep(
+    engine: Arc<Engine>,
+    reader: Reader,
+    writer: Writer,
+    limits: retention::Limits,
+    clock: Clock,
+) {
     let mut ticks = tokio::time::interval(SWEEP_EVERY);
     loop {
         ticks.tick().await;
-        if let Err(error) = retention::sweep(&reader, &writer, limits, clock.steady()).await {
+        let is_held = |webhook| !engine.is_sending(webhook);
+        let swept = retention::sweep(&reader, &writer, limits, clock.steady(), is_held).await;
+        if let Err(error) = swept {
             tracing::error!(%error, "retention could not sweep; it tries again in a minute");
         }
     }

@@ -9,11 +9,15 @@
 mod attempt;
 mod backlog;
 mod disable;
+mod discard;
+mod failing;
 mod hints;
 mod intake;
+mod probe;
 mod progress;
 mod read_back;
 mod registry;
+mod reserve;
 mod retry_after;
 mod run;
 pub mod schedule;
@@ -25,7 +29,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -37,11 +41,14 @@ use crate::sender::Sender;
 use crate::store::{self, Reader, Space, WriteError, Writer};
 
 use hints::{BodyBudget, Hint, Missed};
+use probe::Probing;
 use progress::{Deaths, Heartbeat};
 use registry::Registry;
 use schedule::{Core, Limits};
 
 pub use attempt::prepared_body;
+pub use discard::Discarded;
+pub use failing::Failing;
 pub use intake::{Draft, Posted};
 pub use progress::TaskDied;
 pub use registry::{Contract, Live};
@@ -99,6 +106,9 @@ pub struct Engine {
     missed: Missed,
     budget: BodyBudget,
     heartbeat: Heartbeat,
+    /// Who may read in the log since when a webhook has been failing.
+    looks: Semaphore,
+    probing: Probing,
     /// When the queues' heads were last looked at for the metrics, steady time.
     measured: AtomicU64,
     tracker: TaskTracker,
@@ -210,6 +220,8 @@ impl Engine {
             missed: Missed::default(),
             budget: BodyBudget::default(),
             heartbeat: Heartbeat::default(),
+            looks: Semaphore::new(failing::LOOKS_MAX),
+            probing: Probing::default(),
             measured: AtomicU64::new(0),
             tracker: TaskTracker::new(),
             attempts: TaskTracker::new(),
@@ -237,19 +249,32 @@ impl Engine {
         let scheduler = run::Scheduler::new(Arc::clone(&engine), core, hints_in, reports_max);
         let (stop, grace) = (engine.stopping.clone(), options.stop_grace);
         let ended = engine.ended.clone().drop_guard();
-        let (backlogs, alive) = (
-            Arc::clone(&engine),
-            engine.deaths.watch_over("the task that bounds backlogs"),
-        );
-        engine.tracker.spawn(async move {
-            let _alive = alive;
-            backlogs.keep_backlogs().await;
-        });
+        engine.keep();
         let task = engine.tracker.spawn(async move {
             let _ended = ended;
             scheduler.run(stop, grace).await;
         });
         Ok((engine, Running { task }))
+    }
+
+    /// Starts the tasks that look after webhooks until the engine stops.
+    fn keep(self: &Arc<Self>) {
+        let (engine, alive) = (
+            Arc::clone(self),
+            self.deaths.watch_over("the task that bounds backlogs"),
+        );
+        self.tracker.spawn(async move {
+            let _alive = alive;
+            engine.keep_backlogs().await;
+        });
+        let (engine, alive) = (
+            Arc::clone(self),
+            self.deaths.watch_over("the task that probes"),
+        );
+        self.tracker.spawn(async move {
+            let _alive = alive;
+            engine.keep_probing().await;
+        });
     }
 
     fn open_lanes(&self, core: &mut Core<Option<hints::Carried>>) -> Result<(), EngineError> {
