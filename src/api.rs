@@ -15,6 +15,7 @@ mod filters;
 mod health;
 mod held;
 mod input;
+mod jobs;
 mod paced;
 mod page;
 mod quota;
@@ -114,6 +115,11 @@ impl Api {
                 "/api/v1/webhooks/{id}/deliveries/{event}/retry",
                 post(deliveries::retry),
             )
+            .route("/api/v1/webhooks/{id}/replay", post(jobs::replay))
+            .route("/api/v1/events/rematch", post(jobs::rematch))
+            .route("/api/v1/jobs", get(jobs::list))
+            .route("/api/v1/jobs/{id}", get(jobs::show))
+            .route("/api/v1/jobs/{id}/{verb}", post(jobs::turn))
             .route("/api/v1/events", get(events::list).post(events::create))
             .route("/api/v1/events/batch", post(events::create_batch))
             .route("/api/v1/events/{id}", get(events::show))

@@ -14,6 +14,7 @@ mod explain;
 mod failing;
 mod hints;
 mod intake;
+mod jobs;
 mod probe;
 mod progress;
 mod read_back;
@@ -54,6 +55,9 @@ pub use discard::Discarded;
 pub use explain::{Explained, Hold, KeptOut, Reason, Wait};
 pub use failing::Failing;
 pub use intake::{Draft, Posted};
+pub use jobs::{
+    COUNT_TIME_MAX, Counted, JobError, JobOrder, KEPT_JOBS_MAX, OPEN_JOBS_MAX, share_done,
+};
 pub use progress::TaskDied;
 pub use registry::{Contract, Live};
 pub use stats::{COUNTED_MAX, Figures, Percentiles, Queued, Said, Waiting, Window};
@@ -110,6 +114,7 @@ pub struct Engine {
     hints: mpsc::Sender<Hint>,
     missed: Missed,
     budget: BodyBudget,
+    jobs: jobs::Jobs,
     heartbeat: Heartbeat,
     stats: Stats,
     /// Who may read in the log since when a webhook has been failing.
@@ -225,6 +230,7 @@ impl Engine {
             hints,
             missed: Missed::default(),
             budget: BodyBudget::default(),
+            jobs: jobs::Jobs::default(),
             heartbeat: Heartbeat::default(),
             stats: Stats::new(clock.steady()),
             looks: Semaphore::new(failing::LOOKS_MAX),
@@ -264,23 +270,22 @@ impl Engine {
         Ok((engine, Running { task }))
     }
 
-    /// Starts the tasks that look after webhooks until the engine stops.
+    /// Starts the tasks that go on until the engine stops.
     fn keep(self: &Arc<Self>) {
-        let (engine, alive) = (
-            Arc::clone(self),
-            self.deaths.watch_over("the task that bounds backlogs"),
-        );
+        let backlogs = Arc::clone(self).keep_backlogs();
+        self.keep_on("the task that bounds backlogs", backlogs);
+        let probing = Arc::clone(self).keep_probing();
+        self.keep_on("the task that probes", probing);
+        let jobs = Arc::clone(self).run_jobs();
+        self.keep_on("the task that runs jobs", jobs);
+    }
+
+    /// That such a task ends before, by a panic, is told.
+    fn keep_on(&self, what: &'static str, work: impl Future<Output = ()> + Send + 'static) {
+        let alive = self.deaths.watch_over(what);
         self.tracker.spawn(async move {
             let _alive = alive;
-            engine.keep_backlogs().await;
-        });
-        let (engine, alive) = (
-            Arc::clone(self),
-            self.deaths.watch_over("the task that probes"),
-        );
-        self.tracker.spawn(async move {
-            let _alive = alive;
-            engine.keep_probing().await;
+            work.await;
         });
     }
 

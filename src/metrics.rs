@@ -20,6 +20,10 @@ pub struct Metrics {
     pub events_refused: Family<[(&'static str, &'static str); 1], Counter>,
     /// Deliveries made from accepted events.
     pub deliveries_created: Counter,
+    /// Deliveries that jobs queued, again or for the first time.
+    pub deliveries_queued_by_jobs: Counter,
+    /// Jobs that go on: those that are paused do not count.
+    pub jobs_running: Gauge,
     /// Deliveries that ended, by state.
     pub deliveries_ended: Family<[(&'static str, &'static str); 1], Counter>,
     /// Attempts, by outcome class (`2xx`, …, or a fault kind).
@@ -84,6 +88,8 @@ impl Metrics {
             events_accepted: Counter::default(),
             events_refused: Family::default(),
             deliveries_created: Counter::default(),
+            deliveries_queued_by_jobs: Counter::default(),
+            jobs_running: Gauge::default(),
             deliveries_ended: Family::default(),
             attempts: Family::default(),
             attempt_seconds: seconds(),
@@ -131,6 +137,16 @@ impl Metrics {
             "deliveries_created",
             "Deliveries made from events",
             self.deliveries_created.clone(),
+        );
+        to.register(
+            "deliveries_queued_by_jobs",
+            "Deliveries queued by replays and re-matches",
+            self.deliveries_queued_by_jobs.clone(),
+        );
+        to.register(
+            "jobs_running",
+            "Replays and re-matches that are running",
+            self.jobs_running.clone(),
         );
         to.register(
             "deliveries_ended",

@@ -24,7 +24,7 @@ mod webhook;
 pub use account::{Account, ApiKey, Scope, Scopes};
 pub use address::{AddressPolicy, AddressRule, RangeError};
 pub use attempt::{Attempt, FaultKind, Header, Outcome, Phases, Response, Trigger};
-pub use delivery::{DeliveryState, EndReason, Next, QueueEntry, after};
+pub use delivery::{DeliveryState, ENDED_STATES, EndReason, Next, QueueEntry, after};
 pub use endpoint::{Endpoint, EndpointError, Host};
 pub use event::Event;
 pub use id::{AccountName, EventId, IdError, JobId, Position, WebhookId};

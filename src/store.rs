@@ -60,7 +60,7 @@ pub use copy::Listed;
 pub use directory::{check_versions, free_bytes, is_held};
 pub use durable::{FilterError, durable_sled, sled_is_durable};
 pub use error::{Error, WriteError};
-pub use history::{Delivery, DeliverySummary, LastAttempt};
+pub use history::{Delivery, DeliverySummary, Found, LastAttempt};
 pub use image::Difference;
 pub use open::{Handle, Opened, Report, open};
 pub use reader::{

@@ -5,7 +5,7 @@
 //! machine under the same driver and the same receiver: a bare hyper server that only answers 202, a bare
 //! hyper and rustls client loop, and a bare append with fdatasync. Prints a table with the ratios, then JSON.
 //!
-//! `HOOKWHEEL_BENCH_ONLY=full,drain` runs some of the parts; `HOOKWHEEL_BENCH_SECONDS` (6) is how long a part
+//! `HOOKWHEEL_BENCH_ONLY=full,drain,replay` runs some of the parts; `HOOKWHEEL_BENCH_SECONDS` (6) is how long a part
 //! posts; `HOOKWHEEL_BENCH_WAITING` (1000000) how many deliveries the large backlog has. The data goes to
 //! `HOOKWHEEL_BENCH_DIR`, or to the target directory: a RAM disk would measure nothing.
 
@@ -26,6 +26,7 @@ mod dead;
 mod driver;
 mod limits;
 mod receiver;
+mod replay;
 mod report;
 mod scale;
 mod workloads;

@@ -30,6 +30,10 @@ pub struct Arrivals {
     pub fails_first: AtomicBool,
     count: AtomicU64,
     latencies: Mutex<Vec<u32>>,
+    /// Events below this number are sent again, and counted apart.
+    again_below: AtomicU64,
+    /// When each of them arrived, microseconds.
+    again: Mutex<Vec<u64>>,
 }
 
 impl Arrivals {
@@ -42,6 +46,8 @@ impl Arrivals {
             fails_first: AtomicBool::new(false),
             count: AtomicU64::new(0),
             latencies: Mutex::new(Vec::new()),
+            again_below: AtomicU64::new(0),
+            again: Mutex::new(Vec::new()),
         })
     }
 
@@ -72,6 +78,20 @@ impl Arrivals {
         std::mem::take(&mut *self.latencies.lock().unwrap())
     }
 
+    /// What was posted so far is sent again from now on: it is counted apart.
+    pub fn count_apart(&self) {
+        self.again_below
+            .store(self.next.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.again.lock().unwrap().clear();
+    }
+
+    /// When what is counted apart arrived, in order, microseconds.
+    pub fn again(&self) -> Vec<u64> {
+        let mut again = self.again.lock().unwrap().clone();
+        again.sort_unstable();
+        again
+    }
+
     fn arrived(&self, body: &[u8]) -> StatusCode {
         let Some(number) = number_in(body) else {
             return StatusCode::OK;
@@ -81,6 +101,10 @@ impl Arrivals {
             return StatusCode::SERVICE_UNAVAILABLE;
         }
         let now = self.started.elapsed().as_micros() as u64;
+        if number < self.again_below.load(Ordering::Relaxed) {
+            self.again.lock().unwrap().push(now);
+            return StatusCode::OK;
+        }
         let sent = self.sent_us[number as usize].load(Ordering::Relaxed);
         self.latencies
             .lock()

@@ -12,7 +12,7 @@ use crate::daemon::{Daemon, KEY};
 use crate::driver::{self, Load, Posted, Until};
 use crate::receiver::{self, Arrivals};
 use crate::report::Report;
-use crate::{dead, limits, scale, seconds, wanted};
+use crate::{dead, limits, replay, scale, seconds, wanted};
 
 /// Connections of the driver.
 const CONNECTIONS: usize = 64;
@@ -73,6 +73,9 @@ pub async fn all() {
     }
     if wanted("steady") {
         steady(&mut bench).await;
+    }
+    if wanted("replay") {
+        replay::replay(&mut bench).await;
     }
     scale::all(&mut bench).await;
     dead::all(&mut bench).await;
@@ -248,7 +251,7 @@ async fn flood(bench: &mut Bench, part: &str, webhooks: u64, types: u64, batch: 
 }
 
 /// Waits until the daemon has recorded what arrived.
-async fn settle(daemon: &Daemon, count: u64) {
+pub async fn settle(daemon: &Daemon, count: u64) {
     let started = Instant::now();
     while (daemon
         .metric("hookwheel_deliveries_ended_total{state=\"delivered\"}")

@@ -9,9 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::engine::prepared_body;
-use crate::model::{
-    Attempt, Clock, DeliveryState, EndReason, Outcome, Position, Scope, UnixMicros,
-};
+use crate::model::{Attempt, Clock, DeliveryState, Outcome, Position, Scope, UnixMicros};
 use crate::store::{self, DeliverySummary};
 
 use super::Api;
@@ -217,12 +215,7 @@ pub(super) fn state_name(state: &DeliveryState, active: bool) -> &'static str {
         DeliveryState::Pending { .. } if active => "waiting",
         DeliveryState::Pending { .. } => "held",
         DeliveryState::Delivered { .. } => "delivered",
-        DeliveryState::Ended { reason, .. } => match reason {
-            EndReason::Exhausted | EndReason::Gone | EndReason::Unreadable => "failed",
-            EndReason::WebhookRemoved | EndReason::Discarded => "cancelled",
-            EndReason::Expired => "expired",
-            EndReason::OverRate => "dropped",
-        },
+        DeliveryState::Ended { reason, .. } => reason.state(),
     }
 }
 

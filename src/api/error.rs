@@ -9,7 +9,7 @@ use http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
-use crate::engine::{ChangeError, EngineError, IntakeError};
+use crate::engine::{ChangeError, EngineError, IntakeError, JobError};
 use crate::store::{self, WriteError};
 
 /// One field at fault.
@@ -185,6 +185,24 @@ impl From<ChangeError> for Problem {
             ChangeError::Engine(EngineError::Account(_)) => Self::unauthorized(),
             ChangeError::Engine(error) => Self::internal(&error),
             ChangeError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<JobError> for Problem {
+    fn from(error: JobError) -> Self {
+        let detail = error.to_string();
+        match error {
+            JobError::TooMany => Self::new(StatusCode::CONFLICT, "too_many_jobs", detail),
+            JobError::TooManyCounts => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_dry_runs", detail)
+                    .with(RETRY_AFTER, HeaderValue::from_static("5"))
+            }
+            JobError::NotFound => Self::not_found("job"),
+            JobError::Ended(_) => Self::new(StatusCode::CONFLICT, "job_ended", detail),
+            JobError::Write(error) => error.into(),
+            JobError::Read(error) => error.into(),
+            JobError::Defect => Self::internal(&error),
         }
     }
 }

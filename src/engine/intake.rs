@@ -93,7 +93,7 @@ impl Engine {
     ) -> Result<Vec<WebhookId>, IntakeError> {
         let find = |engine: &Self, contract: &Contract, event: &Event| {
             let subjects = pattern::subjects(&contract.profile, event);
-            engine.registry.matching(event, &subjects)
+            engine.registry.matching(event, &subjects, None)
         };
         let filters_max = self.registry.of_account(&event.account).len();
         if event.bytes().saturating_mul(filters_max) <= FILTERED_INLINE_MAX {

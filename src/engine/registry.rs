@@ -373,12 +373,20 @@ impl Registry {
         table.by_account.get(account).cloned().unwrap_or_default()
     }
 
-    /// The webhooks of the event's account that want it. An inactive one wants it too: its deliveries
-    /// are held.
+    /// The webhooks of the event's account that want it, or `only` this one if it does. An inactive one wants it too:
+    /// its deliveries are held.
     #[must_use]
-    pub(super) fn matching(&self, event: &Event, subjects: &[Cow<'_, str>]) -> Vec<WebhookId> {
+    pub(super) fn matching(
+        &self,
+        event: &Event,
+        subjects: &[Cow<'_, str>],
+        only: Option<WebhookId>,
+    ) -> Vec<WebhookId> {
         let all = self.of_account(&event.account);
-        let fits = |live: &&Arc<Live>| live.wants(event.scope.as_deref(), subjects);
+        let fits = |live: &&Arc<Live>| {
+            only.is_none_or(|only| live.webhook.id == only)
+                && live.wants(event.scope.as_deref(), subjects)
+        };
         let mut wanting: Vec<&Arc<Live>> = all.iter().filter(fits).collect();
         // One text, looked into once, serves all filters; without a filter there is none.
         if let Some(first) = wanting.iter().find(|live| live.filter.is_some()) {

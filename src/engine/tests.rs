@@ -342,3 +342,28 @@ async fn an_attempt_disables_only_what_it_was_sent_to() {
     assert_eq!(gone(&third).await, Some(InactiveReason::Gone));
     site.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_that_is_out_of_time_says_that_there_may_be_more() {
+    let site = site();
+    let live = site.engine.create_webhook(webhook()).await.unwrap();
+    let id = live.webhook.id;
+    site.engine.post(&account(), draft("one")).await.unwrap();
+    let only = |only| JobOrder {
+        account: account(),
+        kind: crate::model::JobKind::Rematch { only },
+        filter: crate::model::JobFilter::default(),
+        per_second: 1,
+    };
+    let count = |order, time| site.engine.count_matches(order, time);
+    let cut = count(only(None), Duration::ZERO).await.unwrap();
+    assert_eq!((cut.matched, cut.complete), (0, false));
+    let whole = count(only(Some(id)), PATIENCE).await.unwrap();
+    assert_eq!((whole.matched, whole.complete), (0, true));
+    // Of an account that is not configured nothing can be known, and nothing is waited for.
+    let mut unknown = only(None);
+    unknown.account = AccountName::new("nobody").unwrap();
+    let unknown = count(unknown, PATIENCE).await.unwrap();
+    assert_eq!((unknown.matched, unknown.complete), (0, false));
+    site.stop().await;
+}

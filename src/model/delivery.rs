@@ -104,7 +104,21 @@ impl EndReason {
             Self::Discarded => "discarded",
         }
     }
+
+    /// The state that a delivery is in which ended for this reason.
+    #[must_use]
+    pub const fn state(self) -> &'static str {
+        match self {
+            Self::Exhausted | Self::Gone | Self::Unreadable => "failed",
+            Self::WebhookRemoved | Self::Discarded => "cancelled",
+            Self::Expired => "expired",
+            Self::OverRate => "dropped",
+        }
+    }
 }
+
+/// The states in which a delivery has ended, as the API names them.
+pub const ENDED_STATES: [&str; 5] = ["delivered", "failed", "cancelled", "dropped", "expired"];
 
 /// Where a delivery stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,6 +142,18 @@ pub enum DeliveryState {
         /// When that was recorded.
         at: UnixMillis,
     },
+}
+
+impl DeliveryState {
+    /// The state that it has ended in, one of [`ENDED_STATES`]; `None` while it waits or is being sent.
+    #[must_use]
+    pub const fn ended_as(&self) -> Option<&'static str> {
+        match self {
+            Self::Pending { .. } => None,
+            Self::Delivered { .. } => Some("delivered"),
+            Self::Ended { reason, .. } => Some(reason.state()),
+        }
+    }
 }
 
 /// Decides what follows an attempt that ended with `outcome` at `now`, when `run_attempts` attempts

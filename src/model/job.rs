@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AccountName, JobId, Position, UnixMicros, UnixMillis, WebhookId};
+use super::{
+    AccountName, DeliveryState, Event, JobId, Position, UnixMicros, UnixMillis, WebhookId,
+};
 
 /// What a job does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +46,24 @@ pub struct JobFilter {
     pub states: Vec<String>,
     /// Events of one of these types; empty: of any.
     pub types: Vec<String>,
+}
+
+impl JobFilter {
+    /// Whether it takes an event, by its time and type.
+    #[must_use]
+    pub fn takes_event(&self, event: &Event) -> bool {
+        self.since.is_none_or(|since| event.created_at >= since)
+            && self.until.is_none_or(|until| event.created_at <= until)
+            && (self.types.is_empty() || self.types.contains(&event.event_type))
+    }
+
+    /// Whether it takes a delivery that stands so. One that has not ended is on its way, and none of its business.
+    #[must_use]
+    pub fn takes_state(&self, state: &DeliveryState) -> bool {
+        state.ended_as().is_some_and(|ended| {
+            self.states.is_empty() || self.states.iter().any(|taken| taken == ended)
+        })
+    }
 }
 
 /// Where a job stands.
@@ -98,11 +118,11 @@ pub struct Job {
     pub next: Position,
     /// The end: what arrived later is none of its business.
     pub end: Position,
-    /// Deliveries or events that its filter took.
+    /// Deliveries that its filter took; of a re-match, those that were found missing.
     pub matched: u64,
     /// Deliveries queued.
     pub queued: u64,
-    /// Those of `matched` that were left alone: waiting already, delivered already (re-match), or unreadable.
+    /// Those of `matched` that were left alone: waiting already, queued by somebody else meanwhile, or unreadable.
     pub skipped: u64,
     /// When it was made.
     pub created_at: UnixMillis,

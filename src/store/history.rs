@@ -5,6 +5,7 @@
 
 mod failing;
 mod lists;
+mod standings;
 
 use std::collections::BTreeMap;
 
@@ -19,6 +20,8 @@ use super::record::{End, Record, delivery_key, position_of};
 
 pub(super) use failing::failing_since;
 pub(super) use lists::{added_to, deliveries, deliveries_from, listing, listing_from};
+pub use standings::Found;
+pub(super) use standings::found;
 
 /// Records read of one delivery, at most: a schedule has 100 retries, and each request by hand is one more.
 const RECORDS_MAX: usize = 1000;
@@ -51,6 +54,8 @@ pub struct DeliverySummary {
     pub attempts: u32,
     /// The last one.
     pub last_attempt: Option<LastAttempt>,
+    /// Whether a newer record of it is damaged, so that it may stand elsewhere.
+    pub doubtful: bool,
     /// Where its newest record stands: what of two deliveries was recorded later, no clock needs to tell.
     pub recorded: Position,
 }
@@ -275,13 +280,18 @@ pub(super) fn last_attempt(
     }))
 }
 
+/// One delivery for a list, if its event is `wanted`.
 fn summary(
     journal: &journal::Reader,
     webhook: WebhookId,
     position: Position,
     trace: &[Position],
+    wanted: &impl Fn(&Event) -> bool,
 ) -> Result<Option<DeliverySummary>, Error> {
     let (event, _) = event_at(journal, position)?;
+    if !wanted(&event) {
+        return Ok(None);
+    }
     let Some(standing) = standing(journal, webhook, position, trace)? else {
         return Ok(None);
     };
@@ -294,6 +304,7 @@ fn summary(
         state: standing.state,
         attempts: standing.attempts,
         last_attempt,
+        doubtful: standing.doubtful,
         recorded: trace.first().copied().unwrap_or(position),
     }))
 }

@@ -13,7 +13,7 @@ use crate::model::{
 
 use super::Error;
 use super::apply::QueueKey;
-use super::history::{self, Delivery, DeliverySummary, LastAttempt};
+use super::history::{self, Delivery, DeliverySummary, Found, LastAttempt};
 use super::live::{Live, bounds_of};
 use super::record::{account_key, delivery_key, event_id_key};
 
@@ -69,8 +69,8 @@ pub struct QueueCursor(QueueKey);
 /// A pending delivery, and whose it is.
 pub type PendingOf = (WebhookId, QueueEntry);
 
-/// An event, and where it stands.
-pub type EventAt = (Position, Event);
+/// An event, where it stands, and whom it was accepted for.
+pub type EventAt = (Position, Event, Vec<WebhookId>);
 
 /// Reads the store. Cheap to clone.
 #[derive(Clone)]
@@ -311,8 +311,8 @@ impl Reader {
         history::deliveries(&self.journal, webhook, before, limit)
     }
 
-    /// Deliveries of a webhook, oldest event first, of the events from `from` on and before `end`, at most `limit`,
-    /// and the event to go on from. `None`: there are no more.
+    /// Looks at `limit` deliveries of a webhook, oldest event first, of the events from `from` on and before `end`; gives
+    /// those whose event is `wanted`, and the event to go on from. `None`: there are no more.
     ///
     /// # Errors
     /// [`Error::Journal`].
@@ -321,8 +321,18 @@ impl Reader {
         webhook: WebhookId,
         (from, end): (Position, Position),
         limit: usize,
+        wanted: impl Fn(&Event) -> bool,
     ) -> Result<(Vec<DeliverySummary>, Option<Position>), Error> {
-        history::deliveries_from(&self.journal, webhook, (from, end), limit)
+        history::deliveries_from(&self.journal, webhook, (from, end), limit, &wanted)
+    }
+
+    /// Where the deliveries of these events to a webhook stand, in their order. `events` go from the oldest to the newest;
+    /// many of them cost about as much as one.
+    ///
+    /// # Errors
+    /// [`Error::Journal`].
+    pub fn found(&self, webhook: WebhookId, events: &[Position]) -> Result<Vec<Found>, Error> {
+        history::found(&self.journal, webhook, events)
     }
 
     /// Events of an account, oldest first, from `from` on and before `end`, at most `limit`, and the position to go on
@@ -340,8 +350,8 @@ impl Reader {
         let (positions, last) = history::listing_from(&self.journal, key_of, (from, end), limit)?;
         let mut events = Vec::with_capacity(positions.len());
         for position in positions {
-            match self.event_at(position) {
-                Ok(event) => events.push((position, event)),
+            match history::event_at(&self.journal, position) {
+                Ok((event, webhooks)) => events.push((position, event, webhooks)),
                 Err(Error::Journal(journal::Error::Gone(_) | journal::Error::Damaged(_))) => {}
                 Err(error) => return Err(error),
             }

@@ -38,6 +38,7 @@ mod power;
 mod progress;
 mod refusals;
 mod repair;
+mod replay;
 mod rotation;
 mod rude;
 mod shim;

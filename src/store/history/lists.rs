@@ -4,7 +4,7 @@
 //! in later segments, under keys of their own, so that a list need not look for them among all that happened there.
 
 use crate::journal::{self, Direction, Key};
-use crate::model::{Position, WebhookId};
+use crate::model::{Event, Position, WebhookId};
 
 use super::super::Error;
 use super::super::record::{Record, added_key, added_to_key, delivery_key, position_of};
@@ -76,14 +76,15 @@ pub(in crate::store) fn deliveries(
     events.sort_unstable_by(|a, b| b.cmp(a));
     events.dedup();
     events.truncate(limit);
-    summaries(journal, webhook, &events)
+    summaries(journal, webhook, &events, &|_: &Event| true)
 }
 
-/// What stands of the deliveries of these events, which come newest first or oldest first.
+/// What stands of the deliveries of these events, which come newest first or oldest first, and are `wanted`.
 fn summaries(
     journal: &journal::Reader,
     webhook: WebhookId,
     events: &[Position],
+    wanted: &impl Fn(&Event) -> bool,
 ) -> Result<Vec<DeliverySummary>, Error> {
     let (Some(high), Some(low)) = (events.iter().max(), events.iter().min()) else {
         return Ok(Vec::new());
@@ -92,7 +93,7 @@ fn summaries(
     let mut page = Vec::with_capacity(events.len());
     for event in events.iter().copied() {
         let trace = traces.get(&event).map_or(&[][..], Vec::as_slice);
-        match summary(journal, webhook, event, trace) {
+        match summary(journal, webhook, event, trace, wanted) {
             Ok(summary) => page.extend(summary),
             Err(Error::Journal(journal::Error::Damaged(_) | journal::Error::Gone(_))) => {
                 tracing::warn!(event = %event, webhook_id = %webhook, "event cannot be read; left out of the list");
@@ -104,12 +105,13 @@ fn summaries(
 }
 
 /// A page of a webhook's deliveries of the events from `from` on and before `end`, oldest first, and the event to go
-/// on from; `None`: there are no more.
+/// on from; `None`: there are no more. At most `limit` are looked at, and those whose event is `wanted` are given.
 pub(in crate::store) fn deliveries_from(
     journal: &journal::Reader,
     webhook: WebhookId,
     (from, end): (Position, Position),
     limit: usize,
+    wanted: &impl Fn(&Event) -> bool,
 ) -> Result<(Vec<DeliverySummary>, Option<Position>), Error> {
     let (mut events, own_end) = listing_from(
         journal,
@@ -139,7 +141,7 @@ pub(in crate::store) fn deliveries_from(
     } else {
         own_end.map(after)
     };
-    Ok((summaries(journal, webhook, &events)?, next))
+    Ok((summaries(journal, webhook, &events, wanted)?, next))
 }
 
 /// The events under keys of one subject from `from` on and before `end`, oldest first, at most `limit`; and the last

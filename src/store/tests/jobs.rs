@@ -4,7 +4,7 @@ use super::*;
 use crate::model::{
     DeliveryState, EndReason, Job, JobFilter, JobId, JobKind, JobState, Next, Trigger,
 };
-use crate::store::{JobPick, JobStep};
+use crate::store::{Found, JobPick, JobStep};
 
 fn job(reader: &Reader) -> Job {
     let (next, end) = reader.extent();
@@ -164,7 +164,9 @@ fn oldest_first(reader: &Reader, limit: usize) -> Vec<Position> {
     let (mut from, mut found) = (reader.extent().0, Vec::new());
     loop {
         let span = (from, reader.extent().1);
-        let (rows, next) = reader.deliveries_from(WebhookId(2), span, limit).unwrap();
+        let (rows, next) = reader
+            .deliveries_from(WebhookId(2), span, limit, |_| true)
+            .unwrap();
         assert!(rows.len() <= limit);
         found.extend(rows.iter().map(|row| row.event));
         match next {
@@ -237,6 +239,65 @@ fn deliveries_are_read_from_the_oldest_on_with_those_added_later() {
     let (found, next) = reader
         .events_from(&account(), (events[5], events[9]), 10)
         .unwrap();
-    let found: Vec<Position> = found.iter().map(|(position, _)| *position).collect();
+    let found: Vec<Position> = found.iter().map(|(position, ..)| *position).collect();
     assert_eq!((found.as_slice(), next), (&events[5..9], None));
+}
+
+#[test]
+fn where_many_deliveries_stand_is_found_over_all_segments() {
+    let directory = tempfile::tempdir().unwrap();
+    let small = Options {
+        segment_bytes_max: 30_000,
+        ..options(directory.path())
+    };
+    let (runtime, opened) = (runtime(), open_with(small));
+    let (reader, writer) = (&opened.reader, &opened.writer);
+    // More than one look at an index gives.
+    let events: Vec<Position> = runtime.block_on(async {
+        register(writer, [1, 2]).await;
+        let mut events = Vec::new();
+        for number in 0..700 {
+            let to: &[u128] = if number % 7 == 0 { &[1, 2] } else { &[1] };
+            events.push(accept(writer, &format!("e{number}"), to).await.0);
+        }
+        for entry in pending(reader, 1).into_iter().step_by(3) {
+            let retry = Next::RetryAt(SteadyMillis(entry.due.0 + 1_000_000));
+            assert_eq!(
+                writer.finish(finish(1, entry, retry)).await.unwrap(),
+                Written::Done
+            );
+        }
+        for entry in pending(reader, 2) {
+            let done = writer.finish(finish(2, entry, Next::Delivered)).await;
+            assert_eq!(done.unwrap(), Written::Done);
+        }
+        events
+    });
+    assert!(reader.extent().1.segment > 2, "the test needs segments");
+    let even = |event: &Event| {
+        let number: Option<u32> = event.id.as_str()[1..].parse().ok();
+        number.is_some_and(|number| number.is_multiple_of(2))
+    };
+    let span = (events[10], events[20]);
+    let (rows, next) = reader
+        .deliveries_from(WebhookId(1), span, 100, even)
+        .unwrap();
+    let wanted: Vec<Position> = rows.iter().map(|row| row.event).collect();
+    let evens: Vec<Position> = events[10..20].iter().copied().step_by(2).collect();
+    assert_eq!((wanted, next), (evens, None), "only what is wanted");
+    let few: Vec<Position> = events.iter().copied().step_by(300).collect();
+    for (webhook, asked) in [(1, &events), (2, &events), (1, &few), (2, &few), (9, &few)] {
+        let found = reader.found(WebhookId(webhook), asked).unwrap();
+        assert_eq!(found.len(), asked.len());
+        for (event, found) in asked.iter().zip(found) {
+            let of_event = reader.deliveries_of(*event).unwrap();
+            let one = of_event.iter().find(|one| one.0 == WebhookId(webhook));
+            let wanted = one.map_or(Found::Nothing, |(_, state, attempts)| Found::Delivery {
+                state: *state,
+                attempts: *attempts,
+            });
+            assert_eq!(found, wanted, "{event} for {webhook}");
+        }
+    }
+    assert_eq!(reader.found(WebhookId(1), &[]).unwrap(), []);
 }
