@@ -67,6 +67,7 @@ fn site() -> Site {
         in_flight_max: 16,
         in_flight_per_webhook_max: 16,
         stop_grace: Duration::from_secs(5),
+        resume_per_second: 0,
     };
     let (engine, running) = Engine::start(
         parts,
