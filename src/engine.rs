@@ -15,6 +15,7 @@ mod failing;
 mod hints;
 mod intake;
 mod jobs;
+mod order;
 mod probe;
 mod progress;
 mod read_back;
@@ -72,6 +73,8 @@ pub struct Options {
     pub in_flight_per_webhook_max: usize,
     /// How long attempts may go on after a stop was asked for.
     pub stop_grace: Duration,
+    /// Attempts begun in a second for a webhook whose deliveries were held, until it has caught up. Zero: no bound.
+    pub resume_per_second: u32,
 }
 
 /// Hints that may wait for the scheduler. It takes hundreds at a time, so more would only be memory.
@@ -254,6 +257,7 @@ impl Engine {
             page_low: PAGE_LOW,
             pages_max: PAGES_MAX,
             payloads_max: PAYLOADS_MAX,
+            resume_per_second: options.resume_per_second,
         };
         let mut core = Core::new(limits, now);
         engine.open_lanes(&mut core)?;
@@ -299,6 +303,7 @@ impl Engine {
                         tracing::warn!(webhook_id = %id, %reason, "the webhook is held");
                     }
                     core.open_lane(id, live.sends(), next_due);
+                    core.set_order(id, live.lane_order());
                     core.set_rates(id, live.rates());
                 }
                 Ok(None) => {}

@@ -2,7 +2,7 @@
 //!
 //! [`ecma`] gives JSON the one form that survives `JSON.stringify(JSON.parse(body))`; [`Envelope`] is a
 //! profile's body template, [`Formats`] are those that a webhook may name instead; [`pattern`] matches event
-//! types, [`filter`] whole events. Nothing here signs, sends or reads a clock.
+//! types, [`filter`] whole events, [`Pointer`] finds a place in one. Nothing here signs, sends or reads a clock.
 //! Invariant: a value that a product posted reaches the receiver unaltered.
 
 pub mod ecma;
@@ -10,6 +10,7 @@ mod envelope;
 pub mod filter;
 mod format;
 pub mod pattern;
+mod pointer;
 mod raw;
 mod shape;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use std::collections::BTreeMap;
 
 pub use envelope::{Envelope, EnvelopeError, RenderError, example};
 pub use format::{Format, FormatError, Formats, RawFormat};
+pub use pointer::{Pointer, PointerError};
 
 use crate::profile::{ProfileError, Profiles};
 

@@ -6,7 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::engine::Live;
-use crate::model::{GonePolicy, RetryPolicy, SuccessRule};
+use crate::model::{GonePolicy, Order, RetryPolicy, SuccessRule};
 use crate::profile::{
     Algorithm, ExhaustedAction, Field, Overflow, Piece, Profile, Rotation, SignatureRule, Template,
 };
@@ -43,6 +43,7 @@ pub(super) fn show(profile: &Profile, live: Option<&Live>) -> Value {
             GonePolicy::Disable => "410 ends the delivery and disables the webhook",
             GonePolicy::Retry => "410 is a failure like any other",
         },
+        "order": order(webhook.map_or(&Order::None, |webhook| &webhook.order)),
         "exhausted": exhausted(profile),
         "rate": rate(profile),
     })
@@ -145,6 +146,19 @@ fn success(rule: &SuccessRule) -> Vec<String> {
         .iter()
         .map(|range| text(range.from, range.to))
         .collect()
+}
+
+fn order(order: &Order) -> String {
+    let next = "the next is sent when the one before has succeeded or failed for good";
+    match order {
+        Order::None => {
+            "none: several at once, and a retry comes after what was posted since".to_owned()
+        }
+        Order::Fifo => format!("as accepted, one at a time: {next}"),
+        Order::ByKey(key) => format!(
+            "as accepted, one at a time, among events with the same value at `{key}` of `data`: {next}"
+        ),
+    }
 }
 
 fn exhausted(profile: &Profile) -> Value {

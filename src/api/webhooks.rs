@@ -250,6 +250,7 @@ fn show_webhook(engine: &Engine, live: &Live, now: UnixMillis) -> Map<String, Va
     put("headers", Value::Object(headers.collect()));
     put("format", json!(webhook.format));
     put("filter", chosen::show_filter(webhook.filter.as_deref()));
+    put("order", chosen::show_order(&webhook.order));
     let timeout = contract.profile.timeout_ms(webhook);
     put("timeout", json!(draft::duration_text(u64::from(timeout))));
     let retry = contract.profile.policy(webhook).retry;

@@ -217,11 +217,14 @@ fn delivery(mut reader: Reader<'_, '_>) -> (engine::Options, Connections) {
             most: "10m",
         },
     );
+    // More than one webhook's attempts can be begun in a second is no bound.
+    let resume_per_second = reader.count("resume_per_second", 100, 0..=100_000);
     reader.finish();
     let engine = engine::Options {
         in_flight_max: in_flight_max.value,
         in_flight_per_webhook_max: per_webhook.value,
         stop_grace: stop_grace.value,
+        resume_per_second: u32::try_from(resume_per_second.value).expect("the bound is below 2^32"),
     };
     let connections = Connections {
         response_body_max: bytes(response_body_max.value),

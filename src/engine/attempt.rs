@@ -15,8 +15,8 @@ use http::header::{CONTENT_TYPE, HeaderMap};
 
 use crate::metrics::Metrics;
 use crate::model::{
-    Attempt, EndReason, Event, FaultKind, Next, Outcome, Phases, QueueEntry, SteadyMillis,
-    UnixMillis, after,
+    Attempt, EndReason, Event, FaultKind, Next, Order, Outcome, Phases, QueueEntry, SteadyMillis,
+    Trigger, UnixMillis, after,
 };
 use crate::sender::{Request, Sent};
 use crate::sign::SignContext;
@@ -138,6 +138,11 @@ impl Engine {
             // Never earlier than the schedule, and not before the receiver wants it.
             next = Next::RetryAt(due.max(until));
         }
+        if let Next::RetryAt(due) = next
+            && live.webhook.order != Order::None
+        {
+            next = Next::RetryInPlace(due);
+        }
         self.count(&sent, &next, &entry);
         self.log(&live, &shown, number, &sent, next);
         let sample = self.sample(&sent, next, &entry, event.as_deref().ok());
@@ -155,7 +160,7 @@ impl Engine {
             request_headers: signed,
             response: sent.response,
         };
-        let (written, retry_at) = self.record(&live, entry, attempt, next, &shown).await;
+        let (written, queued) = self.record(&live, entry, attempt, next, &shown).await;
         if written == Some(Written::Done) {
             let now = self.clock.steady();
             self.stats.attempted(live.webhook.id, now, &sample);
@@ -166,7 +171,7 @@ impl Engine {
             self.after_attempt(&live, run, next, failed_at).await;
         }
         Made {
-            report: Report { retry_at, verdict },
+            report: Report { queued, verdict },
             pause_until,
         }
     }
@@ -216,7 +221,7 @@ impl Engine {
         }
     }
 
-    /// Writes an attempt; gives what came of that, and the delivery's due time in the queue, if it has one.
+    /// Writes an attempt; gives what came of that, and the delivery as it then stands in the queue, if it does.
     pub(super) async fn record(
         &self,
         live: &Live,
@@ -224,7 +229,7 @@ impl Engine {
         attempt: Attempt,
         next: Next,
         event: &Shown<'_>,
-    ) -> (Option<Written>, Option<SteadyMillis>) {
+    ) -> (Option<Written>, Option<QueueEntry>) {
         let finish = Finish {
             webhook: live.webhook.id,
             entry,
@@ -232,14 +237,7 @@ impl Engine {
             next,
         };
         match self.writer.finish(finish).await {
-            Ok(Written::Done) => {
-                let retry_at = match next {
-                    Next::RetryAt(due) => Some(due),
-                    Next::RetryInPlace(_) | Next::Probed => Some(entry.due),
-                    Next::Delivered | Next::Failed(_) => None,
-                };
-                (Some(Written::Done), retry_at)
-            }
+            Ok(Written::Done) => (Some(Written::Done), queued_after(entry, next)),
             Ok(Written::Stale) => {
                 tracing::info!(webhook_id = %live.webhook.id, event_id = %event,
                     "the delivery was moved while its attempt ran; the attempt is not recorded");
@@ -248,7 +246,7 @@ impl Engine {
             Err(error) => {
                 tracing::warn!(webhook_id = %live.webhook.id, event_id = %event, %error,
                     "the attempt could not be recorded; it will be made again");
-                (None, Some(entry.due))
+                (None, Some(entry))
             }
         }
     }
@@ -341,12 +339,37 @@ fn was_sent(outcome: &Outcome) -> bool {
     )
 }
 
+/// How the queue has a delivery after an attempt for `entry` was recorded with `next`; `None`: not any more.
+fn queued_after(entry: QueueEntry, next: Next) -> Option<QueueEntry> {
+    let tried = QueueEntry {
+        attempts: entry.attempts.saturating_add(1),
+        trigger: Trigger::Schedule,
+        ..entry
+    };
+    let run_attempts = entry.run_attempts.saturating_add(1);
+    match next {
+        Next::RetryAt(due) => Some(QueueEntry {
+            due,
+            run_attempts,
+            not_before: SteadyMillis(0),
+            ..tried
+        }),
+        Next::RetryInPlace(not_before) => Some(QueueEntry {
+            run_attempts,
+            not_before,
+            ..tried
+        }),
+        Next::Probed => Some(tried),
+        Next::Delivered | Next::Failed(_) => None,
+    }
+}
+
 /// What an outcome says of the receiver's health: only what shows overload or absence is a failure.
 fn verdict(outcome: &Outcome, next: &Next) -> Verdict {
     match (outcome, next) {
         (_, Next::Delivered) => Verdict::Success,
         (Outcome::Status(429 | 500..=599), _) => Verdict::Failure,
-        (Outcome::Status(_), _) => Verdict::Neutral,
+        (Outcome::Status(_), _) => Verdict::Refusal,
         (Outcome::Fault { kind, .. }, _) => match kind {
             FaultKind::Render => Verdict::Neutral,
             FaultKind::Dns
@@ -355,7 +378,7 @@ fn verdict(outcome: &Outcome, next: &Next) -> Verdict {
             | FaultKind::Timeout
             | FaultKind::Reset
             | FaultKind::Protocol
-            | FaultKind::AddressBlocked => Verdict::Failure,
+            | FaultKind::AddressBlocked => Verdict::Absent,
         },
     }
 }

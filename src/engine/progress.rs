@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::model::SteadyMillis;
+use crate::model::{QueueEntry, SteadyMillis};
 use crate::store::{Backlog, Pulse};
 
 use super::{Engine, Live};
@@ -170,8 +170,13 @@ impl Engine {
         let sending = self.registry.chosen(Live::sends);
         let mut oldest_ms = 0;
         for live in sending {
-            match self.reader.first_due(live.webhook.id) {
-                Ok(due) => oldest_ms = due.map_or(0, |due| now.since(due)).max(oldest_ms),
+            // One that waits in its place for its retry is not late.
+            let until_now = (SteadyMillis(0), now);
+            match self.reader.page(live.webhook.id, until_now, 1) {
+                Ok(page) => {
+                    let due = page.entries.first().map(QueueEntry::ready_at);
+                    oldest_ms = due.map_or(0, |due| now.since(due)).max(oldest_ms);
+                }
                 Err(error) => {
                     tracing::error!(webhook_id = %live.webhook.id, %error, "the queue could not be read");
                     return;

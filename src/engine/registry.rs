@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::model::{AccountName, Event, Policy, Webhook, WebhookId};
+use crate::model::{AccountName, Event, Order, Policy, Webhook, WebhookId};
 use crate::profile::{Profile, Profiles};
 use crate::render::filter::{self, Filter, Mismatch, Subject};
 use crate::render::pattern::{self, Pattern};
-use crate::render::{Envelope, Format, Formats, RenderError};
+use crate::render::{Envelope, Format, Formats, Pointer, RenderError};
 use crate::sign::Signer;
 
 use super::EngineError;
@@ -51,6 +51,8 @@ pub struct Live {
     filter: Option<Filter>,
     /// The format that it names; inside `None` where the config has none of this name any more.
     format: Option<Option<Arc<Format>>>,
+    /// Where its events have the key of its order, if it is ordered by one.
+    pub(super) order_key: Option<Pointer>,
     /// The version by which it last became active, as far as this table has seen it happen.
     activated: u64,
     /// Since when its attempts have failed.
@@ -75,6 +77,12 @@ impl Live {
             })?),
             None => None,
         };
+        let order_key = match &webhook.order {
+            Order::ByKey(text) => {
+                Some(Pointer::parse(text).map_err(|why| broken("order", why.to_string()))?)
+            }
+            Order::None | Order::Fifo => None,
+        };
         let format = webhook
             .format
             .as_ref()
@@ -97,6 +105,7 @@ impl Live {
             patterns,
             filter,
             format,
+            order_key,
             activated: webhook.version,
             streak: Streak::unread(),
             contract,

@@ -14,8 +14,8 @@ use crate::model::{Position, QueueEntry, SteadyMillis, WebhookId};
 
 use super::attempt::Made;
 use super::hints::Carried;
-use super::schedule::{Core, Effect, Page, Report, Verdict};
-use super::{Engine, Hint, Live, PAGES_MAX};
+use super::schedule::{Core, Effect, Page, Report, Spot, Verdict};
+use super::{Engine, Hint, Live, PAGES_MAX, order};
 
 /// Messages taken in one go before effects are carried out.
 const BATCH_MAX: usize = 256;
@@ -175,11 +175,12 @@ impl Scheduler {
                 Some(live) => {
                     self.core
                         .open_lane(webhook, live.sends(), Some(SteadyMillis(0)));
+                    self.core.set_order(webhook, live.lane_order());
                     self.core.set_rates(webhook, live.rates());
                 }
                 None => self.core.close_lane(webhook),
             },
-            Hint::Unpause { webhook } => self.core.pause(webhook, SteadyMillis(0)),
+            Hint::Unpause { webhook } => self.core.unpause(webhook),
             Hint::Reserve {
                 webhook,
                 event,
@@ -227,7 +228,7 @@ impl Scheduler {
         let Some(live) = self.engine.registry.find(webhook) else {
             // Removed in between: the store cancels what waits for it, and the lane is about to be closed.
             let report = Report {
-                retry_at: None,
+                queued: None,
                 verdict: Verdict::Neutral,
             };
             self.core.finished(webhook, entry.event, report);
@@ -236,7 +237,7 @@ impl Scheduler {
         if live.misfit().is_some() {
             // A reload has just taken its format; that its gate is shut is told by a hint under way.
             let report = Report {
-                retry_at: Some(entry.due),
+                queued: Some(entry),
                 verdict: Verdict::Neutral,
             };
             self.core.finished(webhook, entry.event, report);
@@ -280,20 +281,19 @@ impl Scheduler {
         &mut self,
         webhook: WebhookId,
         ticket: u64,
-        span: (SteadyMillis, SteadyMillis),
+        span: (Spot, SteadyMillis),
         limit: usize,
     ) {
         self.engine.metrics.pages_read.inc();
         let reader = self.engine.reader.clone();
+        let live = self.engine.registry.find(webhook);
         let answer_to = self.pages.0.clone();
         let tracker = &self.engine.tracker;
-        let reading = tracker.spawn_blocking(move || reader.page(webhook, span, limit));
+        let reading = tracker
+            .spawn_blocking(move || order::page(&reader, live.as_deref(), (webhook, span), limit));
         tracker.spawn(async move {
             let page = match reading.await {
-                Ok(Ok(page)) => Some(Page {
-                    entries: page.entries,
-                    next_due: page.next_due,
-                }),
+                Ok(Ok(page)) => Some(page),
                 Ok(Err(error)) => {
                     tracing::error!(webhook_id = %webhook, %error, "the queue could not be read");
                     None

@@ -10,6 +10,10 @@
 //! - What is in flight stays within the global bound and each lane's own, as does what is being recorded; windows
 //!   within theirs.
 //! - Inside a lane the earliest due goes first; a bounded number of newer ones may pass while a page is read.
+//! - In a lane with an order ([`LaneOrder`]) nothing is sent while anything of its key that comes before it in the
+//!   queue is pending, as far as that has been told.
+//! - A lane whose receiver is not there ([`Verdict::Absent`]) sends one at a time, with gaps; one that was shut and is
+//!   open again sends what had been due by then at a bounded rate.
 //! - Lanes with something to send take turns, one send at a time. Lanes that fail or hang have a bounded share
 //!   of the global bound together ([`Standing`]).
 //! - Nothing is lost: what is not known here is on disk, and the lane's timer stands at its due time or before.
@@ -18,7 +22,9 @@
 //! outcome is committed; each page read is answered once, by a read made after it was asked for; a commit is
 //! hinted at most once, and a hint that could not be sent is made up for by [`Core::woken`], at any later time.
 
+mod absence;
 mod lane;
+mod messages;
 mod rate;
 mod turns;
 
@@ -27,113 +33,15 @@ use std::collections::HashMap;
 use crate::model::{Position, QueueEntry, SteadyMillis, WebhookId};
 use crate::wheel::Wheel;
 use crate::wheel::links::{Links, List};
+pub use lane::LaneOrder;
 use lane::{Gate, Lane, Waiting};
+pub use messages::{Effect, FIRST_SPOT, LaneFigures, Limits, Page, Report, Spot, Verdict};
 pub use rate::Rates;
 pub use turns::Standing;
 use turns::{Ring, Shares, Turns};
 
 /// The longest pause of one lane: a receiver's `Retry-After` does not hold deliveries back for longer.
 pub const PAUSE_MAX_MS: u64 = 3_600_000;
-
-/// The bounds of the scheduler. A zero counts as one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Attempts in flight at once, over all lanes.
-    pub in_flight_max: usize,
-    /// Attempts in flight at once in one lane, when its receiver does well.
-    pub lane_in_flight_max: usize,
-    /// Waiting deliveries in one lane's window.
-    pub window_max: usize,
-    /// A window with fewer is low: the lane reads its next page.
-    pub page_low: usize,
-    /// Page reads open at once, over all lanes; bounds what answers may hold in memory.
-    pub pages_max: usize,
-    /// Payloads kept in windows, over all lanes; beyond it deliveries wait without and are read back.
-    pub payloads_max: usize,
-}
-
-impl Limits {
-    /// What is recorded at once, over all lanes: what an attempt keeps for it is in memory.
-    fn recording_max(&self) -> usize {
-        self.in_flight_max.max(1)
-    }
-
-    /// The most attempts that can be under way: each one in flight may end while as many as may be are recorded.
-    #[must_use]
-    pub fn under_way_max(&self) -> usize {
-        self.in_flight_max.max(1) + self.recording_max()
-    }
-}
-
-/// Something to be carried out by the shell.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect<B> {
-    /// Make an attempt, and report its end by [`Core::finished`].
-    Send {
-        /// The lane.
-        webhook: WebhookId,
-        /// The delivery, as its queue key says.
-        entry: QueueEntry,
-        /// What came with the hint; `None` when it came from a page, or there was no room for it.
-        payload: Option<B>,
-    },
-    /// Read the lane's queue from due time `from` to `until`, both included, at most `limit` entries; answer by
-    /// [`Core::paged`] or [`Core::page_failed`].
-    ReadPage {
-        /// The lane.
-        webhook: WebhookId,
-        /// Names the read in its answer.
-        ticket: u64,
-        /// Nothing due earlier is wanted. To read from the lane's first key instead is correct, but slower.
-        from: SteadyMillis,
-        /// Nothing due later is wanted. It is a little ahead of now.
-        until: SteadyMillis,
-        /// The most entries to return.
-        limit: usize,
-    },
-}
-
-/// The answer to a page read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Page {
-    /// The entries found, in order of due time and event.
-    pub entries: Vec<QueueEntry>,
-    /// The due time of the first key behind the last entry returned, also if it is after `until`.
-    pub next_due: Option<SteadyMillis>,
-}
-
-/// How an attempt ended, as far as the schedule is concerned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Report {
-    /// The due time that the delivery now has in the queue; `None`: it is not in the queue any more.
-    pub retry_at: Option<SteadyMillis>,
-    /// What it says about the receiver.
-    pub verdict: Verdict,
-}
-
-/// What an attempt says about its receiver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It takes deliveries: more may be in flight.
-    Success,
-    /// It failed or did not answer: fewer may be in flight.
-    Failure,
-    /// Nothing: the attempt was cut off by us, or not made.
-    Neutral,
-}
-
-/// What one lane holds, for statistics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LaneFigures {
-    /// Deliveries in its window.
-    pub windowed: usize,
-    /// Attempts in flight.
-    pub in_flight: usize,
-    /// Attempts that may be in flight.
-    pub concurrency: usize,
-    /// How its receiver did lately.
-    pub standing: Standing,
-}
 
 /// What of a lane is counted in the core's totals.
 #[derive(Clone, Copy, Debug)]
@@ -207,10 +115,11 @@ impl<B> Core<B> {
     /// `None`. A lane that is there already takes both as news.
     pub fn open_lane(&mut self, webhook: WebhookId, active: bool, next_due: Option<SteadyMillis>) {
         if self.index.contains_key(&webhook) {
-            self.change(webhook, |lane, _, _| {
-                lane.turn_gate(if active { Gate::Open } else { Gate::Shut });
+            self.change(webhook, |lane, now, limits| {
+                let gate = if active { Gate::Open } else { Gate::Shut };
+                lane.turn_gate(gate, now, limits);
                 if let Some(due) = next_due {
-                    lane.note(due);
+                    lane.note((due, FIRST_SPOT.1));
                 }
             });
             return;
@@ -243,9 +152,10 @@ impl<B> Core<B> {
     /// The webhook was made active, or inactive: then nothing more is sent, and what waits is held on disk until
     /// it is active again. Attempts in flight go on.
     pub fn set_gate(&mut self, webhook: WebhookId, active: bool) {
-        self.change(webhook, |lane, _, _| {
+        self.change(webhook, |lane, now, limits| {
             if lane.gate() != Gate::Closed {
-                lane.turn_gate(if active { Gate::Open } else { Gate::Shut });
+                let gate = if active { Gate::Open } else { Gate::Shut };
+                lane.turn_gate(gate, now, limits);
             }
         });
     }
@@ -253,7 +163,9 @@ impl<B> Core<B> {
     /// The webhook was removed: nothing more is sent, and the lane is forgotten when its last attempt and
     /// page read have ended.
     pub fn close_lane(&mut self, webhook: WebhookId) {
-        self.change(webhook, |lane, _, _| lane.turn_gate(Gate::Closed));
+        self.change(webhook, |lane, now, limits| {
+            lane.turn_gate(Gate::Closed, now, limits);
+        });
     }
 
     /// Sends nothing to the webhook before `until` (its receiver said `Retry-After`), at
@@ -262,6 +174,18 @@ impl<B> Core<B> {
         self.change(webhook, |lane, now, _| {
             lane.pause(until.min(now.plus(PAUSE_MAX_MS)));
         });
+    }
+
+    /// Another receiver is in the place of the webhook's, or its owner has activated it again: what the one before
+    /// asked for, and that it was not there, is over.
+    pub fn unpause(&mut self, webhook: WebhookId) {
+        self.change(webhook, |lane, _, _| lane.unpause());
+    }
+
+    /// In which order the webhook's deliveries are sent. With another order than before everything waits until
+    /// what is under way has ended.
+    pub fn set_order(&mut self, webhook: WebhookId, order: LaneOrder) {
+        self.change(webhook, |lane, _, _| lane.set_order(order));
     }
 
     /// Bounds how many attempts are begun for the webhook in a second and in an hour; what is over it waits.
@@ -280,13 +204,13 @@ impl<B> Core<B> {
 
     /// A hint was lost, or the queue changed in a way not told here: the lane looks at it from its first key.
     pub fn woken(&mut self, webhook: WebhookId) {
-        self.change(webhook, |lane, _, _| lane.note(SteadyMillis(0)));
+        self.change(webhook, |lane, _, _| lane.note(FIRST_SPOT));
     }
 
     /// The answer to [`Effect::ReadPage`].
     pub fn paged(&mut self, webhook: WebhookId, ticket: u64, page: Page) {
-        let answered = self.change(webhook, |lane, _, limits| {
-            lane.take_page(ticket, page, limits)
+        let answered = self.change(webhook, |lane, now, limits| {
+            lane.take_page(ticket, page, now, limits)
         });
         self.pages_open -= usize::from(answered.unwrap_or(false));
     }
@@ -297,11 +221,11 @@ impl<B> Core<B> {
         self.pages_open -= usize::from(answered.unwrap_or(false));
     }
 
-    /// An attempt ended and that is committed. An attempt that was not made is reported too: with the due time
-    /// at which it is to be tried again, and [`Verdict::Neutral`].
+    /// An attempt ended and that is committed. An attempt that was not made, or not recorded, is reported too: with
+    /// the delivery as it was.
     pub fn finished(&mut self, webhook: WebhookId, event: Position, report: Report) {
-        self.change(webhook, |lane, _, limits| {
-            lane.finish(event, report, limits);
+        self.change(webhook, |lane, now, limits| {
+            lane.finish(event, report, now, limits);
         });
     }
 
@@ -444,6 +368,8 @@ impl<B> Core<B> {
             in_flight: place.lane.in_flight(),
             concurrency: place.lane.concurrency(),
             standing: place.lane.standing(self.now),
+            probing: place.lane.probing(),
+            paused_until: place.lane.paused_until(self.now),
         })
     }
 

@@ -19,7 +19,7 @@ mod trouble;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::AssertUnwindSafe;
 
-use super::schedule::{Core, Limits, Page, Report};
+use super::schedule::{Core, Limits, Page, Report, Spot};
 use crate::metrics::Metrics;
 use crate::model::rng::Rng;
 use crate::model::{
@@ -119,7 +119,7 @@ enum Happening {
 #[derive(Clone, Copy)]
 struct Read {
     ticket: u64,
-    from: SteadyMillis,
+    from: Spot,
     until: SteadyMillis,
     limit: usize,
 }
@@ -196,6 +196,7 @@ impl World {
             page_low: rng.size(1, 8),
             pages_max: rng.size(1, 3),
             payloads_max: rng.size(1, 20),
+            resume_per_second: 0,
         };
         let hooks: Vec<Target> = (0..rng.size(1, 4))
             .map(|_| Target {

@@ -74,6 +74,7 @@ fn site_with(profiles: &Profiles, profile: &str, clock: Option<Clock>) -> Site {
         in_flight_max: 16,
         in_flight_per_webhook_max: 16,
         stop_grace: Duration::from_secs(5),
+        resume_per_second: 0,
     };
     let (engine, running) = Engine::start(
         parts,

@@ -111,8 +111,22 @@ impl Reader {
         (from, until): (SteadyMillis, SteadyMillis),
         limit: usize,
     ) -> Result<Page, Error> {
+        let from = (from, Position::from_u64(0));
+        self.page_from(webhook, (from, until), limit)
+    }
+
+    /// As [`Reader::page`], from the queue's place of a due time and an event on.
+    ///
+    /// # Errors
+    /// As [`Reader::page`].
+    pub fn page_from(
+        &self,
+        webhook: WebhookId,
+        ((due, event), until): ((SteadyMillis, Position), SteadyMillis),
+        limit: usize,
+    ) -> Result<Page, Error> {
         let (low, high) = bounds_of(webhook);
-        let low = QueueKey { due: from, ..low };
+        let low = QueueKey { due, event, ..low };
         let mut page = Page::default();
         self.live.walk(low, high, |key, value| {
             if key.due > until || page.entries.len() == limit {

@@ -115,6 +115,7 @@ fn the_least_config_has_the_documented_defaults() {
     assert_eq!(config.delivery.in_flight_max, 1024);
     assert_eq!(config.delivery.in_flight_per_webhook_max, 64);
     assert_eq!(config.delivery.stop_grace, Duration::from_secs(20));
+    assert_eq!(config.delivery.resume_per_second, 100);
     assert_eq!(config.sender.response_body_max, 16 * 1024);
     assert!(config.sender.extra_ca.is_empty());
     assert_eq!(config.accounts[0].profile, "standard");

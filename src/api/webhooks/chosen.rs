@@ -1,26 +1,32 @@
-//! What a webhook's owner chooses of its events and of their form: `filter` and `format`.
+//! What a webhook's owner chooses of its events, of their form and of their order: `filter`, `format`, `order`.
 
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Value, json};
 
 use crate::api::fields::Fields;
 use crate::api::filters::refuse_filter;
-use crate::model::Webhook;
-use crate::render::Formats;
+use crate::model::{Order, Webhook};
 use crate::render::filter::Filter;
+use crate::render::{Formats, Pointer};
 
-/// The two fields as given: outside `None` where absent or refused, inside `None` for null.
+/// What `order` may be.
+const ORDERS: &str = "\"none\", \"fifo\", or {\"key\": \"/customer/id\"} with a JSON pointer into the event's `data`";
+
+/// The fields as given: outside `None` where absent or refused, inside `None` for null.
 #[derive(Debug)]
 pub(super) struct Chosen {
     format: Option<Option<String>>,
     filter: Option<Option<String>>,
+    order: Option<Order>,
 }
 
 impl Chosen {
-    /// Reads and checks both; what is wrong is noted in `fields`.
+    /// Reads and checks them; what is wrong is noted in `fields`.
     pub(super) fn read(fields: &mut Fields<'_>, formats: &Formats) -> Self {
         Self {
             format: read_format(fields, formats),
             filter: read_filter(fields),
+            order: read_order(fields),
         }
     }
 
@@ -31,6 +37,9 @@ impl Chosen {
         }
         if let Some(filter) = self.filter {
             webhook.filter = filter;
+        }
+        if let Some(order) = self.order {
+            webhook.order = order;
         }
     }
 }
@@ -58,6 +67,52 @@ fn read_filter(fields: &mut Fields<'_>) -> Option<Option<String>> {
                 None
             }
         },
+    }
+}
+
+/// An order as a client writes it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Given {
+    Name(String),
+    Key(Key),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Key {
+    key: String,
+}
+
+/// Null is no order.
+fn read_order(fields: &mut Fields<'_>) -> Option<Order> {
+    let given = fields.nullable::<Given>("order", ORDERS)?;
+    match given {
+        None => Some(Order::None),
+        Some(Given::Name(name)) => match name.as_str() {
+            "none" => Some(Order::None),
+            "fifo" => Some(Order::Fifo),
+            _ => {
+                fields.refuse("order", format!("must be {ORDERS}"));
+                None
+            }
+        },
+        Some(Given::Key(Key { key })) => match Pointer::parse(&key) {
+            Ok(_) => Some(Order::ByKey(key)),
+            Err(why) => {
+                fields.refuse("order/key", why.to_string());
+                None
+            }
+        },
+    }
+}
+
+/// An order as it is given.
+pub(super) fn show_order(order: &Order) -> Value {
+    match order {
+        Order::None => json!("none"),
+        Order::Fifo => json!("fifo"),
+        Order::ByKey(key) => json!({ "key": key }),
     }
 }
 

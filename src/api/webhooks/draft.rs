@@ -5,7 +5,7 @@ mod schedule;
 
 use crate::api::fields::Fields;
 use crate::model::{
-    AccountName, AddressPolicy, Endpoint, InactiveReason, UnixMillis, Webhook, WebhookId,
+    AccountName, AddressPolicy, Endpoint, InactiveReason, Order, UnixMillis, Webhook, WebhookId,
 };
 use crate::profile::Profile;
 use crate::render::pattern::Pattern;
@@ -40,7 +40,7 @@ fn blank(account: AccountName, now: UnixMillis, url: Endpoint) -> Webhook {
         inactive: None,
         created_at: now,
         updated_at: now,
-        order: crate::model::Order::None,
+        order: Order::None,
     }
 }
 
@@ -60,6 +60,7 @@ pub(super) fn known(profile: &Profile) -> String {
         "auth_value",
         "format",
         "filter",
+        "order",
         "timeout",
         "retry",
         "max_retries",

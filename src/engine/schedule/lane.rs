@@ -1,9 +1,10 @@
 //! One webhook's lane: its window on the queue, its concurrency, its gate.
 //!
 //! The queue is on disk; a lane *knows* those deliveries of it that are in its window, in flight, or
-//! reserved. What it does not know it bounds from below by one time, `unseen`. Invariant: a pending
-//! delivery of the lane that has been committed and hinted at is known, or is due at `unseen` or later,
-//! or came after the open page read was asked for and is noted there. `None` says that there is none.
+//! reserved. What it does not know it bounds from below by one place in the queue, `unseen`. Invariant: a pending
+//! delivery of the lane that has been committed and hinted at is known, or stands at `unseen` or behind it,
+//! or came after the open page read was asked for and is noted there, or waits for a later time and was passed
+//! over. `None` says that there is none.
 //!
 //! A page read runs beside commits, so its answer is a picture of some instant since it was asked for.
 //! Three rules keep it from bringing a delivery that is not there any more:
@@ -12,15 +13,27 @@
 //! - a hint for an event no later than the latest one that came by a page or was reserved may be a hint
 //!   overtaken by that page, for a delivery that has ended since: it is noted, and the next page tells.
 //!
+//! A lane with an order ([`Sequence`]) knows more exactly what it does not know, as nothing may be overtaken: what
+//! arrives is only noted, pages bring everything, and nothing behind `unseen` is sent. After a failed attempt
+//! that keeps its place the delivery is put back there at once, so that nothing slips by.
+//!
 //! A lane never reads a clock and decides nothing about other lanes; the core compares it with them.
+
+mod pages;
+mod sequence;
 
 use std::collections::VecDeque;
 
-use crate::model::{Position, QueueEntry, SteadyMillis};
+use crate::model::{Position, QueueEntry, SteadyMillis, Trigger};
 
+use super::absence::Absence;
+use super::messages::{FIRST_SPOT, Spot, spot};
 use super::rate::{Pace, Rates};
 use super::turns::Standing;
-use super::{Limits, Page, Report, Verdict};
+use super::{Limits, Report, Verdict};
+use pages::{OpenPage, PassedOver};
+pub use sequence::LaneOrder;
+use sequence::{Hold, Sequence};
 
 /// What is due within this time may wait in the window already. One page read then serves a whole second of
 /// retries instead of a millisecond, and what is committed while the read runs is in it too.
@@ -46,10 +59,6 @@ const LONG_MS: u64 = 3_000;
 const ENDED_MAX: usize = 4_096;
 /// Retry-now requests under way at once in a lane: each is a request that somebody waits for.
 const RESERVED_MAX: usize = 64;
-/// The wait after a first failed page read, doubled by each further one.
-const PAGE_BACKOFF_MS: u64 = 100;
-/// The longest wait after failed page reads.
-const PAGE_BACKOFF_MAX_MS: u64 = 10_000;
 
 /// Whether the lane sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,8 +79,8 @@ pub(super) struct Waiting<B> {
 }
 
 impl<B> Waiting<B> {
-    const fn key(&self) -> (SteadyMillis, Position) {
-        (self.entry.due, self.entry.event)
+    const fn spot(&self) -> Spot {
+        spot(&self.entry)
     }
 }
 
@@ -82,38 +91,25 @@ struct Flight {
     started: SteadyMillis,
     /// The receiver has taken it, and that is being recorded.
     taken: bool,
-}
-
-#[derive(Debug)]
-struct OpenPage {
-    ticket: u64,
-    until: SteadyMillis,
-    /// The earliest due time of what came onto the disk unknown since the page was asked for.
-    noted: Option<SteadyMillis>,
-    /// What ended or moved since then and may still be in the answer.
-    ended: Vec<Position>,
-}
-
-/// A page read to be made.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct PageRead {
-    pub(super) from: SteadyMillis,
-    pub(super) until: SteadyMillis,
-    pub(super) limit: usize,
+    /// It was made to see whether anybody is there.
+    tried: bool,
 }
 
 /// See the module's description.
 #[derive(Debug)]
 pub(super) struct Lane<B> {
     gate: Gate,
-    /// Sorted by due time and event.
+    /// Sorted by place; empty in a lane with an order.
     window: VecDeque<Waiting<B>>,
+    /// Of a lane with an order.
+    sequence: Option<Box<Sequence>>,
     /// In flight or being recorded, in the order granted, so the first is the oldest.
     away: Vec<Flight>,
     /// How many of them are being recorded.
     recording: usize,
     reserved: Vec<Position>,
-    unseen: Option<SteadyMillis>,
+    unseen: Option<Spot>,
+    passed_over: Option<Box<PassedOver>>,
     page: Option<OpenPage>,
     page_failures: u32,
     page_after: SteadyMillis,
@@ -122,13 +118,10 @@ pub(super) struct Lane<B> {
     overtakes: usize,
     paused_until: SteadyMillis,
     pace: Pace,
+    absence: Absence,
     limit: usize,
     verdict: Standing,
     payloads: usize,
-}
-
-fn lower(bound: &mut Option<SteadyMillis>, due: SteadyMillis) {
-    *bound = Some(bound.map_or(due, |earlier| earlier.min(due)));
 }
 
 impl<B> Lane<B> {
@@ -136,10 +129,12 @@ impl<B> Lane<B> {
         Self {
             gate: if active { Gate::Open } else { Gate::Shut },
             window: VecDeque::new(),
+            sequence: None,
             away: Vec::new(),
             recording: 0,
             reserved: Vec::new(),
-            unseen,
+            unseen: unseen.map(|due| (due, FIRST_SPOT.1)),
+            passed_over: None,
             page: None,
             page_failures: 0,
             page_after: SteadyMillis(0),
@@ -147,6 +142,7 @@ impl<B> Lane<B> {
             overtakes: 0,
             paused_until: SteadyMillis(0),
             pace: Pace::default(),
+            absence: Absence::default(),
             limit: LIMIT_AT_START.min(limits.lane_in_flight_max).max(1),
             verdict: Standing::Fresh,
             payloads: 0,
@@ -154,7 +150,10 @@ impl<B> Lane<B> {
     }
 
     pub(super) fn windowed(&self) -> usize {
-        self.window.len()
+        match &self.sequence {
+            None => self.window.len(),
+            Some(sequence) => sequence.len(),
+        }
     }
 
     pub(super) fn in_flight(&self) -> usize {
@@ -176,6 +175,7 @@ impl<B> Lane<B> {
     /// How many attempts may be in flight now.
     pub(super) fn concurrency(&self) -> usize {
         match self.verdict {
+            Standing::Doubted if self.absence.probing() => 1,
             Standing::Fresh => self.limit.min(PROBES),
             Standing::Proven | Standing::Doubted => self.limit,
         }
@@ -195,8 +195,24 @@ impl<B> Lane<B> {
         oldest.map(|oldest| oldest.started.plus(LONG_MS))
     }
 
+    /// Whether its receiver is only tried now and then.
+    pub(super) const fn probing(&self) -> bool {
+        self.absence.probing()
+    }
+
+    /// Until when it sends nothing, whatever waits.
+    pub(super) fn paused_until(&self, now: SteadyMillis) -> Option<SteadyMillis> {
+        Some(self.free_at()).filter(|at| *at > now)
+    }
+
     /// How much the window is to hold.
     fn room(&self, limits: &Limits) -> usize {
+        if let Some(sequence) = &self.sequence
+            && matches!(sequence.order(), LaneOrder::Keyed(_))
+        {
+            // A few keys that wait for their retries are not to keep the others from coming in.
+            return limits.window_max.max(1);
+        }
         (self.limit.saturating_mul(WINDOW_PER_ATTEMPT))
             .max(WINDOW_MIN)
             .min(limits.window_max)
@@ -205,20 +221,13 @@ impl<B> Lane<B> {
 
     /// Whether a delivery due then comes before all that is unseen.
     fn leads(&self, due: SteadyMillis) -> bool {
-        self.unseen.is_none_or(|unseen| due <= unseen)
+        self.unseen.is_none_or(|(unseen, _)| due <= unseen)
     }
 
-    /// Whether the part of the window that comes before all that is unseen runs low.
-    fn low(&self, limits: &Limits) -> bool {
-        let mark = limits.page_low.min(self.room(limits) / 4).max(1);
-        self.window
-            .get(mark - 1)
-            .is_none_or(|waiting| !self.leads(waiting.entry.due))
-    }
-
-    /// From when on the lane may send, as pause and rates have it.
+    /// From when on the lane may send, as pause, rates and absence have it.
     fn free_at(&self) -> SteadyMillis {
-        self.paused_until.max(self.pace.free_at())
+        let free_at = self.paused_until.max(self.pace.free_at());
+        free_at.max(self.absence.free_at())
     }
 
     /// Whether a send could be granted, as far as this lane alone decides.
@@ -227,51 +236,48 @@ impl<B> Lane<B> {
             && self.free_at() <= now
             && self.in_flight() < self.concurrency()
             && self.recording < self.concurrency() * RECORDING_PER_ATTEMPT
-            && self.window.front().is_some_and(|front| {
-                front.entry.due <= now
-                    && (self.leads(front.entry.due) || self.overtakes < OVERTAKES_MAX)
-            })
+            && self.has_next(now)
             && self
                 .page
                 .as_ref()
                 .is_none_or(|page| page.ended.len() < ENDED_MAX)
     }
 
-    /// When a page is to be read; a time that has passed means now.
-    fn page_at(&self, limits: &Limits) -> Option<SteadyMillis> {
-        let unseen = self.unseen?;
-        (self.gate == Gate::Open && self.page.is_none() && self.low(limits))
-            .then(|| unseen.max(self.page_after).max(self.free_at()))
-    }
-
-    pub(super) fn wants_page(&self, now: SteadyMillis, limits: &Limits) -> bool {
-        self.page_at(limits).is_some_and(|at| at <= now)
+    /// Whether there is something to be sent now.
+    fn has_next(&self, now: SteadyMillis) -> bool {
+        match &self.sequence {
+            None => self.window.front().is_some_and(|front| {
+                front.entry.due <= now
+                    && (self.leads(front.entry.due) || self.overtakes < OVERTAKES_MAX)
+            }),
+            Some(sequence) => sequence.has_next(self.unseen, now),
+        }
     }
 
     /// When to look at this lane again though nothing happens to it.
     pub(super) fn wake_at(&self, now: SteadyMillis, limits: &Limits) -> Option<SteadyMillis> {
-        let send_at = match (self.gate, self.window.front()) {
-            (Gate::Open, Some(front)) => Some(front.entry.due.max(self.free_at())),
-            _ => None,
+        let ready_at = match (self.gate, &self.sequence) {
+            (Gate::Shut | Gate::Closed, _) => None,
+            (Gate::Open, None) => self.window.front().map(|front| front.entry.due),
+            (Gate::Open, Some(sequence)) => sequence.ready_at(self.unseen),
         };
-        [send_at, self.page_at(limits), self.long_at()]
+        let send_at = ready_at.map(|at| at.max(self.free_at()));
+        [send_at, self.page_at(now, limits), self.long_at()]
             .into_iter()
             .flatten()
             .filter(|at| *at > now)
             .min()
     }
 
-    /// Notes that something unknown is on disk, due then or later.
-    pub(super) fn note(&mut self, due: SteadyMillis) {
-        match &mut self.page {
-            Some(page) => lower(&mut page.noted, due),
-            None => lower(&mut self.unseen, due),
-        }
-    }
-
     /// A delivery was committed.
     pub(super) fn arrive(&mut self, arrived: Waiting<B>, now: SteadyMillis, limits: &Limits) {
         let entry = arrived.entry;
+        if let Some(sequence) = &self.sequence {
+            if !sequence.contains(spot(&entry)) && !self.is_away(entry.event) {
+                self.note(spot(&entry));
+            }
+            return;
+        }
         if self.gate == Gate::Open && self.paged_to.is_none_or(|to| entry.event > to) {
             self.put(arrived, now, limits);
             return;
@@ -287,19 +293,20 @@ impl<B> Lane<B> {
                 }
             }
             Err(_) if self.is_away(entry.event) => {}
-            Err(_) => self.note(entry.due),
+            Err(_) => self.note(spot(&entry)),
         }
     }
 
     /// Puts a delivery that is pending into the window, or notes it.
     fn put(&mut self, waiting: Waiting<B>, now: SteadyMillis, limits: &Limits) {
         let entry = waiting.entry;
-        if entry.due > now.plus(HORIZON_MS) || self.window.len() >= self.room(limits) {
-            self.note(entry.due);
+        let later = entry.due > now.plus(HORIZON_MS) || entry.not_before > now;
+        if later || self.window.len() >= self.room(limits) {
+            self.note(spot(&entry));
             return;
         }
-        let last = self.window.back().map(Waiting::key);
-        let at = if last.is_none_or(|last| last < waiting.key()) {
+        let last = self.window.back().map(Waiting::spot);
+        let at = if last.is_none_or(|last| last < waiting.spot()) {
             self.window.len()
         } else {
             match self.seek(&entry) {
@@ -313,7 +320,7 @@ impl<B> Lane<B> {
 
     fn seek(&self, entry: &QueueEntry) -> Result<usize, usize> {
         self.window
-            .binary_search_by_key(&(entry.due, entry.event), Waiting::key)
+            .binary_search_by_key(&spot(entry), Waiting::spot)
     }
 
     /// Whether it is known and not in the window.
@@ -321,23 +328,44 @@ impl<B> Lane<B> {
         self.away.iter().any(|flight| flight.event == event) || self.reserved.contains(&event)
     }
 
-    /// Takes the first delivery of the window to be sent now. Ask [`Lane::sendable`] first.
+    /// Takes the delivery that is to be sent now. Ask [`Lane::sendable`] first.
     pub(super) fn grant(&mut self, now: SteadyMillis) -> Option<Waiting<B>> {
-        let granted = self.window.pop_front()?;
+        let granted = match &mut self.sequence {
+            None => self.window.pop_front()?,
+            Some(sequence) => Waiting {
+                entry: sequence.grant(self.unseen, now)?,
+                payload: None,
+            },
+        };
         let entry = granted.entry;
         self.payloads -= usize::from(granted.payload.is_some());
         if !self.leads(entry.due) {
             self.overtakes += 1;
         }
         self.pace.count(now);
+        if let Some(opened) = self.pace.resumed_at()
+            && self.has_caught_up(opened)
+        {
+            self.pace.caught_up();
+        }
         self.away.push(Flight {
             event: entry.event,
             due: entry.due,
             started: now,
             taken: false,
+            tried: self.absence.begin(now),
         });
         self.release_memory();
         Some(granted)
+    }
+
+    /// Whether nothing that was due then waits any more.
+    fn has_caught_up(&self, then: SteadyMillis) -> bool {
+        let waits = match &self.sequence {
+            None => self.window.front().is_some_and(|w| w.entry.due <= then),
+            Some(sequence) => sequence.any_ready(then),
+        };
+        !waits && self.unseen.is_none_or(|(due, _)| due > then)
     }
 
     /// The receiver has taken a delivery, and another may be sent in its place; that it ended is told later.
@@ -347,12 +375,18 @@ impl<B> Lane<B> {
         if let Some(flight) = flight.filter(|flight| !flight.taken) {
             flight.taken = true;
             self.recording += 1;
-            self.judge(Verdict::Success, in_flight, limits);
+            self.judge(Verdict::Success, false, in_flight, limits);
         }
     }
 
     /// An attempt ended; `false` if none was in flight for that event.
-    pub(super) fn finish(&mut self, event: Position, report: Report, limits: &Limits) -> bool {
+    pub(super) fn finish(
+        &mut self,
+        event: Position,
+        report: Report,
+        now: SteadyMillis,
+        limits: &Limits,
+    ) -> bool {
         let in_flight = self.in_flight();
         let Some(at) = self.away.iter().position(|f| f.event == event) else {
             return false;
@@ -363,19 +397,49 @@ impl<B> Lane<B> {
         {
             page.ended.push(event);
         }
-        if let Some(due) = report.retry_at {
-            self.note(due);
+        let hold = match &mut self.sequence {
+            None => None,
+            Some(sequence) => sequence.free(event),
+        };
+        if let Some(entry) = report.queued {
+            self.put_back(entry, hold, now, limits);
         }
         if flight.taken {
             self.recording -= 1;
         } else {
-            self.judge(report.verdict, in_flight, limits);
+            self.judge(report.verdict, flight.tried, in_flight, limits);
         }
         true
     }
 
-    /// Takes in what an attempt says about the receiver, with so many in flight, itself included.
-    fn judge(&mut self, verdict: Verdict, in_flight: usize, limits: &Limits) {
+    /// Something that was out of the window is pending: in an ordered lane it takes its place again, if it is known
+    /// what it holds up there; otherwise it is noted.
+    fn put_back(
+        &mut self,
+        entry: QueueEntry,
+        hold: Option<Hold>,
+        now: SteadyMillis,
+        limits: &Limits,
+    ) {
+        let soon = self.gate == Gate::Open && entry.due <= now.plus(HORIZON_MS);
+        let (Some(sequence), Some(Hold::Key(key)), true) = (&mut self.sequence, hold, soon) else {
+            self.note(spot(&entry));
+            return;
+        };
+        sequence.insert(entry, key);
+        if let Some(place) = sequence.trim(limits.window_max.max(1)) {
+            self.note(place);
+        }
+    }
+
+    /// Takes in what an attempt says about the receiver, with so many in flight, itself included. `tried`: it was made
+    /// to see whether anybody is there.
+    fn judge(&mut self, verdict: Verdict, tried: bool, in_flight: usize, limits: &Limits) {
+        match verdict {
+            Verdict::Success | Verdict::Failure | Verdict::Refusal => self.absence.over(),
+            Verdict::Absent => self.absence.met_nobody(tried),
+            Verdict::Neutral => {}
+        }
         match verdict {
             Verdict::Success => {
                 // It grows only while it is used: else a quiet lane would earn a burst of hundreds.
@@ -384,125 +448,77 @@ impl<B> Lane<B> {
                 }
                 self.verdict = Standing::Proven;
             }
-            Verdict::Failure => {
+            Verdict::Failure | Verdict::Absent => {
                 self.limit = (self.limit / 2).max(1);
                 self.verdict = Standing::Doubted;
             }
-            Verdict::Neutral => {}
+            Verdict::Refusal | Verdict::Neutral => {}
         }
-    }
-
-    /// What page to read now; the page is open from here until its answer.
-    pub(super) fn open_page(
-        &mut self,
-        ticket: u64,
-        now: SteadyMillis,
-        limits: &Limits,
-    ) -> PageRead {
-        let unseen = self.unseen.unwrap_or(now);
-        let until = now.plus(HORIZON_MS);
-        let leading = self
-            .window
-            .partition_point(|waiting| waiting.entry.due <= unseen);
-        self.page = Some(OpenPage {
-            ticket,
-            until,
-            noted: None,
-            ended: Vec::new(),
-        });
-        PageRead {
-            from: unseen,
-            until,
-            limit: self.room(limits).saturating_sub(leading).max(1)
-                + self.away.len()
-                + self.reserved.len(),
-        }
-    }
-
-    fn close_page(&mut self, ticket: u64) -> Option<OpenPage> {
-        self.page.take_if(|page| page.ticket == ticket)
-    }
-
-    /// The answer to the page read with this ticket; `false` if that is not the open one.
-    pub(super) fn take_page(&mut self, ticket: u64, page: Page, limits: &Limits) -> bool {
-        let Some(open) = self.close_page(ticket) else {
-            return false;
-        };
-        self.page_failures = 0;
-        self.overtakes = 0;
-        let mut unseen = page.next_due;
-        if let Some(due) = open.noted {
-            lower(&mut unseen, due);
-        }
-        let mut skipped = open.ended;
-        skipped.extend(self.away.iter().map(|flight| flight.event));
-        skipped.extend_from_slice(&self.reserved);
-        skipped.extend(self.window.iter().map(|waiting| waiting.entry.event));
-        skipped.sort_unstable();
-        for entry in page.entries {
-            if skipped.binary_search(&entry.event).is_ok() {
-                continue;
-            }
-            if self.gate != Gate::Open || entry.due > open.until {
-                lower(&mut unseen, entry.due);
-                continue;
-            }
-            self.paged_to = self.paged_to.max(Some(entry.event));
-            self.window.push_back(Waiting {
-                entry,
-                payload: None,
-            });
-        }
-        self.window
-            .make_contiguous()
-            .sort_unstable_by_key(Waiting::key);
-        // What arrived behind the older ones gives way to them and comes back by a later page.
-        for evicted in self
-            .window
-            .drain(limits.window_max.max(1).min(self.window.len())..)
-        {
-            self.payloads -= usize::from(evicted.payload.is_some());
-            lower(&mut unseen, evicted.entry.due);
-        }
-        self.unseen = unseen;
-        true
-    }
-
-    /// The page read with this ticket failed; `false` if that is not the open one.
-    pub(super) fn fail_page(&mut self, ticket: u64, now: SteadyMillis) -> bool {
-        let Some(open) = self.close_page(ticket) else {
-            return false;
-        };
-        if let Some(due) = open.noted {
-            lower(&mut self.unseen, due);
-        }
-        let wait = PAGE_BACKOFF_MS
-            .checked_shl(self.page_failures)
-            .map_or(PAGE_BACKOFF_MAX_MS, |wait| wait.min(PAGE_BACKOFF_MAX_MS));
-        self.page_after = now.plus(wait);
-        self.page_failures = self.page_failures.saturating_add(1).min(16);
-        true
     }
 
     /// Opens or shuts the gate. What waits in the window goes back to being on disk only: while it is held,
-    /// others may end it.
-    pub(super) fn turn_gate(&mut self, gate: Gate) {
+    /// others may end it. What was held flows again at a bounded rate.
+    pub(super) fn turn_gate(&mut self, gate: Gate, now: SteadyMillis, limits: &Limits) {
+        if gate == Gate::Open && self.gate != Gate::Open {
+            self.pace.resume(limits.resume_per_second, now);
+        }
         self.gate = gate;
         if gate != Gate::Open {
-            if let Some(front) = self.window.front() {
-                self.note(front.entry.due);
-            }
-            self.window = VecDeque::new();
-            self.payloads = 0;
+            self.pace.caught_up();
+            self.put_down();
         }
         if gate == Gate::Closed {
             self.reserved = Vec::new();
+            if let Some(sequence) = &mut self.sequence {
+                let away = &self.away;
+                sequence.keep_held(|event| away.iter().any(|flight| flight.event == event));
+            }
         }
+    }
+
+    /// What waits in the window goes back to being on disk only.
+    fn put_down(&mut self) {
+        let first = match &mut self.sequence {
+            None => self.window.front().map(Waiting::spot),
+            Some(sequence) => sequence.first(),
+        };
+        if let Some(first) = first {
+            self.note(first);
+        }
+        self.window = VecDeque::new();
+        if let Some(sequence) = &mut self.sequence {
+            sequence.put_down();
+        }
+        self.payloads = 0;
+    }
+
+    /// Sends in another order from now on. What has been begun holds up everything until it is over: whose turn it
+    /// was is not known any more. The queue is looked at from its first key.
+    pub(super) fn set_order(&mut self, order: LaneOrder) {
+        let before = self
+            .sequence
+            .as_ref()
+            .map_or(LaneOrder::None, |s| s.order());
+        if order == before {
+            return;
+        }
+        self.put_down();
+        let away = self.away.iter().map(|flight| flight.event);
+        let away = away.chain(self.reserved.iter().copied());
+        self.sequence = (order != LaneOrder::None).then(|| Box::new(Sequence::new(order, away)));
+        self.passed_over = None;
+        self.note(FIRST_SPOT);
     }
 
     /// Sends nothing before `until`.
     pub(super) fn pause(&mut self, until: SteadyMillis) {
         self.paused_until = until;
+    }
+
+    /// Another receiver is in the place of the one before, or is to be taken for another.
+    pub(super) fn unpause(&mut self) {
+        self.paused_until = SteadyMillis(0);
+        self.absence.over();
     }
 
     /// Sets the lane's rates.
@@ -515,7 +531,9 @@ impl<B> Lane<B> {
         if self.is_away(event) || self.reserved.len() >= RESERVED_MAX {
             return false;
         }
-        if let Some(at) = self.window.iter().position(|w| w.entry.event == event)
+        if let Some(sequence) = &mut self.sequence {
+            sequence.reserve(event);
+        } else if let Some(at) = self.window.iter().position(|w| w.entry.event == event)
             && let Some(taken) = self.window.remove(at)
         {
             self.payloads -= usize::from(taken.payload.is_some());
@@ -533,22 +551,30 @@ impl<B> Lane<B> {
         now: SteadyMillis,
         limits: &Limits,
     ) {
+        if entry.is_some_and(|entry| entry.trigger == Trigger::Manual) {
+            // Whoever asks for it by hand wants to know now.
+            self.absence.waive();
+        }
         let Some(at) = self.reserved.iter().position(|held| *held == event) else {
             // The lane was closed and opened again in between; what was committed is on disk all the same.
-            self.note(entry.map_or(SteadyMillis(0), |entry| entry.due));
+            self.note(entry.as_ref().map_or(FIRST_SPOT, spot));
             return;
         };
         self.reserved.swap_remove(at);
         if let Some(page) = &mut self.page {
             page.ended.push(event);
         }
+        let hold = match &mut self.sequence {
+            None => None,
+            Some(sequence) => sequence.free(event),
+        };
         match entry {
-            Some(entry) if self.gate == Gate::Open => {
+            Some(entry) if self.gate == Gate::Open && self.sequence.is_none() => {
                 let payload = None;
                 self.put(Waiting { entry, payload }, now, limits);
             }
-            Some(entry) => self.note(entry.due),
-            None => self.note(SteadyMillis(0)),
+            Some(entry) => self.put_back(entry, hold, now, limits),
+            None => self.note(FIRST_SPOT),
         }
     }
 

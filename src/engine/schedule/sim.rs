@@ -3,6 +3,8 @@
 //!
 //! `HOOKWHEEL_SIM_SEEDS` sets how many seeds are run, `HOOKWHEEL_SIM_SEED` repeats one.
 
+mod happening;
+mod lines;
 mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,6 +13,8 @@ use super::*;
 use crate::engine::sim::hook::{Hook, Receiver};
 use crate::model::rng::Rng;
 use crate::model::{FaultKind, Next, Outcome, after};
+use happening::{Happening, Read};
+use lines::{Ordered, Silence, Untold, key_of};
 use store::Store;
 
 /// Seeds run by default: one to two seconds in a debug build.
@@ -21,95 +25,6 @@ const TROUBLE_MS: u64 = 20_000;
 const END_MS: u64 = 24 * 3_600_000;
 const START: SteadyMillis = SteadyMillis(1_700_000_000_123);
 
-enum Happening {
-    Accept {
-        hook: usize,
-        count: usize,
-    },
-    Toggle {
-        hook: usize,
-    },
-    Remove {
-        hook: usize,
-    },
-    Ail {
-        hook: usize,
-    },
-    RetryNow {
-        hook: usize,
-    },
-    Crash,
-    // What follows is lost in a crash.
-    Hint {
-        hook: usize,
-        entry: QueueEntry,
-    },
-    Woken {
-        hook: usize,
-    },
-    Close {
-        hook: usize,
-    },
-    Pause {
-        hook: usize,
-    },
-    PageRun {
-        hook: usize,
-        read: Read,
-    },
-    PageAnswer {
-        hook: usize,
-        ticket: u64,
-        page: Option<Page>,
-    },
-    Ended {
-        hook: usize,
-        entry: QueueEntry,
-        outcome: Outcome,
-    },
-    Commit {
-        hook: usize,
-        entry: QueueEntry,
-        outcome: Outcome,
-    },
-    Finished {
-        hook: usize,
-        event: Position,
-        report: Report,
-    },
-    RetryCommit {
-        hook: usize,
-        event: Position,
-    },
-    Release {
-        hook: usize,
-        event: Position,
-        entry: Option<QueueEntry>,
-    },
-}
-
-#[derive(Clone, Copy)]
-struct Read {
-    ticket: u64,
-    from: SteadyMillis,
-    until: SteadyMillis,
-    limit: usize,
-}
-
-impl Happening {
-    const fn survives_a_crash(&self) -> bool {
-        matches!(
-            self,
-            Self::Accept { .. }
-                | Self::Toggle { .. }
-                | Self::Remove { .. }
-                | Self::Ail { .. }
-                | Self::RetryNow { .. }
-                | Self::Crash
-        )
-    }
-}
-
 struct World {
     rng: Rng,
     now: SteadyMillis,
@@ -117,13 +32,18 @@ struct World {
     core: Core<u64>,
     store: Store,
     hooks: Vec<Hook>,
+    orders: Vec<Ordered>,
+    untold: Untold,
+    silences: Vec<Silence>,
     agenda: BTreeMap<(SteadyMillis, u64, u64), Happening>,
     scheduled: u64,
-    in_flight: BTreeSet<(usize, Position)>,
+    /// With whether it is a try of a receiver that was not there.
+    in_flight: BTreeMap<(usize, Position), bool>,
     /// Those of them that the core was told of as taken.
     taken: BTreeSet<(usize, Position)>,
     pages_open: BTreeSet<usize>,
     sends: u64,
+    pages: u64,
     commits: u64,
     /// Attempts that a crash kept from being committed.
     cut_off: u64,
@@ -140,21 +60,27 @@ impl World {
             page_low: rng.size(1, 8),
             pages_max: rng.size(1, 3),
             payloads_max: rng.size(1, 20),
+            resume_per_second: [0, 5, 200][rng.size(0, 2)],
         };
-        let hooks = (0..rng.size(1, 4)).map(|_| Hook::new(&mut rng)).collect();
+        let hooks: Vec<Hook> = (0..rng.size(1, 4)).map(|_| Hook::new(&mut rng)).collect();
+        let orders = hooks.iter().map(|_| Ordered::new(&mut rng)).collect();
         let mut world = Self {
             rng,
             now: START,
             limits,
             core: Core::new(limits, START),
             store: Store::default(),
+            silences: vec![Silence::default(); hooks.len()],
             hooks,
+            orders,
+            untold: Untold::default(),
             agenda: BTreeMap::new(),
             scheduled: 0,
-            in_flight: BTreeSet::new(),
+            in_flight: BTreeMap::new(),
             taken: BTreeSet::new(),
             pages_open: BTreeSet::new(),
             sends: 0,
+            pages: 0,
             commits: 0,
             cut_off: 0,
         };
@@ -177,7 +103,8 @@ impl World {
         }
         for _ in 0..self.rng.below(6) {
             let hook = self.any_hook();
-            let what = match self.rng.below(8) {
+            let what = match self.rng.below(10) {
+                8..=9 if self.orders[hook].ever => Happening::Reorder { hook },
                 0 => Happening::Remove { hook },
                 1..=2 => Happening::Toggle { hook },
                 3..=4 => Happening::RetryNow { hook },
@@ -214,6 +141,8 @@ impl World {
         self.in_flight.clear();
         self.taken.clear();
         self.pages_open.clear();
+        self.untold.clear();
+        self.silences.fill(Silence::default());
         self.agenda.retain(|_, what| what.survives_a_crash());
         for (at, hook) in self.hooks.iter_mut().enumerate() {
             hook.paused_until = SteadyMillis(0);
@@ -222,13 +151,14 @@ impl World {
             if !hook.removed {
                 self.core
                     .open_lane(hook.id, hook.active, self.store.first_due(at));
+                self.core.set_order(hook.id, self.orders[at].order);
                 self.core.set_rates(hook.id, hook.rates);
             }
         }
     }
 
-    /// Runs to the end; gives back how many attempts were made.
-    fn run(&mut self) -> u64 {
+    /// Runs to the end; gives back how many attempts were made, and how many pages were read.
+    fn run(&mut self) -> (u64, u64) {
         let mut calm = false;
         for step in 0.. {
             assert!(step < 100_000, "the core is busy with nothing");
@@ -263,7 +193,7 @@ impl World {
             self.commits + self.cut_off,
             "an attempt was made twice"
         );
-        self.sends
+        (self.sends, self.pages)
     }
 
     fn calm(&mut self) {
@@ -295,7 +225,8 @@ impl World {
                     let hook = self.hook(webhook);
                     assert!(self.pages_open.insert(hook), "two page reads in one lane");
                     assert!(self.pages_open.len() <= self.limits.pages_max);
-                    assert!(limit > 0 && from <= until);
+                    assert!(limit > 0 && from.0 <= until);
+                    self.pages += 1;
                     let read = Read {
                         ticket,
                         from,
@@ -321,7 +252,7 @@ impl World {
     fn send(&mut self, webhook: WebhookId, entry: QueueEntry, payload: Option<u64>) {
         let at = self.hook(webhook);
         let hook = &self.hooks[at];
-        assert!(entry.due <= self.now, "sent before it was due");
+        assert!(entry.ready_at() <= self.now, "sent before it was due");
         assert!(hook.active && !hook.closed, "sent through a shut gate");
         assert!(hook.paused_until <= self.now, "sent in a pause");
         assert!(
@@ -332,16 +263,19 @@ impl World {
             payload.is_none_or(|p| p == entry.event.to_u64()),
             "another's payload"
         );
-        assert!(
-            self.in_flight.insert((at, entry.event)),
+        let ordered = &self.orders[at];
+        self.untold.check(&self.store, at, ordered, &entry);
+        let of_lane = self.in_flight.keys();
+        let of_lane = of_lane
+            .filter(|away| away.0 == at && !self.taken.contains(away))
+            .count();
+        assert!(of_lane < self.limits.lane_in_flight_max);
+        let tried = self.silences[at].begin(self.now, of_lane);
+        assert_eq!(
+            self.in_flight.insert((at, entry.event), tried),
+            None,
             "in flight twice: {entry:?}"
         );
-        let of_lane = self
-            .in_flight
-            .difference(&self.taken)
-            .filter(|(hook, _)| *hook == at)
-            .count();
-        assert!(of_lane <= self.limits.lane_in_flight_max);
         self.sends += 1;
         self.hooks[at].check_rates(self.now);
         let fails = match self.hooks[at].receiver {
@@ -386,19 +320,36 @@ impl World {
             }
             Happening::Ail { hook } => self.hooks[hook].receiver = Receiver::any(&mut self.rng),
             Happening::RetryNow { hook } => self.retry_now(hook),
+            Happening::Reorder { hook } => {
+                self.orders[hook].switch(&mut self.rng);
+                self.core
+                    .set_order(self.hooks[hook].id, self.orders[hook].order);
+            }
             Happening::Crash => self.restart(),
+            what => self.happen_inside(what),
+        }
+    }
+
+    /// What is lost in a crash.
+    fn happen_inside(&mut self, what: Happening) {
+        match what {
             Happening::Hint { hook, entry } => {
                 let payload = entry.event.to_u64();
+                self.untold.told(hook, entry.event);
                 self.core.arrived(self.hooks[hook].id, entry, payload);
             }
-            Happening::Woken { hook } => self.core.woken(self.hooks[hook].id),
+            Happening::Woken { hook } => {
+                self.untold.all_told(hook);
+                self.core.woken(self.hooks[hook].id);
+            }
             Happening::Close { hook } => {
                 self.hooks[hook].closed = true;
                 self.core.close_lane(self.hooks[hook].id);
             }
             Happening::Pause { hook } => self.pause(hook),
             Happening::PageRun { hook, read } => {
-                let page = (!self.rng.chance(5)).then(|| self.store.page(hook, read));
+                let page = (!self.rng.chance(5))
+                    .then(|| self.store.page(hook, read, self.orders[hook].order));
                 let ticket = read.ticket;
                 self.soon(Happening::PageAnswer { hook, ticket, page });
             }
@@ -407,17 +358,7 @@ impl World {
                 hook,
                 entry,
                 outcome,
-            } => {
-                if outcome == Outcome::Status(200) && self.rng.chance(70) {
-                    self.taken.insert((hook, entry.event));
-                    self.core.taken(self.hooks[hook].id, entry.event);
-                }
-                self.soon(Happening::Commit {
-                    hook,
-                    entry,
-                    outcome,
-                });
-            }
+            } => self.ended(hook, entry, outcome),
             Happening::Commit {
                 hook,
                 entry,
@@ -428,25 +369,62 @@ impl World {
                 event,
                 report,
             } => {
-                assert!(self.in_flight.remove(&(hook, event)));
-                self.taken.remove(&(hook, event));
+                let tried = self.in_flight.remove(&(hook, event)).unwrap();
+                if !self.taken.remove(&(hook, event)) {
+                    self.silences[hook].ended(report.verdict, tried);
+                }
                 self.core.finished(self.hooks[hook].id, event, report);
             }
-            Happening::RetryCommit { hook, event } => {
-                let unchanged = self.hooks[hook].removed || self.rng.chance(20);
-                let entry = (!unchanged).then(|| self.store.retry_now(hook, event, self.now));
-                self.soon(Happening::Release { hook, event, entry });
-            }
+            Happening::RetryCommit { hook, event } => self.commit_retry(hook, event),
             Happening::Release { hook, event, entry } => {
+                match entry {
+                    Some(_) => {
+                        self.untold.told(hook, event);
+                        self.silences[hook].waive();
+                    }
+                    None => self.untold.all_told(hook),
+                }
                 self.core.release(self.hooks[hook].id, event, entry);
             }
+            what => unreachable!(
+                "this comes from outside: {:?}",
+                std::mem::discriminant(&what)
+            ),
         }
     }
 
+    fn ended(&mut self, hook: usize, entry: QueueEntry, outcome: Outcome) {
+        if outcome == Outcome::Status(200) && self.rng.chance(70) {
+            self.taken.insert((hook, entry.event));
+            self.silences[hook].ended(Verdict::Success, false);
+            self.core.taken(self.hooks[hook].id, entry.event);
+        }
+        self.soon(Happening::Commit {
+            hook,
+            entry,
+            outcome,
+        });
+    }
+
+    fn commit_retry(&mut self, hook: usize, event: Position) {
+        let unchanged = self.hooks[hook].removed || self.rng.chance(20);
+        let keeps_place = self.orders[hook].order != LaneOrder::None;
+        let entry = (!unchanged).then(|| self.store.retry_now(hook, event, self.now, keeps_place));
+        if entry.is_some() {
+            self.untold.committed(hook, event);
+        }
+        self.soon(Happening::Release { hook, event, entry });
+    }
+
     fn toggle(&mut self, hook: usize) {
-        let hook = &mut self.hooks[hook];
-        hook.active = !hook.active;
-        self.core.set_gate(hook.id, hook.active);
+        let target = &mut self.hooks[hook];
+        target.active = !target.active;
+        self.core.set_gate(target.id, target.active);
+        if target.active && self.rng.chance(50) {
+            target.paused_until = SteadyMillis(0);
+            self.silences[hook] = Silence::default();
+            self.core.unpause(target.id);
+        }
     }
 
     fn pause(&mut self, hook: usize) {
@@ -457,6 +435,9 @@ impl World {
 
     fn answer(&mut self, hook: usize, ticket: u64, page: Option<Page>) {
         self.pages_open.remove(&hook);
+        for entry in page.iter().flat_map(|page| &page.entries) {
+            self.untold.told(hook, entry.event);
+        }
         match page {
             Some(page) => self.core.paged(self.hooks[hook].id, ticket, page),
             None => self.core.page_failed(self.hooks[hook].id, ticket),
@@ -468,8 +449,11 @@ impl World {
             return;
         }
         for _ in 0..count {
-            let due = SteadyMillis(self.now.0 - self.rng.below(3));
+            let before = self.rng.below(3);
+            let ever = self.orders[hook].ever;
+            let due = SteadyMillis(self.now.0 - if ever { 0 } else { before });
             let entry = self.store.accept(hook, due);
+            self.untold.committed(hook, entry.event);
             if self.rng.chance(90) {
                 self.soon(Happening::Hint { hook, entry });
             } else {
@@ -485,7 +469,7 @@ impl World {
         }
         let event = events[self.rng.size(0, events.len() as u64 - 1)];
         let granted = self.core.reserve(self.hooks[hook].id, event);
-        let away = self.in_flight.contains(&(hook, event));
+        let away = self.in_flight.contains_key(&(hook, event));
         assert!(!(granted && away), "reserved while in flight");
         if granted {
             assert!(
@@ -500,27 +484,33 @@ impl World {
         self.commits += 1;
         let policy = &self.hooks[hook].policy;
         let salt = entry.event.to_u64();
-        let next = after(outcome, entry.run_attempts + 1, policy, self.now, salt);
+        let mut next = after(outcome, entry.run_attempts + 1, policy, self.now, salt);
+        let ordered = &self.orders[hook];
+        let in_place = match ordered.switched {
+            true => self.rng.chance(50), // It was begun before, or after.
+            false => ordered.order != LaneOrder::None,
+        };
+        if let Next::RetryAt(due) = next
+            && in_place
+        {
+            next = Next::RetryInPlace(due);
+        }
         let written = self.store.end_attempt(hook, &entry, next);
         assert!(
             written || self.hooks[hook].removed,
             "a stale attempt: {entry:?}"
         );
-        let retry_at = match next {
-            Next::RetryAt(due) if written => Some(due),
-            _ => None,
-        };
-        let verdict = match (written, next) {
-            (false, _) => Verdict::Neutral,
-            (true, Next::Delivered) => Verdict::Success,
-            (true, Next::RetryAt(_) | Next::RetryInPlace(_) | Next::Probed | Next::Failed(_)) => {
-                Verdict::Failure
-            }
+        let queued = self.store.entry(hook, entry.event);
+        let verdict = match (written, next, outcome) {
+            (false, ..) => Verdict::Neutral,
+            (true, Next::Delivered, _) => Verdict::Success,
+            (true, _, Outcome::Fault { .. }) => Verdict::Absent,
+            (true, ..) => Verdict::Failure,
         };
         if verdict == Verdict::Failure && self.rng.chance(10) {
             self.soon(Happening::Pause { hook });
         }
-        let report = Report { retry_at, verdict };
+        let report = Report { queued, verdict };
         let event = entry.event;
         self.soon(Happening::Finished {
             hook,
@@ -537,14 +527,16 @@ fn keeps_its_promises_through_delays_losses_and_crashes() {
         Some(seed) => seed..seed + 1,
         None => 0..number("HOOKWHEEL_SIM_SEEDS").unwrap_or(SEEDS),
     };
-    let (mut sends, runs) = (0, seeds.end - seeds.start);
+    let (mut sends, mut pages, runs) = (0, 0, seeds.end - seeds.start);
     for seed in seeds {
         let run = std::panic::catch_unwind(|| World::new(seed).run());
-        sends += run.unwrap_or_else(|cause| {
+        let (sent, read) = run.unwrap_or_else(|cause| {
             eprintln!("repeat with HOOKWHEEL_SIM_SEED={seed}");
             std::panic::resume_unwind(cause)
         });
+        sends += sent;
+        pages += read;
     }
-    println!("{runs} seeds, {sends} attempts");
+    println!("{runs} seeds, {sends} attempts, {pages} pages");
     assert!(sends >= runs, "the simulation hardly sent anything");
 }

@@ -1,5 +1,8 @@
 //! The core by example: fairness, shares, concurrency, pages.
 
+mod order;
+mod pace;
+
 use super::*;
 
 const HOUR_MS: u64 = 3_600_000;
@@ -12,16 +15,17 @@ const LIMITS: Limits = Limits {
     page_low: 64,
     pages_max: 8,
     payloads_max: 1_000,
+    resume_per_second: 0,
 };
 
 const SUCCESS: Report = Report {
-    retry_at: None,
+    queued: None,
     verdict: Verdict::Success,
 };
 
 const fn failure(retry_at: SteadyMillis) -> Report {
     Report {
-        retry_at: Some(retry_at),
+        queued: Some(entry(0, retry_at)),
         verdict: Verdict::Failure,
     }
 }
@@ -42,6 +46,20 @@ const fn entry(number: u32, due: SteadyMillis) -> QueueEntry {
         trigger: crate::model::Trigger::Schedule,
         not_before: SteadyMillis(0),
     }
+}
+
+/// A page of a queue, as a store reads it; each event's key is the last digit of its number.
+fn page_of(disk: &[QueueEntry], from: Spot, until: SteadyMillis, limit: usize) -> Page {
+    let mut rest = disk.iter().filter(|e| (e.due, e.event) >= from).peekable();
+    let mut page = Page::default();
+    while page.entries.len() < limit
+        && let Some(entry) = rest.next_if(|entry| entry.due <= until)
+    {
+        page.entries.push(*entry);
+        page.keys.push(u64::from(entry.event.offset % 10));
+    }
+    page.next_due = rest.next().map(|entry| entry.due);
+    page
 }
 
 /// Carries out sends until there is none, and gives back which; page reads go to `pages`.
@@ -297,10 +315,7 @@ fn a_burst_is_paged_in_order_and_hints_flow_with_payload_again_after_it() {
                 limit,
             } => {
                 reads += 1;
-                let due = disk.iter().filter(|e| (from..=until).contains(&e.due));
-                let entries: Vec<QueueEntry> = due.take(limit).copied().collect();
-                let next_due = disk.get(entries.len()).map(|entry| entry.due);
-                core.paged(webhook, ticket, Page { entries, next_due });
+                core.paged(webhook, ticket, page_of(&disk, from, until, limit));
             }
         }
         assert!(core.windowed() <= LIMITS.window_max);
@@ -335,11 +350,11 @@ fn newer_ones_pass_older_ones_on_disk_in_bounded_number() {
     let Some(Effect::ReadPage { ticket, from, .. }) = pages.pop() else {
         unreachable!("only page reads are kept");
     };
-    assert_eq!(from, SteadyMillis(0));
+    assert_eq!(from, FIRST_SPOT);
     let old = entry(2, SteadyMillis(START.0 - 500));
     let page = Page {
         entries: vec![old],
-        next_due: None,
+        ..Page::default()
     };
     core.paged(hook(0), ticket, page);
     assert_eq!(sends(&mut core, &mut pages).first(), Some(&(hook(0), old)));
@@ -375,7 +390,7 @@ fn a_failed_page_read_is_asked_for_again_later_with_what_came_meanwhile() {
         matches!(
             read,
             Some(Effect::ReadPage {
-                from: SteadyMillis(0),
+                from: FIRST_SPOT,
                 ..
             })
         ),
@@ -395,7 +410,13 @@ fn an_inactive_webhook_holds_what_waits_and_keeps_none_of_it_in_memory() {
     core.set_gate(hook(0), true);
     let read = core.next_effect();
     assert!(
-        matches!(read, Some(Effect::ReadPage { from: START, .. })),
+        matches!(
+            read,
+            Some(Effect::ReadPage {
+                from: (START, _),
+                ..
+            })
+        ),
         "{read:?}"
     );
 }
@@ -530,8 +551,11 @@ fn a_hint_that_comes_after_its_page_adds_the_payload_and_nothing_else() {
         unreachable!("the lane has something due on disk");
     };
     let entries = vec![entry(1, START), entry(2, START)];
-    let next_due = None;
-    core.paged(hook(0), ticket, Page { entries, next_due });
+    let page = Page {
+        entries,
+        ..Page::default()
+    };
+    core.paged(hook(0), ticket, page);
     core.arrived(hook(0), entry(2, START), "two");
     let expected = [(1, None), (2, Some("two"))];
     for (number, expected) in expected {

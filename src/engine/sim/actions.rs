@@ -27,7 +27,7 @@ impl World {
                     let hook = self.hook(webhook);
                     assert!(self.pages_open.insert(hook), "two page reads in one lane");
                     assert!(self.pages_open.len() <= self.limits.pages_max);
-                    assert!(limit > 0 && from <= until);
+                    assert!(limit > 0 && from.0 <= until);
                     let read = Read {
                         ticket,
                         from,
@@ -55,7 +55,7 @@ impl World {
         if self.store().reader.webhook(webhook).is_none() {
             // Removed in between, as the scheduler's shell finds too.
             let report = Report {
-                retry_at: None,
+                queued: None,
                 verdict: Verdict::Neutral,
             };
             self.core.finished(webhook, entry.event, report);
@@ -212,7 +212,8 @@ impl World {
 
     pub(super) fn read_page(&mut self, hook: usize, read: Read) {
         let span = (read.from, read.until);
-        let page = self.store().reader.page(self.ids[hook], span, read.limit);
+        let reader = &self.store().reader;
+        let page = reader.page_from(self.ids[hook], span, read.limit);
         if self.store().is_suspect() {
             // The alarm: whoever finds the registry damaged fails the store.
             self.figures.store_failures += 1;
@@ -223,6 +224,7 @@ impl World {
         let page = page.map(|page| Page {
             entries: page.entries,
             next_due: page.next_due,
+            ..Page::default()
         });
         let ticket = read.ticket;
         self.soon(Happening::PageAnswer { hook, ticket, page });

@@ -388,10 +388,7 @@ impl World {
                 "an attempt is stale: {entry:?}"
             );
         }
-        let retry_at = match next {
-            Next::RetryAt(due) if done => Some(due),
-            _ => None,
-        };
+        let queued = self.told_entry(hook, event).filter(|_| done);
         let verdict = match (done, next) {
             (false, _) => Verdict::Neutral,
             (true, Next::Delivered) => Verdict::Success,
@@ -402,7 +399,7 @@ impl World {
         if verdict == Verdict::Failure && self.rng.chance(10) {
             self.soon(Happening::Pause { hook });
         }
-        let report = Report { retry_at, verdict };
+        let report = Report { queued, verdict };
         self.soon(Happening::Finished {
             hook,
             event,

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Hook, Read};
-use crate::engine::schedule::Page;
+use super::{Hook, Read, key_of};
+use crate::engine::schedule::{FIRST_SPOT, LaneOrder, Page, Spot};
 use crate::model::{EndReason, Next, Position, QueueEntry, SteadyMillis};
 
 /// One delivery's life so far.
@@ -13,6 +13,7 @@ struct Row {
     due: Option<SteadyMillis>,
     attempts: u32,
     run_attempts: u32,
+    sent_again: bool,
     ended: Option<Next>,
     cancelled: bool,
 }
@@ -55,16 +56,34 @@ impl Store {
     }
 
     pub(super) fn first_due(&self, hook: usize) -> Option<SteadyMillis> {
-        self.of(hook, SteadyMillis(0)).next().map(|entry| entry.due)
+        self.of(hook, FIRST_SPOT).next().map(|entry| entry.due)
     }
 
-    fn of(&self, hook: usize, from: SteadyMillis) -> impl Iterator<Item = &QueueEntry> {
-        let first = (hook, from, Position::from_u64(0));
+    /// The queue's entry of a delivery, if it is pending.
+    pub(super) fn entry(&self, hook: usize, event: Position) -> Option<QueueEntry> {
+        let due = self.rows.get(&(hook, event))?.due?;
+        self.queue.get(&(hook, due, event)).copied()
+    }
+
+    /// What is pending before a place.
+    pub(super) fn before(&self, hook: usize, place: Spot) -> impl Iterator<Item = &QueueEntry> {
+        let first = (hook, SteadyMillis(0), Position::from_u64(0));
+        let end = (hook, place.0, place.1);
+        self.queue.range(first..end).map(|(_, entry)| entry)
+    }
+
+    /// Whether it was sent again by hand.
+    pub(super) fn was_sent_again(&self, hook: usize, event: Position) -> bool {
+        self.rows[&(hook, event)].sent_again
+    }
+
+    fn of(&self, hook: usize, from: Spot) -> impl Iterator<Item = &QueueEntry> {
+        let first = (hook, from.0, from.1);
         let last = (hook, SteadyMillis(u64::MAX), Position::from_u64(u64::MAX));
         self.queue.range(first..=last).map(|(_, entry)| entry)
     }
 
-    pub(super) fn page(&self, hook: usize, read: Read) -> Page {
+    pub(super) fn page(&self, hook: usize, read: Read, order: LaneOrder) -> Page {
         let mut rest = self.of(hook, read.from).peekable();
         let mut entries = Vec::new();
         while entries.len() < read.limit
@@ -73,7 +92,13 @@ impl Store {
             entries.push(*entry);
         }
         let next_due = rest.next().map(|entry| entry.due);
-        Page { entries, next_due }
+        let keys = entries.iter().map(|entry| key_of(order, entry.event));
+        Page {
+            keys: keys.collect(),
+            entries,
+            next_due,
+            order,
+        }
     }
 
     /// Commits an attempt's end; `false` if its queue key is gone.
@@ -90,20 +115,21 @@ impl Store {
         row.due = None;
         row.attempts += 1;
         row.run_attempts += 1;
-        if let Next::RetryAt(due) = next {
-            let (attempts, run_attempts) = (row.attempts, row.run_attempts);
-            let event = entry.event;
-            self.put(
-                hook,
-                QueueEntry {
-                    attempts,
-                    run_attempts,
-                    ..QueueEntry::fresh(due, event)
-                },
-            );
-        } else {
-            row.ended = Some(next);
-        }
+        let (due, not_before) = match next {
+            Next::RetryAt(due) => (due, SteadyMillis(0)),
+            Next::RetryInPlace(not_before) => (entry.due, not_before),
+            _ => {
+                row.ended = Some(next);
+                return true;
+            }
+        };
+        let again = QueueEntry {
+            attempts: row.attempts,
+            run_attempts: row.run_attempts,
+            not_before,
+            ..QueueEntry::fresh(due, entry.event)
+        };
+        self.put(hook, again);
         true
     }
 
@@ -128,15 +154,18 @@ impl Store {
         hook: usize,
         event: Position,
         now: SteadyMillis,
+        keeps_place: bool,
     ) -> QueueEntry {
         let row = self.rows.get_mut(&(hook, event)).unwrap();
-        if let Some(due) = row.due.take() {
+        let before = row.due.take();
+        if let Some(due) = before {
             self.queue.remove(&(hook, due, event));
         }
+        row.sent_again = true;
         row.ended = None;
         row.run_attempts = 0;
         let entry = QueueEntry {
-            due: now,
+            due: before.filter(|_| keeps_place).unwrap_or(now),
             event,
             attempts: row.attempts,
             run_attempts: 0,
