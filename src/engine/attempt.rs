@@ -241,6 +241,8 @@ impl Engine {
             Ok(Written::Stale) => {
                 tracing::info!(webhook_id = %live.webhook.id, event_id = %event,
                     "the delivery was moved while its attempt ran; the attempt is not recorded");
+                // Who moved it need not know of the lane.
+                self.missed.add(live.webhook.id);
                 (Some(Written::Stale), None)
             }
             Err(error) => {

@@ -9,7 +9,8 @@
 //! A page read runs beside commits, so its answer is a picture of some instant since it was asked for.
 //! Three rules keep it from bringing a delivery that is not there any more:
 //! - what ended or was moved while the page was open is skipped in its answer;
-//! - what is known is skipped;
+//! - what is known is skipped; where it has another due time it may have been queued anew since, and is looked for
+//!   once its end is known;
 //! - a hint for an event no later than the latest one that came by a page or was reserved may be a hint
 //!   overtaken by that page, for a delivery that has ended since: it is noted, and the next page tells.
 //!
@@ -93,6 +94,8 @@ struct Flight {
     taken: bool,
     /// It was made to see whether anybody is there.
     tried: bool,
+    /// Its end is on disk, and it has been queued anew since.
+    queued_anew: bool,
 }
 
 /// See the module's description.
@@ -354,6 +357,7 @@ impl<B> Lane<B> {
             started: now,
             taken: false,
             tried: self.absence.begin(now),
+            queued_anew: false,
         });
         self.release_memory();
         Some(granted)
@@ -395,7 +399,10 @@ impl<B> Lane<B> {
         if let Some(page) = &mut self.page
             && flight.due <= page.until
         {
-            page.ended.push(event);
+            page.ended.push((event, flight.due));
+        }
+        if flight.queued_anew {
+            self.note(FIRST_SPOT);
         }
         let hold = match &mut self.sequence {
             None => None,
@@ -562,7 +569,8 @@ impl<B> Lane<B> {
         };
         self.reserved.swap_remove(at);
         if let Some(page) = &mut self.page {
-            page.ended.push(event);
+            // Where it stood is not known here.
+            page.ended.push((event, SteadyMillis(u64::MAX)));
         }
         let hold = match &mut self.sequence {
             None => None,

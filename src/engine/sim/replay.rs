@@ -87,6 +87,12 @@ impl World {
     }
 
     pub(super) fn job_stepped(&mut self, picks: &[(usize, Position)], job: Option<Job>) {
+        if self.machine.disk.is_off() {
+            // Where the deliveries stand now cannot be read; the restart tells.
+            let picks = picks.to_vec();
+            self.doubts.push(Asked::StepJob { picks });
+            return;
+        }
         let job = job.expect("what was acknowledged is lost: the job");
         let before = self.job.replace(job.clone()).expect("there is one");
         assert_eq!(job.next.to_u64(), before.next.to_u64() + 1);

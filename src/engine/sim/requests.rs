@@ -387,6 +387,7 @@ impl World {
                 self.may_be_stale(hook, &entry),
                 "an attempt is stale: {entry:?}"
             );
+            self.soon(Happening::Woken { hook });
         }
         let queued = self.told_entry(hook, event).filter(|_| done);
         let verdict = match (done, next) {

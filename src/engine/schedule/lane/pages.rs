@@ -21,8 +21,18 @@ pub(super) struct OpenPage {
     pub(super) until: SteadyMillis,
     /// The first place of what came onto the disk unknown since the page was asked for.
     noted: Option<Spot>,
-    /// What ended or moved since then and may still be in the answer.
-    pub(super) ended: Vec<Position>,
+    /// What ended or moved since then and may still be in the answer, and the due time that it had.
+    pub(super) ended: Vec<(Position, SteadyMillis)>,
+}
+
+/// What of a page's answer is known already.
+struct Known {
+    /// Sorted: whatever is not to be taken from the page.
+    skipped: Vec<Position>,
+    /// Sorted: of these what ended meanwhile, with the due time that it had.
+    ended: Vec<(Position, SteadyMillis)>,
+    /// Nothing due later is taken from it.
+    until: SteadyMillis,
 }
 
 /// A page read to be made.
@@ -178,7 +188,9 @@ impl<B> Lane<B> {
         if let Some(place) = open.noted {
             lower(&mut self.unseen, place);
         }
-        let mut skipped = open.ended;
+        let (mut ended, until) = (open.ended, open.until);
+        ended.sort_unstable();
+        let mut skipped: Vec<Position> = ended.iter().map(|(event, _)| *event).collect();
         skipped.extend(self.away.iter().map(|flight| flight.event));
         skipped.extend_from_slice(&self.reserved);
         match &self.sequence {
@@ -186,28 +198,29 @@ impl<B> Lane<B> {
             Some(sequence) => skipped.extend(sequence.events()),
         }
         skipped.sort_unstable();
-        self.merge(&page, (&skipped, open.until), now);
+        let known = Known {
+            skipped,
+            ended,
+            until,
+        };
+        self.merge(&page, &known, now);
         self.order_window(page.entries.last(), limits);
         true
     }
 
-    /// Takes in a page's entries but for those to be skipped, up to a due time.
-    fn merge(
-        &mut self,
-        page: &Page,
-        (skipped, until): (&[Position], SteadyMillis),
-        now: SteadyMillis,
-    ) {
+    /// Takes in a page's entries but for what is known.
+    fn merge(&mut self, page: &Page, known: &Known, now: SteadyMillis) {
         for (at, entry) in page.entries.iter().enumerate() {
             let (entry, place) = (*entry, spot(entry));
             let told = page.keys.get(at).copied();
-            if skipped.binary_search(&entry.event).is_ok() {
+            if known.skipped.binary_search(&entry.event).is_ok() {
+                self.look_out_for(&entry, known);
                 if let Some(sequence) = &mut self.sequence {
                     sequence.learn(entry.event, sequence.key(told));
                 }
                 continue;
             }
-            if self.gate != Gate::Open || entry.due > until {
+            if self.gate != Gate::Open || entry.due > known.until {
                 lower(&mut self.unseen, place);
                 continue;
             }
@@ -224,6 +237,26 @@ impl<B> Lane<B> {
                 entry,
                 payload: None,
             });
+        }
+    }
+
+    /// What a page brings though it is known may have been queued anew, by others, after what is known of it had ended:
+    /// its due time tells. Then it is looked for again, once that end is known here.
+    fn look_out_for(&mut self, entry: &QueueEntry, known: &Known) {
+        let mut away = self.away.iter_mut();
+        if let Some(flight) = away.find(|flight| flight.event == entry.event) {
+            if flight.due != entry.due {
+                flight.queued_anew = true;
+            }
+            return;
+        }
+        let from = known
+            .ended
+            .partition_point(|(event, _)| *event < entry.event);
+        let ended = known.ended.get(from..).unwrap_or_default();
+        let mut ended = ended.iter().take_while(|(event, _)| *event == entry.event);
+        if ended.any(|(_, due)| *due != entry.due) {
+            lower(&mut self.unseen, spot(entry));
         }
     }
 
