@@ -25,7 +25,7 @@ use crate::store::{Finish, Written};
 use super::read_back::{Shown, Stored};
 use super::registry::Live;
 use super::schedule::{Report, Verdict};
-use super::{Engine, retry_after};
+use super::{Alert, Engine, retry_after};
 
 /// What the scheduler is told of an attempt.
 pub(super) struct Made {
@@ -155,6 +155,13 @@ impl Engine {
         };
         let (written, retry_at) = self.record(&live, entry, attempt, next, &shown).await;
         if let (Next::Failed(end), Some(Written::Done)) = (next, written) {
+            self.alert(
+                &live,
+                Alert::Failed {
+                    event: entry.event,
+                    reason: end,
+                },
+            );
             self.after_end(&live, entry.event, end, run_attempts).await;
         }
         Made {

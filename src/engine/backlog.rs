@@ -14,7 +14,7 @@ use crate::profile::Overflow;
 use crate::store::CANCEL_MAX;
 
 use super::webhooks::ChangeError;
-use super::{Engine, Hint, Live};
+use super::{Alert, Engine, Hint, Live};
 
 /// How often backlogs are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -48,12 +48,13 @@ impl Engine {
     }
 
     async fn trim(&self, webhook: WebhookId, bound: usize) -> Result<(), ChangeError> {
-        let mut dropped = 0;
+        let (mut dropped, mut oldest) = (0, None);
         while !self.stopping.is_cancelled() {
             let over = self.over(webhook, bound).await?;
             if over.is_empty() {
                 break;
             }
+            oldest = oldest.or(over.first().map(|entry| entry.event));
             let count = self.drop_over_rate(webhook, over).await?;
             dropped += count;
             if count == 0 {
@@ -63,6 +64,13 @@ impl Engine {
         if dropped > 0 {
             tracing::warn!(webhook_id = %webhook, dropped, bound,
                 "deliveries dropped: more than the bound waited over the webhook's rate");
+            self.alert_of(
+                webhook,
+                Alert::Dropped {
+                    event: oldest,
+                    count: dropped,
+                },
+            );
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use crate::profile::ExhaustedAction;
 use crate::store::{self, DeliverySummary, Reader};
 
 use super::webhooks::ChangeError;
-use super::{Engine, Live};
+use super::{Alert, Engine, Live};
 
 /// Deliveries looked at for a success, newest first: where so many newer ones have failed, an older one's
 /// late success does not count for the webhook's health.
@@ -78,6 +78,7 @@ impl Engine {
                 Ok(_) => {
                     tracing::warn!(webhook_id = %id, reason = reason.as_str(),
                         "webhook disabled; what waits for it is held until it is activated");
+                    self.alert(&live, Alert::Disabled { reason, since: now });
                     return;
                 }
                 Err(ChangeError::Stale) => {}

@@ -8,6 +8,7 @@
     reason = "clippy.toml frees tests of these, but not the helper functions beside them"
 )]
 
+mod alerts;
 mod api;
 mod backup;
 mod chaos;
@@ -38,6 +39,7 @@ mod refusals;
 mod repair;
 mod rotation;
 mod rude;
+mod schemas;
 mod shim;
 mod stop;
 mod support;
