@@ -9,6 +9,7 @@ mod contract;
 mod deliveries;
 mod error;
 mod events;
+mod explain;
 mod fields;
 mod filters;
 mod health;
@@ -18,6 +19,7 @@ mod page;
 mod quota;
 mod secrets;
 mod server;
+mod stats;
 mod webhooks;
 
 use std::sync::{Arc, RwLock};
@@ -99,6 +101,7 @@ impl Api {
             )
             .route("/api/v1/webhooks/{id}", webhook)
             .route("/api/v1/webhooks/{id}/test", post(webhooks::test))
+            .route("/api/v1/webhooks/{id}/stats", get(stats::of_webhook))
             .route("/api/v1/webhooks/{id}/secret/{verb}", post(secrets::turn))
             .route("/api/v1/webhooks/{id}/deliveries", get(deliveries::list))
             .route(
@@ -112,6 +115,8 @@ impl Api {
             .route("/api/v1/events", get(events::list).post(events::create))
             .route("/api/v1/events/batch", post(events::create_batch))
             .route("/api/v1/events/{id}", get(events::show))
+            .route("/api/v1/events/{id}/explain", get(explain::explain))
+            .route("/api/v1/stats", get(stats::of_account))
             .route("/api/v1/filters/test", post(filters::test))
             .route("/api/v1/profiles", get(health::profiles))
             .route("/api/v1/event-types", get(health::event_types))

@@ -17,11 +17,11 @@ use crate::api::{self, Access, Api};
 use crate::config::Config;
 use crate::engine::{self, Engine, EngineError, SchedulerDied, TaskDied};
 use crate::metrics::Metrics;
-use crate::model::{AccountName, Clock};
+use crate::model::AccountName;
 use crate::retention;
 use crate::sender::{Sender, SenderError};
 use crate::store;
-use crate::store::{Opened, Reader, Writer};
+use crate::store::{Opened, Writer};
 
 mod files;
 pub mod serve;
@@ -216,10 +216,9 @@ impl Daemon {
     pub async fn run(self, stop: CancellationToken) -> Result<(), DaemonError> {
         let tasks = TaskTracker::new();
         let mut sweeping = tasks.spawn(sweep(
-            self.store.reader.clone(),
+            Arc::clone(&self.engine),
             self.store.writer,
             self.retention,
-            self.store.clock,
         ));
         let router = self.api.router();
         let serving = api::serve(
@@ -306,11 +305,15 @@ async fn stalled(busy: impl Fn() -> Duration, ask: impl Fn(), look_every: Durati
 }
 
 /// Deletes what history has outlived its limits, every minute.
-async fn sweep(reader: Reader, writer: Writer, limits: retention::Limits, clock: Clock) {
+async fn sweep(engine: Arc<Engine>, writer: Writer, limits: retention::Limits) {
+    let (reader, clock) = (engine.reader().clone(), engine.clock().clone());
+    let expired = |webhook, count| engine.count_expired(webhook, count);
     let mut ticks = tokio::time::interval(SWEEP_EVERY);
     loop {
         ticks.tick().await;
-        if let Err(error) = retention::sweep(&reader, &writer, limits, clock.steady()).await {
+        if let Err(error) =
+            retention::sweep(&reader, &writer, limits, clock.steady(), expired).await
+        {
             tracing::error!(%error, "retention could not sweep; it tries again in a minute");
         }
     }

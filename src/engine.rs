@@ -10,6 +10,7 @@ mod alerts;
 mod attempt;
 mod backlog;
 mod disable;
+mod explain;
 mod hints;
 mod intake;
 mod progress;
@@ -18,6 +19,7 @@ mod registry;
 mod retry_after;
 mod run;
 pub mod schedule;
+mod stats;
 mod unbroken;
 mod webhooks;
 
@@ -42,12 +44,15 @@ use hints::{BodyBudget, Hint, Missed};
 use progress::{Deaths, Heartbeat};
 use registry::Registry;
 use schedule::{Core, Limits};
+use stats::Stats;
 
 pub use alerts::{Alert, AlertOptions};
 pub use attempt::prepared_body;
+pub use explain::{Explained, Hold, KeptOut, Reason, Wait};
 pub use intake::{Draft, Posted};
 pub use progress::TaskDied;
 pub use registry::{Contract, Live};
+pub use stats::{COUNTED_MAX, Figures, Percentiles, Queued, Said, Waiting, Window};
 pub use webhooks::{ChangeError, Tested};
 
 /// What the engine needs to know.
@@ -102,6 +107,7 @@ pub struct Engine {
     missed: Missed,
     budget: BodyBudget,
     heartbeat: Heartbeat,
+    stats: Stats,
     /// When the queues' heads were last looked at for the metrics, steady time.
     measured: AtomicU64,
     tracker: TaskTracker,
@@ -222,6 +228,7 @@ impl Engine {
             missed: Missed::default(),
             budget: BodyBudget::default(),
             heartbeat: Heartbeat::default(),
+            stats: Stats::new(clock.steady()),
             measured: AtomicU64::new(0),
             tracker: TaskTracker::new(),
             attempts: TaskTracker::new(),

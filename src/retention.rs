@@ -89,7 +89,8 @@ pub fn plan(backlog: &Backlog, limits: Limits, now: SteadyMillis) -> Plan {
     plan
 }
 
-/// Makes the plan of the moment true. The daemon calls it every minute.
+/// Makes the plan of the moment true. The daemon calls it every minute. `expired` is told how many deliveries of a
+/// webhook have ended.
 ///
 /// # Errors
 /// [`SweepError`]; nothing is half done, and the next sweep goes on.
@@ -98,6 +99,7 @@ pub async fn sweep(
     writer: &Writer,
     limits: Limits,
     now: SteadyMillis,
+    expired: impl FnMut(WebhookId, u32),
 ) -> Result<Swept, SweepError> {
     let plan = plan(&reader.backlog(), limits, now);
     let mut swept = Swept::default();
@@ -106,7 +108,7 @@ pub async fn sweep(
         swept.segments = writer.delete_through(segment).await?;
     }
     if let Some(segment) = plan.expire_through {
-        swept.expired = expire(reader, writer, segment).await?;
+        swept.expired = expire(reader, writer, segment, expired).await?;
     }
     if let Some(segment) = plan.delete_through.filter(|_| swept.expired > 0) {
         swept.segments += writer.delete_through(segment).await?;
@@ -122,7 +124,12 @@ pub async fn sweep(
 }
 
 /// Ends the pending deliveries of events up to `segment`.
-async fn expire(reader: &Reader, writer: &Writer, segment: u32) -> Result<u64, SweepError> {
+async fn expire(
+    reader: &Reader,
+    writer: &Writer,
+    segment: u32,
+    mut tell: impl FnMut(WebhookId, u32),
+) -> Result<u64, SweepError> {
     let (mut expired, mut from) = (0, None);
     loop {
         let blocking = reader.clone();
@@ -136,6 +143,7 @@ async fn expire(reader: &Reader, writer: &Writer, segment: u32) -> Result<u64, S
                     .await?;
                 tracing::warn!(webhook_id = %webhook, count, "deliveries expired: older than retention allows");
                 expired += u64::from(count);
+                tell(webhook, count);
             }
         }
         match next {
@@ -232,7 +240,9 @@ mod tests {
             age_ms: u64::MAX,
             bytes: 0,
         };
-        let swept = runtime.block_on(sweep(reader, writer, young, now)).unwrap();
+        let swept = runtime
+            .block_on(sweep(reader, writer, young, now, |_, _| ()))
+            .unwrap();
         assert_eq!(swept, Swept::default());
         let (before, segments) = (pending_of_all(&opened), reader.backlog().segments);
         let newest = segments[segments.len() - 1].segment.number;
@@ -245,7 +255,12 @@ mod tests {
             },
             SteadyMillis(now.0 + 3_600_000),
         );
-        let swept = runtime.block_on(sweep(reader, writer, old, later)).unwrap();
+        let mut told = 0;
+        let tell = |_: WebhookId, count: u32| told += u64::from(count);
+        let swept = runtime
+            .block_on(sweep(reader, writer, old, later, tell))
+            .unwrap();
+        assert_eq!(told, swept.expired, "each is told of");
         assert_eq!(swept.segments, newest - 1);
         assert_eq!((before - pending_of_all(&opened)) as u64, swept.expired);
         let counted = format!(

@@ -63,7 +63,9 @@ pub use error::{Error, WriteError};
 pub use history::{Delivery, DeliverySummary, LastAttempt};
 pub use image::Difference;
 pub use open::{Handle, Opened, Report, open};
-pub use reader::{Backlog, EventAt, Page, PendingOf, QueueCursor, Reader, SegmentBacklog};
+pub use reader::{
+    Backlog, DeliveryStanding, EventAt, Page, PendingOf, QueueCursor, Reader, SegmentBacklog,
+};
 pub use repair::{Findings, RegistryFound, Repair};
 pub use restore::{RestoreOrder, Restored, restore};
 pub use space::Space;

@@ -22,6 +22,7 @@
 )]
 
 mod daemon;
+mod dead;
 mod driver;
 mod limits;
 mod receiver;

@@ -12,7 +12,7 @@ use crate::daemon::{Daemon, KEY};
 use crate::driver::{self, Load, Posted, Until};
 use crate::receiver::{self, Arrivals};
 use crate::report::Report;
-use crate::{limits, scale, seconds, wanted};
+use crate::{dead, limits, scale, seconds, wanted};
 
 /// Connections of the driver.
 const CONNECTIONS: usize = 64;
@@ -75,6 +75,7 @@ pub async fn all() {
         steady(&mut bench).await;
     }
     scale::all(&mut bench).await;
+    dead::all(&mut bench).await;
     println!("\n{}", bench.report.json());
 }
 

@@ -140,6 +140,7 @@ impl Engine {
         }
         self.count(&sent, &next, &entry);
         self.log(&live, &shown, number, &sent, next);
+        let sample = self.sample(&sent, next, &entry, event.as_deref().ok());
         let verdict = verdict(&sent.outcome, &next);
         if verdict == Verdict::Success {
             taken();
@@ -154,6 +155,10 @@ impl Engine {
             response: sent.response,
         };
         let (written, retry_at) = self.record(&live, entry, attempt, next, &shown).await;
+        if written == Some(Written::Done) {
+            let now = self.clock.steady();
+            self.stats.attempted(live.webhook.id, now, &sample);
+        }
         if let (Next::Failed(end), Some(Written::Done)) = (next, written) {
             self.alert(
                 &live,

@@ -123,6 +123,8 @@ impl Engine {
             };
             self.tell(release).await;
         }
-        Ok(cancelled?)
+        let (count, now) = (cancelled?, self.clock.steady());
+        self.stats.ended(webhook, now, EndReason::OverRate, count);
+        Ok(count)
     }
 }

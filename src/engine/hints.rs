@@ -11,6 +11,8 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::model::{Event, Position, QueueEntry, WebhookId};
 
+use super::schedule::LaneFigures;
+
 /// A message to the scheduler.
 #[derive(Debug)]
 pub(crate) enum Hint {
@@ -37,7 +39,15 @@ pub(crate) enum Hint {
         event: Position,
         entry: Option<QueueEntry>,
     },
+    /// Somebody asks how lanes do; those that there are none of are left out.
+    Figures {
+        webhooks: Vec<WebhookId>,
+        answer: oneshot::Sender<Vec<(WebhookId, LaneFigures)>>,
+    },
 }
+
+/// Lanes that one hint asks for, at most: the scheduler does nothing else meanwhile, for some microseconds.
+pub(super) const FIGURES_MAX: usize = 256;
 
 /// Webhooks for which a hint was lost.
 #[derive(Debug, Default)]

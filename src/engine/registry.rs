@@ -12,7 +12,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::model::{AccountName, Event, Policy, Webhook, WebhookId};
 use crate::profile::{Profile, Profiles};
-use crate::render::filter::{self, Filter, Subject};
+use crate::render::filter::{self, Filter, Mismatch, Subject};
 use crate::render::pattern::{self, Pattern};
 use crate::render::{Envelope, Format, Formats, RenderError};
 use crate::sign::Signer;
@@ -152,13 +152,44 @@ impl Live {
     /// Whether it wants an event of this scope whose type is named by any of `subjects`, as far as its
     /// filter does not decide.
     fn wants(&self, scope: Option<&str>, subjects: &[Cow<'_, str>]) -> bool {
-        let scope_fits = match (&self.webhook.scope, scope) {
+        self.scope_fits(scope) && pattern::wanted(&self.patterns, subjects)
+    }
+
+    fn scope_fits(&self, scope: Option<&str>) -> bool {
+        match (&self.webhook.scope, scope) {
             (None, _) => true,
             (Some(wanted), Some(given)) => wanted == given,
             (Some(_), None) => false,
-        };
-        scope_fits && pattern::wanted(&self.patterns, subjects)
+        }
     }
+
+    /// Which of its rules, as they are now, keeps an event out: none exactly where [`Registry::matching`] takes it.
+    pub(super) fn obstacle<'a>(
+        &'a self,
+        scope: Option<&str>,
+        subjects: &[Cow<'_, str>],
+        event: &'a Subject<'_>,
+    ) -> Option<Obstacle<'a>> {
+        if !pattern::wanted(&self.patterns, subjects) {
+            return Some(Obstacle::Type);
+        }
+        if !self.scope_fits(scope) {
+            return Some(Obstacle::Scope);
+        }
+        let filter = self.filter.as_ref()?;
+        filter.why_not(event).map(Obstacle::Filter)
+    }
+}
+
+/// A rule of a webhook that keeps an event out.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Obstacle<'a> {
+    /// None of its patterns names the event's type.
+    Type,
+    /// It wants another scope.
+    Scope,
+    /// Its filter.
+    Filter(Mismatch<'a>),
 }
 
 fn no_format(name: &str) -> String {

@@ -195,6 +195,12 @@ impl Scheduler {
                 event,
                 entry,
             } => self.core.release(webhook, event, entry),
+            Hint::Figures { webhooks, answer } => {
+                let lane = |webhook| self.core.lane(webhook).map(|lane| (webhook, lane));
+                let figures = webhooks.into_iter().filter_map(lane).collect();
+                // Whoever asked may have gone.
+                drop(answer.send(figures));
+            }
         }
     }
 

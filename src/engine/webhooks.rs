@@ -111,6 +111,7 @@ impl Engine {
                 Written::Stale => return Err(ChangeError::Stale),
             }
             engine.refresh(id).await?;
+            engine.stats.forget(id);
             Ok(())
         };
         unbroken(&self.tracker, remove).await

@@ -21,8 +21,7 @@ mod rule;
 mod subject;
 #[cfg(test)]
 mod tests;
-
-use std::fmt;
+mod words;
 
 use crate::model::Event;
 
@@ -84,37 +83,21 @@ struct Alternatives {
     any: Vec<Pattern>,
 }
 
-/// Why an event does not fit: the first field of the pattern that does not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Why an event does not fit: the first field of the pattern that does not. Its words are in `words`.
+#[derive(Debug, Clone, Copy)]
 pub struct Mismatch<'a> {
-    /// Where in the pattern: an RFC 6901 pointer.
+    /// Where in the pattern: an RFC 6901 pointer. Of a `$or` none of whose alternatives fits, its own.
     pub pointer: &'a str,
-    found: Found<'a>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Found<'a> {
-    Nothing,
-    Value(&'a str),
-    NoAlternative,
-}
-
-/// Of a value that does not fit, no more than this is quoted, characters.
-const QUOTED_MAX: usize = 80;
-
-impl fmt::Display for Mismatch<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.found {
-            Found::Nothing => f.write_str("the event has no value there, and no rule fits that"),
-            Found::NoAlternative => f.write_str("no alternative fits"),
-            Found::Value(text) => {
-                let mut shown = text.chars();
-                let quoted: String = shown.by_ref().take(QUOTED_MAX).collect();
-                let more = if shown.next().is_some() { "…" } else { "" };
-                write!(f, "no rule fits {quoted}{more}")
-            }
-        }
-    }
+    /// Where in the pattern the field is; of a `$or`, the first alternative's.
+    field: &'a str,
+    /// Its rules.
+    rules: &'a [Rule],
+    /// What the event has there.
+    found: Option<&'a str>,
+    /// Whether that is one element of an array, the first of those that do not fit.
+    of_array: bool,
+    /// How many alternatives there are, where none of them fits; else 0.
+    alternatives: usize,
 }
 
 impl Filter {
@@ -139,6 +122,12 @@ impl Filter {
     pub fn check<'a>(&'a self, event: &'a Subject<'_>) -> Result<(), Mismatch<'a>> {
         self.root.check(Some(event.text()), event, true)
     }
+
+    /// What keeps an event out: nothing exactly where [`Filter::matches`].
+    #[must_use]
+    pub fn why_not<'a>(&'a self, event: &'a Subject<'_>) -> Option<Mismatch<'a>> {
+        self.check(event).err()
+    }
 }
 
 impl Pattern {
@@ -157,7 +146,13 @@ impl Pattern {
         for element in elements(text) {
             match self.check_one(Some(element), event, false) {
                 Ok(()) => return Ok(()),
-                Err(mismatch) => first = first.or(Some(mismatch)),
+                Err(mismatch) => {
+                    let of_array = true;
+                    first = first.or(Some(Mismatch {
+                        of_array,
+                        ..mismatch
+                    }));
+                }
             }
         }
         match first {
@@ -189,27 +184,62 @@ impl Pattern {
             let value = members.and_then(|members| members.find(&field.key));
             match &field.test {
                 Test::Inside(pattern) => pattern.check(value, event, shared)?,
-                Test::Value(rules) => check_rules(rules, value).map_err(|found| Mismatch {
-                    pointer: &field.pointer,
-                    found,
-                })?,
+                Test::Value(rules) if fits(rules, value) => {}
+                Test::Value(rules) => {
+                    return Err(Mismatch {
+                        pointer: &field.pointer,
+                        field: &field.pointer,
+                        rules,
+                        found: value,
+                        of_array: false,
+                        alternatives: 0,
+                    });
+                }
             }
         }
         for alternatives in &self.alternatives {
-            let mut any = alternatives.any.iter();
-            if !any.any(|pattern| pattern.check_members(members, event, shared).is_ok()) {
-                return Err(Mismatch {
-                    pointer: &alternatives.pointer,
-                    found: Found::NoAlternative,
-                });
-            }
+            alternatives.check(members, event, shared)?;
         }
         Ok(())
     }
 }
 
+impl Alternatives {
+    fn check<'a>(
+        &'a self,
+        members: Option<&Members<'a>>,
+        event: &'a Subject<'_>,
+        shared: bool,
+    ) -> Result<(), Mismatch<'a>> {
+        let mut first = None;
+        for pattern in &self.any {
+            match pattern.check_members(members, event, shared) {
+                Ok(()) => return Ok(()),
+                Err(mismatch) => first = first.or(Some(mismatch)),
+            }
+        }
+        let (pointer, alternatives) = (self.pointer.as_str(), self.any.len());
+        Err(match first {
+            Some(mismatch) => Mismatch {
+                pointer,
+                alternatives,
+                ..mismatch
+            },
+            // A `$or` without alternatives is refused when a pattern is parsed.
+            None => Mismatch {
+                pointer,
+                field: pointer,
+                rules: &[],
+                found: None,
+                of_array: false,
+                alternatives,
+            },
+        })
+    }
+}
+
 /// Whether one of the rules fits what the event has.
-fn check_rules<'a>(rules: &[Rule], value: Option<&'a str>) -> Result<(), Found<'a>> {
+fn fits(rules: &[Rule], value: Option<&str>) -> bool {
     let mut some = false;
     // `elements` of a value that is no array is that value.
     for element in value.into_iter().flat_map(elements) {
@@ -219,13 +249,10 @@ fn check_rules<'a>(rules: &[Rule], value: Option<&'a str>) -> Result<(), Found<'
         some = true;
         let scalar = Scalar::of(element);
         if rules.iter().any(|rule| rule.fits(&scalar)) {
-            return Ok(());
+            return true;
         }
     }
-    if !some && rules.iter().any(Rule::fits_nothing) {
-        return Ok(());
-    }
-    Err(value.map_or(Found::Nothing, Found::Value))
+    !some && rules.iter().any(Rule::fits_nothing)
 }
 
 /// An event's text as filters see it:

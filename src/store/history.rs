@@ -260,6 +260,19 @@ pub(super) fn attempts(
     Ok(attempts)
 }
 
+/// The newest attempt among a delivery's records.
+pub(super) fn last_attempt(
+    journal: &journal::Reader,
+    trace: &[Position],
+) -> Result<Option<LastAttempt>, Error> {
+    let newest = attempts(journal, trace, 1)?.pop();
+    Ok(newest.map(|(_, attempt)| LastAttempt {
+        at: attempt.started_at,
+        duration_us: attempt.phases.total_us,
+        outcome: attempt.outcome,
+    }))
+}
+
 fn summary(
     journal: &journal::Reader,
     webhook: WebhookId,
@@ -270,13 +283,7 @@ fn summary(
     let Some(standing) = standing(journal, webhook, position, trace)? else {
         return Ok(None);
     };
-    let last_attempt = attempts(journal, trace, 1)?
-        .pop()
-        .map(|(_, attempt)| LastAttempt {
-            at: attempt.started_at,
-            duration_us: attempt.phases.total_us,
-            outcome: attempt.outcome,
-        });
+    let last_attempt = last_attempt(journal, trace)?;
     Ok(Some(DeliverySummary {
         event: position,
         event_id: event.id,

@@ -13,7 +13,7 @@ use crate::model::{
 
 use super::Error;
 use super::apply::QueueKey;
-use super::history::{self, Delivery, DeliverySummary};
+use super::history::{self, Delivery, DeliverySummary, LastAttempt};
 use super::live::{Live, bounds_of};
 use super::record::{account_key, delivery_key, event_id_key};
 
@@ -45,6 +45,22 @@ pub struct SegmentBacklog {
     /// Deliveries pending of its events.
     pub pending: u64,
 }
+
+/// Where one delivery stands, without its event and with no more than its last attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryStanding {
+    /// Where it stands.
+    pub state: DeliveryState,
+    /// Attempts made.
+    pub attempts: u32,
+    /// The last one.
+    pub last_attempt: Option<LastAttempt>,
+    /// As the queue has it, while it is pending.
+    pub entry: Option<QueueEntry>,
+}
+
+/// Keys of a queue that are counted in one go. A writer waits for as long as that takes: some hundred microseconds.
+const COUNT_STEP: usize = if cfg!(test) { 3 } else { 1_000 };
 
 /// A place in the whole queue, to go on from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,17 +138,27 @@ impl Reader {
     /// # Errors
     /// As [`Reader::page`].
     pub fn pending_count(&self, webhook: WebhookId, limit: usize) -> Result<usize, Error> {
-        let (low, high) = bounds_of(webhook);
+        let (mut low, high) = bounds_of(webhook);
         let mut count = 0;
-        self.live.walk(low, high, |_, _| {
-            count += 1;
-            if count >= limit {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
-        })?;
-        Ok(count.min(limit))
+        while count < limit {
+            let (step, mut seen, mut last) = (COUNT_STEP.min(limit - count), 0, None);
+            self.live.walk(low, high, |key, _| {
+                seen += 1;
+                last = Some(key);
+                if seen >= step {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            })?;
+            count += seen;
+            let Some(last) = last.filter(|_| seen == step) else {
+                break;
+            };
+            let event = Position::from_u64(last.event.to_u64().saturating_add(1));
+            low = QueueKey { event, ..last };
+        }
+        Ok(count)
     }
 
     /// Looks at `look_at` pending deliveries of all webhooks from `from` on; gives those whose event is in
@@ -319,10 +345,7 @@ impl Reader {
         &self,
         event: Position,
     ) -> Result<Vec<(WebhookId, DeliveryState, u32)>, Error> {
-        let (_, mut webhooks) = history::event_at(&self.journal, event)?;
-        webhooks.extend(history::added_to(&self.journal, event)?);
-        webhooks.sort_unstable();
-        webhooks.dedup();
+        let webhooks = self.recipients(event)?;
         let mut states = Vec::with_capacity(webhooks.len());
         for webhook in webhooks {
             let trace = history::trace(&self.journal, webhook, event)?;
@@ -331,6 +354,55 @@ impl Reader {
             }
         }
         Ok(states)
+    }
+
+    /// The webhooks that have, or had, a delivery of an event, by id.
+    ///
+    /// # Errors
+    /// As [`Reader::event_at`].
+    pub fn recipients(&self, event: Position) -> Result<Vec<WebhookId>, Error> {
+        let (_, mut webhooks) = history::event_at(&self.journal, event)?;
+        webhooks.extend(history::added_to(&self.journal, event)?);
+        webhooks.sort_unstable();
+        webhooks.dedup();
+        Ok(webhooks)
+    }
+
+    /// Where one delivery stands. `None`: there is none, or no record of it can be read.
+    ///
+    /// # Errors
+    /// [`Error::Journal`], [`Error::Sled`].
+    pub fn standing(
+        &self,
+        webhook: WebhookId,
+        event: Position,
+    ) -> Result<Option<DeliveryStanding>, Error> {
+        let trace = history::trace(&self.journal, webhook, event)?;
+        let Some(standing) = history::standing(&self.journal, webhook, event, &trace)? else {
+            return Ok(None);
+        };
+        let last_attempt = match standing.attempts {
+            // All there is to read is the event's own record, which may be large.
+            0 => None,
+            _ => history::last_attempt(&self.journal, &trace)?,
+        };
+        let entry = match standing.state {
+            DeliveryState::Pending { due, .. } => {
+                let key = QueueKey {
+                    webhook,
+                    due,
+                    event,
+                };
+                self.live.pending(&key)?.map(|value| key.entry(value))
+            }
+            DeliveryState::Delivered { .. } | DeliveryState::Ended { .. } => None,
+        };
+        Ok(Some(DeliveryStanding {
+            state: standing.state,
+            attempts: standing.attempts,
+            last_attempt,
+            entry,
+        }))
     }
 
     /// Whether an event was ever to be delivered to a webhook, whatever became of it.

@@ -1,6 +1,7 @@
 //! Numbers as exact decimals: what JSON writes is compared to the last digit.
 
 use std::cmp::Ordering;
+use std::fmt;
 
 /// A JSON number: `0.d₁d₂d₃… × 10^exponent`, the first and the last digit not 0. Zero has no digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +58,38 @@ impl Decimal {
                 .exponent
                 .cmp(&other.exponent)
                 .then_with(|| self.digits.cmp(&other.digits)),
+        }
+    }
+}
+
+impl fmt::Display for Decimal {
+    /// As JSON writes it: digits where that is short, else with an exponent.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits: String = self.digits.iter().copied().map(char::from).collect();
+        if digits.is_empty() {
+            return f.write_str("0");
+        }
+        if self.negative {
+            f.write_str("-")?;
+        }
+        match usize::try_from(self.exponent) {
+            Err(_) | Ok(0) if self.exponent > -6 => {
+                let zeros = usize::try_from(-self.exponent).unwrap_or(0);
+                write!(f, "0.{:0<zeros$}{digits}", "")
+            }
+            Ok(whole @ 1..=21) => match digits.split_at_checked(whole) {
+                Some((before, behind)) if !behind.is_empty() => write!(f, "{before}.{behind}"),
+                _ => write!(f, "{digits:0<whole$}"),
+            },
+            Ok(_) | Err(_) => {
+                let (first, rest) = digits.split_at(1);
+                let point = if rest.is_empty() { "" } else { "." };
+                write!(
+                    f,
+                    "{first}{point}{rest}e{}",
+                    self.exponent.saturating_sub(1)
+                )
+            }
         }
     }
 }
@@ -122,7 +155,30 @@ mod tests {
         }
     }
 
+    #[test]
+    fn is_shown_as_json_writes_it() {
+        for (given, shown) in [
+            ("300.0", "300"),
+            ("-0", "0"),
+            ("-12.50", "-12.5"),
+            ("0.25", "0.25"),
+            ("0.003", "0.003"),
+            ("0.1234e-5", "0.000001234"),
+            ("1e-7", "1e-7"),
+            ("1.5e30", "1.5e30"),
+            ("9007199254740993", "9007199254740993"),
+        ] {
+            assert_eq!(number(given).to_string(), shown);
+        }
+    }
+
     proptest! {
+        #[test]
+        fn what_is_shown_is_the_same_number(digits in "-?[0-9]{1,25}(\\.[0-9]{1,9})?", power in -40..40_i32) {
+            let given = number(&format!("{digits}e{power}"));
+            prop_assert_eq!(number(&given.to_string()), given);
+        }
+
         #[test]
         fn orders_as_doubles_do(a in -1e9..1e9_f64, b in -1e9..1e9_f64) {
             let (x, y) = (number(&format!("{a}")), number(&format!("{b:e}")));

@@ -143,9 +143,9 @@ pub(super) fn fold(text: &str) -> impl Iterator<Item = char> {
 /// A text with stars: literal parts, between which anything may stand.
 #[derive(Clone, Debug)]
 pub(super) struct Wildcard {
-    first: String,
+    pub(super) first: String,
     /// The parts after each star; the last one is at the end of a text. Empty: no star.
-    rest: Vec<String>,
+    pub(super) rest: Vec<String>,
 }
 
 impl Wildcard {

@@ -379,6 +379,93 @@ fn says_which_field_does_not_fit() {
 }
 
 #[test]
+fn says_in_a_sentence_what_it_wants_and_what_is_there() {
+    let told = |pattern: Value, event: &str| {
+        let filter = filter(&pattern);
+        let subject = Subject::new(event);
+        filter.why_not(&subject).unwrap().sentence()
+    };
+    let severe = json!({"data": {"payload": {"severity": ["Critical", "High"]}}});
+    assert_eq!(
+        told(severe.clone(), r#"{"data":{"payload":{"severity":"Low"}}}"#),
+        r#"data.payload.severity is "Low"; the filter wants one of "Critical", "High""#
+    );
+    assert_eq!(
+        told(severe, r#"{"data":5}"#),
+        r#"data.payload.severity is not there; the filter wants one of "Critical", "High""#
+    );
+    assert_eq!(
+        told(
+            json!({"a.b": {"t": ["x"]}}),
+            r#"{"a.b":[{"t":["y","z"]},{}]}"#
+        ),
+        r#""a.b".t is ["y","z"], of which no element fits (in the first element of an array none of which fits); the filter wants "x""#
+    );
+    assert_eq!(
+        told(
+            json!({"a": {"$or": [{"b": [1]}, {"c": [2]}]}}),
+            r#"{"a":{"b":7}}"#
+        ),
+        "none of the 2 alternatives of $or fits; of the first one, a.b is 7; the filter wants 1"
+    );
+    let absent = told(json!({"a": [{"exists": false}]}), r#"{"a":1}"#);
+    assert_eq!(absent, "a is 1; the filter wants no value");
+    let many: Vec<u32> = (0..20).collect();
+    let long = format!("{{\"a\":\"{}\"}}", "é".repeat(500));
+    let long = told(json!({ "a": many }), &long);
+    assert!(
+        long.ends_with("one of 0, 1, 2, 3, 4, 5, 6, 7 and 12 more"),
+        "{long}"
+    );
+    assert!(long.chars().count() < 160, "{long}");
+}
+
+#[test]
+fn says_in_words_what_each_rule_wants() {
+    for (rule, words) in [
+        (json!(300.5), "300.5"),
+        (json!(null), "null"),
+        (
+            json!({"prefix": "eu-"}),
+            r#"a string that begins with "eu-""#,
+        ),
+        (
+            json!({"suffix": {"equals-ignore-case": ".PNG"}}),
+            r#"a string that ends with ".png", in any case"#,
+        ),
+        (json!({"equals-ignore-case": "A"}), r#""a", in any case"#),
+        (json!({"wildcard": "a\\*b*"}), r#"a string like "a\\*b*""#),
+        (
+            json!({"anything-but": ["x", 1]}),
+            r#"anything but one of "x", 1"#,
+        ),
+        (
+            json!({"anything-but": {"prefix": "x"}}),
+            r#"anything but a string that begins with "x""#,
+        ),
+        (
+            json!({"numeric": [">", 0, "<=", 5]}),
+            "a number > 0 and <= 5",
+        ),
+        (json!({"numeric": ["=", 3]}), "the number 3"),
+        (json!({"numeric": ["<", 3]}), "a number < 3"),
+        (json!({"exists": true}), "any value"),
+        (json!({"cidr": "10.0.0.0/24"}), "an address in 10.0.0.0/24"),
+    ] {
+        // No rule fits what is no Unicode text, and an object is not there.
+        let value = match rule.get("anything-but") {
+            Some(_) => r#"{"b":1}"#,
+            None if rule == json!({"exists": true}) => "{}",
+            None => r#""\ud800""#,
+        };
+        let (filter, text) = (filter(&json!({"a": [rule]})), format!("{{\"a\":{value}}}"));
+        let subject = Subject::new(&text);
+        let said = filter.why_not(&subject).unwrap().sentence();
+        assert_eq!(said, format!("a is {value}; the filter wants {words}"));
+    }
+}
+
+#[test]
 fn an_event_is_seen_with_all_its_members() {
     let event = Event {
         account: AccountName::new("acme").unwrap(),

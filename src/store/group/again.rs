@@ -3,6 +3,8 @@
 //! A job reads what it is about to queue away from the committer. What has changed since is told by the records that
 //! came after that reading, which are few: so a step costs the committer no look at a delivery's past.
 
+use std::collections::HashSet;
+
 use crate::journal::{self, Direction};
 use crate::model::{
     DeliveryState, Job, JobId, JobState, Order, Position, QueueEntry, SteadyMillis, Trigger,
@@ -138,8 +140,11 @@ impl Group<'_> {
         }
         let (at, due) = (self.staged.now, self.staged.now.steady);
         let (mut queued, mut skipped) = (Vec::with_capacity(step.picks.len()), step.skipped);
+        let mut seen = HashSet::new();
         for pick in &step.picks {
-            if self.may_queue(pick.webhook, pick.event, step.read_at)? {
+            if seen.insert((pick.webhook, pick.event))
+                && self.may_queue(pick.webhook, pick.event, step.read_at)?
+            {
                 queued.push(Queued {
                     webhook: pick.webhook,
                     event: pick.event,

@@ -123,7 +123,9 @@ pub(in crate::store) fn deliveries_from(
     let mut late = Vec::new();
     for segment in journal.numbers(from.segment, u32::MAX) {
         let (low, high) = (added_key(webhook, from), added_key(webhook, last));
-        let entries = journal.range(segment, &low, &high, Direction::Ascending, limit)?;
+        // One more than fits shows that there are more.
+        let most = limit.saturating_add(1);
+        let entries = journal.range(segment, &low, &high, Direction::Ascending, most)?;
         late.extend(entries.iter().map(|entry| position_of(&entry.key)));
     }
     let oldest = journal.bounds().0;

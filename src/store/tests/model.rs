@@ -165,6 +165,8 @@ fn a_page_ends_where_it_should_and_says_what_comes_next() {
         );
         assert_eq!(reader.first_due(WebhookId(2)).unwrap(), None);
         assert_eq!(reader.pending_count(WebhookId(1), 3).unwrap(), 3);
+        assert_eq!(reader.pending_count(WebhookId(1), 4).unwrap(), 4);
         assert_eq!(reader.pending_count(WebhookId(1), 300).unwrap(), 10);
+        assert_eq!(reader.pending_count(WebhookId(2), 300).unwrap(), 0);
     });
 }

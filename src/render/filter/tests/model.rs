@@ -168,6 +168,23 @@ proptest! {
         prop_assert_eq!(matches(&pattern, &event), fits_pattern(&pattern, Some(&event)));
     }
 
+    /// What keeps an event out is told exactly where it does not fit, and the field that is named keeps it out alone.
+    #[test]
+    fn tells_why_not_where_it_does_not_fit(pattern in patterns(), event in events()) {
+        let text = crate::render::ecma::normalise(&event.to_string()).unwrap().text;
+        let (parsed, subject) = (filter(&pattern), Subject::new(&text));
+        let why = parsed.why_not(&subject);
+        prop_assert_eq!(why.is_none(), fits_pattern(&pattern, Some(&event)));
+        if let Some(why) = why {
+            prop_assert!(why.sentence().contains(&why.place()) && why.sentence().contains(&why.wanted()));
+            let rules = pattern.pointer(why.field).unwrap().clone();
+            let mut keys: Vec<String> = why.keys().collect();
+            keys.reverse();
+            let alone = keys.into_iter().fold(rules, |inner, key| json!({ key: inner }));
+            prop_assert!(why.of_array || !fits_pattern(&alone, Some(&event)), "{}", alone);
+        }
+    }
+
     #[test]
     fn reads_any_text_without_a_panic(
         pattern in "[{}\\[\\]\":,a1*\\\\ ]{0,30}", event in "[{}\\[\\]\":,a1\\\\\u{e9}]{0,30}"
