@@ -13,6 +13,7 @@ mod explain;
 mod fields;
 mod filters;
 mod health;
+mod held;
 mod input;
 mod paced;
 mod page;
@@ -103,6 +104,7 @@ impl Api {
             .route("/api/v1/webhooks/{id}/test", post(webhooks::test))
             .route("/api/v1/webhooks/{id}/stats", get(stats::of_webhook))
             .route("/api/v1/webhooks/{id}/secret/{verb}", post(secrets::turn))
+            .route("/api/v1/webhooks/{id}/held/discard", post(held::discard))
             .route("/api/v1/webhooks/{id}/deliveries", get(deliveries::list))
             .route(
                 "/api/v1/webhooks/{id}/deliveries/{event}",

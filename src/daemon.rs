@@ -307,13 +307,14 @@ async fn stalled(busy: impl Fn() -> Duration, ask: impl Fn(), look_every: Durati
 /// Deletes what history has outlived its limits, every minute.
 async fn sweep(engine: Arc<Engine>, writer: Writer, limits: retention::Limits) {
     let (reader, clock) = (engine.reader().clone(), engine.clock().clone());
+    let is_held = |webhook| !engine.is_sending(webhook);
     let expired = |webhook, count| engine.count_expired(webhook, count);
     let mut ticks = tokio::time::interval(SWEEP_EVERY);
     loop {
         ticks.tick().await;
-        if let Err(error) =
-            retention::sweep(&reader, &writer, limits, clock.steady(), expired).await
-        {
+        let now = clock.steady();
+        let swept = retention::sweep(&reader, &writer, limits, now, is_held, expired).await;
+        if let Err(error) = swept {
             tracing::error!(%error, "retention could not sweep; it tries again in a minute");
         }
     }

@@ -10,12 +10,16 @@ mod alerts;
 mod attempt;
 mod backlog;
 mod disable;
+mod discard;
 mod explain;
+mod failing;
 mod hints;
 mod intake;
+mod probe;
 mod progress;
 mod read_back;
 mod registry;
+mod reserve;
 mod retry_after;
 mod run;
 pub mod schedule;
@@ -28,7 +32,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -41,6 +45,7 @@ use crate::store::{self, Reader, Space, WriteError, Writer};
 
 use alerts::Alerts;
 use hints::{BodyBudget, Hint, Missed};
+use probe::Probing;
 use progress::{Deaths, Heartbeat};
 use registry::Registry;
 use schedule::{Core, Limits};
@@ -48,7 +53,9 @@ use stats::Stats;
 
 pub use alerts::{Alert, AlertOptions};
 pub use attempt::prepared_body;
+pub use discard::Discarded;
 pub use explain::{Explained, Hold, KeptOut, Reason, Wait};
+pub use failing::Failing;
 pub use intake::{Draft, Posted};
 pub use progress::TaskDied;
 pub use registry::{Contract, Live};
@@ -108,6 +115,9 @@ pub struct Engine {
     budget: BodyBudget,
     heartbeat: Heartbeat,
     stats: Stats,
+    /// Who may read in the log since when a webhook has been failing.
+    looks: Semaphore,
+    probing: Probing,
     /// When the queues' heads were last looked at for the metrics, steady time.
     measured: AtomicU64,
     tracker: TaskTracker,
@@ -229,6 +239,8 @@ impl Engine {
             budget: BodyBudget::default(),
             heartbeat: Heartbeat::default(),
             stats: Stats::new(clock.steady()),
+            looks: Semaphore::new(failing::LOOKS_MAX),
+            probing: Probing::default(),
             measured: AtomicU64::new(0),
             tracker: TaskTracker::new(),
             attempts: TaskTracker::new(),
@@ -257,29 +269,41 @@ impl Engine {
         let scheduler = run::Scheduler::new(Arc::clone(&engine), core, hints_in, reports_max);
         let (stop, grace) = (engine.stopping.clone(), options.stop_grace);
         let ended = engine.ended.clone().drop_guard();
-        let (backlogs, alive) = (
-            Arc::clone(&engine),
-            engine.deaths.watch_over("the task that bounds backlogs"),
-        );
-        engine.tracker.spawn(async move {
-            let _alive = alive;
-            backlogs.keep_backlogs().await;
-        });
-        let (alerts, alive) = (
-            Arc::clone(&engine),
-            engine
-                .deaths
-                .watch_over("the task that raises operational events"),
-        );
-        engine.tracker.spawn(async move {
-            let _alive = alive;
-            alerts.keep_alerts().await;
-        });
+        engine.keep();
         let task = engine.tracker.spawn(async move {
             let _ended = ended;
             scheduler.run(stop, grace).await;
         });
         Ok((engine, Running { task }))
+    }
+
+    /// Starts the tasks that look after webhooks until the engine stops.
+    fn keep(self: &Arc<Self>) {
+        let (engine, alive) = (
+            Arc::clone(self),
+            self.deaths.watch_over("the task that bounds backlogs"),
+        );
+        self.tracker.spawn(async move {
+            let _alive = alive;
+            engine.keep_backlogs().await;
+        });
+        let (engine, alive) = (
+            Arc::clone(self),
+            self.deaths.watch_over("the task that probes"),
+        );
+        self.tracker.spawn(async move {
+            let _alive = alive;
+            engine.keep_probing().await;
+        });
+        let (engine, alive) = (
+            Arc::clone(self),
+            self.deaths
+                .watch_over("the task that raises operational events"),
+        );
+        self.tracker.spawn(async move {
+            let _alive = alive;
+            engine.keep_alerts().await;
+        });
     }
 
     fn open_lanes(&self, core: &mut Core<Option<hints::Carried>>) -> Result<(), EngineError> {

@@ -340,6 +340,9 @@ pub struct Exhausted {
     pub unless_succeeded_since: bool,
     /// The webhook is disabled after failing without a success for this long, milliseconds.
     pub disable_after_ms: Option<u64>,
+    /// While it is disabled by one of these rules, the oldest of what it holds is tried out this often,
+    /// milliseconds.
+    pub probe_every_ms: Option<u64>,
 }
 
 /// What happens to a webhook when one delivery's schedule ended without success.

@@ -2,10 +2,14 @@
 //!
 //! Whole segments go, oldest first. Nothing that is pending is deleted under a delivery's feet: a delivery of an
 //! event that has outlived the age limit, such as one held for an inactive webhook, first ends as expired, and
-//! that is recorded. The limit by size deletes no pending delivery's event; it stops before it.
+//! that is recorded. The limit by size stops at what waits for an active webhook. Where all that it would stop at is
+//! held, for its owner or for the config, that ends as expired: a webhook that somebody has forgotten must not make the
+//! journal grow for ever. Then the oldest segments go, no more of them than needed.
+
+use std::collections::BTreeMap;
 
 use crate::model::{EndReason, QueueEntry, SteadyMillis, WebhookId};
-use crate::store::{Backlog, CANCEL_MAX, Error, Options, Reader, WriteError, Writer};
+use crate::store::{Backlog, CANCEL_MAX, Error, Options, QueueCursor, Reader, WriteError, Writer};
 
 /// Queue keys looked at in one step, so that readers' lock on the live state is short.
 const LOOK_AT: usize = 4096;
@@ -89,8 +93,33 @@ pub fn plan(backlog: &Backlog, limits: Limits, now: SteadyMillis) -> Plan {
     plan
 }
 
-/// Makes the plan of the moment true. The daemon calls it every minute. `expired` is told how many deliveries of a
-/// webhook have ended.
+/// Up to which segment held deliveries must end, so that the journal comes within its limit by size. `held` has how many
+/// are held of each segment's events. Pure.
+///
+/// What else is pending waits for an active webhook, and there it ends: nothing newer would make room.
+#[must_use]
+pub fn held_in_the_way(
+    backlog: &Backlog,
+    held: &BTreeMap<u32, u64>,
+    limits: Limits,
+) -> Option<u32> {
+    let (mut bytes, mut through) = (backlog.journal_bytes, None);
+    for pair in backlog.segments.windows(2) {
+        let [one, _] = pair else { break };
+        let of_it = held.get(&one.segment.number).copied().unwrap_or_default();
+        if bytes <= limits.bytes || one.pending > of_it {
+            break;
+        }
+        if one.pending > 0 {
+            through = Some(one.segment.number);
+        }
+        bytes = bytes.saturating_sub(one.segment.bytes);
+    }
+    through
+}
+
+/// Makes the plan of the moment true. `is_held` says of a webhook whether what waits for it is held; `expired` is told
+/// how many deliveries of a webhook have ended. The daemon calls it every minute.
 ///
 /// # Errors
 /// [`SweepError`]; nothing is half done, and the next sweep goes on.
@@ -99,7 +128,8 @@ pub async fn sweep(
     writer: &Writer,
     limits: Limits,
     now: SteadyMillis,
-    expired: impl FnMut(WebhookId, u32),
+    is_held: impl Fn(WebhookId) -> bool,
+    mut expired: impl FnMut(WebhookId, u32),
 ) -> Result<Swept, SweepError> {
     let plan = plan(&reader.backlog(), limits, now);
     let mut swept = Swept::default();
@@ -108,10 +138,17 @@ pub async fn sweep(
         swept.segments = writer.delete_through(segment).await?;
     }
     if let Some(segment) = plan.expire_through {
-        swept.expired = expire(reader, writer, segment, expired).await?;
+        swept.expired = expire(reader, writer, segment, &mut expired).await?;
     }
     if let Some(segment) = plan.delete_through.filter(|_| swept.expired > 0) {
         swept.segments += writer.delete_through(segment).await?;
+    }
+    let held = expire_held(reader, writer, limits, is_held, &mut expired).await?;
+    if held > 0 {
+        swept.expired += held;
+        if let Some(segment) = self::plan(&reader.backlog(), limits, now).delete_through {
+            swept.segments += writer.delete_through(segment).await?;
+        }
     }
     if swept != Swept::default() {
         tracing::info!(
@@ -153,6 +190,79 @@ async fn expire(
     }
 }
 
+/// Ends what is held of the oldest events, where the journal is over its limit by size for nothing else.
+async fn expire_held(
+    reader: &Reader,
+    writer: &Writer,
+    limits: Limits,
+    is_held: impl Fn(WebhookId) -> bool,
+    mut tell: impl FnMut(WebhookId, u32),
+) -> Result<u64, SweepError> {
+    let backlog = reader.backlog();
+    let holders = || {
+        let webhooks = reader.webhooks().into_iter().map(|webhook| webhook.id);
+        webhooks.filter(|id| is_held(*id)).collect::<Vec<_>>()
+    };
+    if backlog.journal_bytes <= limits.bytes {
+        return Ok(0);
+    }
+    let mut held: BTreeMap<u32, u64> = BTreeMap::new();
+    for webhook in holders() {
+        let mut from = None;
+        loop {
+            let (entries, next) = look_at(reader, webhook, from).await?;
+            for entry in entries {
+                *held.entry(entry.event.segment).or_default() += 1;
+            }
+            from = next;
+            if from.is_none() {
+                break;
+            }
+        }
+    }
+    let Some(segment) = held_in_the_way(&backlog, &held, limits) else {
+        return Ok(0);
+    };
+    let mut expired = 0;
+    for webhook in holders() {
+        let (mut from, mut of_it) = (None, 0);
+        loop {
+            let (mut entries, next) = look_at(reader, webhook, from).await?;
+            entries.retain(|entry| entry.event.segment <= segment);
+            for chunk in entries.chunks(CANCEL_MAX) {
+                // It may have been activated since.
+                if is_held(webhook) {
+                    let ended = writer.cancel(webhook, chunk.to_vec(), EndReason::Expired);
+                    let count = ended.await?;
+                    of_it += u64::from(count);
+                    tell(webhook, count);
+                }
+            }
+            from = next;
+            if from.is_none() {
+                break;
+            }
+        }
+        if of_it > 0 {
+            tracing::warn!(webhook_id = %webhook, count = of_it,
+                "held deliveries expired: the journal is over retention_size, and nothing else could go");
+        }
+        expired += of_it;
+    }
+    Ok(expired)
+}
+
+/// The next pending deliveries of a webhook, and where to go on.
+async fn look_at(
+    reader: &Reader,
+    webhook: WebhookId,
+    from: Option<QueueCursor>,
+) -> Result<(Vec<QueueEntry>, Option<QueueCursor>), SweepError> {
+    let reader = reader.clone();
+    let looked = tokio::task::spawn_blocking(move || reader.pending_of(webhook, from, LOOK_AT));
+    Ok(looked.await.map_err(|_| SweepError::CutOff)??)
+}
+
 /// Groups what the queue's order has brought together already.
 fn by_webhook(found: Vec<(WebhookId, QueueEntry)>) -> Vec<(WebhookId, Vec<QueueEntry>)> {
     let mut grouped: Vec<(WebhookId, Vec<QueueEntry>)> = Vec::new();
@@ -170,7 +280,7 @@ mod tests {
     use super::*;
     use crate::metrics::Metrics;
     use crate::store::tests::history::write_history;
-    use crate::store::tests::{accept, open_with, options, pending, runtime};
+    use crate::store::tests::{accept, open_small, open_with, options, pending, runtime};
     use crate::store::{Opened, SegmentBacklog, SegmentInfo, open};
 
     /// Segments of 100 bytes made at hours 0, 1, 2, …, with these pending counts.
@@ -218,6 +328,91 @@ mod tests {
         assert_eq!(planned(&[0, 0, 0, 0, 7], 0, 0), (None, Some(4)));
     }
 
+    #[test]
+    fn what_is_held_gives_way_to_the_limit_by_size_and_what_waits_does_not() {
+        let in_the_way = |pending: &[u64], held: &[u64], bytes| {
+            let held = (1..).zip(held.iter().copied()).collect();
+            let limits = Limits {
+                age_ms: u64::MAX,
+                bytes,
+            };
+            held_in_the_way(&backlog(pending), &held, limits)
+        };
+        // Five segments of 100 bytes each.
+        assert_eq!(in_the_way(&[3, 2, 1, 1, 9], &[3, 2, 1, 1, 9], 250), Some(3));
+        assert_eq!(in_the_way(&[3, 2, 1, 1, 9], &[3, 2, 1, 1, 9], 500), None);
+        assert_eq!(in_the_way(&[3, 2, 0, 1, 9], &[3, 2, 0, 1, 9], 250), Some(2));
+        // The last one never goes, whatever is held of it.
+        assert_eq!(in_the_way(&[3, 2, 1, 1, 9], &[3, 2, 1, 1, 9], 0), Some(4));
+        // An active webhook waits for one of the second segment, or of the first.
+        assert_eq!(in_the_way(&[3, 2, 1, 1, 9], &[3, 1, 1, 1, 9], 250), Some(1));
+        assert_eq!(in_the_way(&[3, 2, 1, 1, 9], &[2, 2, 1, 1, 9], 250), None);
+        assert_eq!(in_the_way(&[0, 0, 0, 0, 0], &[0, 0, 0, 0, 0], 0), None);
+    }
+
+    #[test]
+    fn over_the_size_what_is_held_expires_as_far_as_needed_and_nothing_that_waits() {
+        let directory = tempfile::tempdir().unwrap();
+        let opened = open_small(directory.path());
+        write_history(&opened);
+        let (reader, writer, now) = (&opened.reader, &opened.writer, opened.clock.steady());
+        let runtime = runtime();
+        let before = reader.backlog();
+        let limits = Limits {
+            age_ms: u64::MAX,
+            bytes: before.journal_bytes / 2,
+        };
+        let two = [pending(reader, 1), pending(reader, 2)];
+        // Of the oldest events only those for the second are pending: the first's are no help, and stop it later.
+        for held in [0, 1] {
+            let is_held = |id: WebhookId| id == WebhookId(held);
+            let swept = runtime.block_on(sweep(reader, writer, limits, now, is_held, |_, _| ()));
+            assert_eq!(swept.unwrap(), Swept::default());
+        }
+        let swept = runtime.block_on(sweep(
+            reader,
+            writer,
+            limits,
+            now,
+            |id| id == WebhookId(2),
+            |_, _| (),
+        ));
+        let swept = swept.unwrap();
+        assert!(swept.expired > 0 && swept.segments > 0, "{swept:?}");
+        assert_eq!(pending(reader, 1), two[0]);
+        let segments_of = |entries: &[QueueEntry]| -> Vec<u32> {
+            let segments = entries.iter().map(|entry| entry.event.segment);
+            segments.collect()
+        };
+        let oldest = reader.backlog().segments[0].segment.number;
+        assert_eq!(segments_of(&two[0]).iter().min(), Some(&oldest));
+        let two = [pending(reader, 1), pending(reader, 2)];
+        let before = reader.backlog();
+        let swept = runtime.block_on(sweep(reader, writer, limits, now, |_| true, |_, _| ()));
+        let swept = swept.unwrap();
+        assert!(swept.expired > 0 && swept.segments > 0, "{swept:?}");
+        let left = [pending(reader, 1), pending(reader, 2)];
+        let ended = two.concat().len() - left.concat().len();
+        assert_eq!(ended as u64, swept.expired);
+        let after = reader.backlog();
+        let oldest = after.segments[0].segment;
+        // What ended is on record in the last segment, which has grown by that.
+        let grown = after.segments[after.segments.len() - 1].segment.bytes;
+        assert!(after.journal_bytes <= limits.bytes + grown);
+        assert!(
+            after.journal_bytes + before.segments[0].segment.bytes > limits.bytes,
+            "no more than needed"
+        );
+        for entry in left.concat() {
+            assert!(entry.event.segment >= oldest.number);
+        }
+        // All that was older has ended, all that is newer has stayed.
+        for entry in two.concat() {
+            let kept = left.concat().contains(&entry);
+            assert_eq!(kept, entry.event.segment >= oldest.number, "{entry:?}");
+        }
+    }
+
     fn pending_of_all(opened: &Opened) -> usize {
         pending(&opened.reader, 1).len() + pending(&opened.reader, 2).len()
     }
@@ -241,7 +436,7 @@ mod tests {
             bytes: 0,
         };
         let swept = runtime
-            .block_on(sweep(reader, writer, young, now, |_, _| ()))
+            .block_on(sweep(reader, writer, young, now, |_| false, |_, _| ()))
             .unwrap();
         assert_eq!(swept, Swept::default());
         let (before, segments) = (pending_of_all(&opened), reader.backlog().segments);
@@ -258,7 +453,7 @@ mod tests {
         let mut told = 0;
         let tell = |_: WebhookId, count: u32| told += u64::from(count);
         let swept = runtime
-            .block_on(sweep(reader, writer, old, later, tell))
+            .block_on(sweep(reader, writer, old, later, |_| false, tell))
             .unwrap();
         assert_eq!(told, swept.expired, "each is told of");
         assert_eq!(swept.segments, newest - 1);

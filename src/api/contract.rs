@@ -161,11 +161,28 @@ fn exhausted(profile: &Profile) -> Value {
             }
         }
     }
+    if let Some(ms) = rule.disable_after_ms {
+        let time = wait_text(ms);
+        text.push_str(&format!(
+            "; a webhook whose every attempt has failed for {time} is disabled by the next failed attempt, and what \
+             waits for it is held"
+        ));
+    }
+    let disables = rule.action == ExhaustedAction::Disable || rule.disable_after_ms.is_some();
+    let probe_every = rule.probe_every_ms.filter(|_| disables).map(wait_text);
+    if let Some(time) = &probe_every {
+        text.push_str(&format!(
+            "; while it is disabled so, the oldest of what it holds is sent every {time}, and once one arrives it is \
+             active again"
+        ));
+    }
     json!({
         "action": match rule.action {
             ExhaustedAction::Fail => "fail",
             ExhaustedAction::Disable => "disable",
         },
+        "disable_after": rule.disable_after_ms.map(wait_text),
+        "probe_every": probe_every,
         "means": text,
     })
 }
@@ -259,6 +276,25 @@ mod tests {
             count += 1;
         }
         assert_eq!(count, 6);
+    }
+
+    #[test]
+    fn the_end_is_told_with_disabling_and_probes_as_the_profile_has_them() {
+        let profiles = Profiles::built_in();
+        let mut profile = Profile::clone(profiles.get("standard").unwrap());
+        let told = exhausted(&profile);
+        assert_eq!(
+            (&told["disable_after"], &told["probe_every"]),
+            (&json!("5d"), &Value::Null)
+        );
+        let means = told["means"].as_str().unwrap();
+        assert!(means.contains("for 5d is disabled") && !means.contains("every 5"));
+        profile.exhausted.probe_every_ms = Some(900_000);
+        let told = exhausted(&profile);
+        assert!(told["means"].as_str().unwrap().contains("sent every 15m"));
+        // Where nothing disables, nothing is probed.
+        profile.exhausted.disable_after_ms = None;
+        assert_eq!(exhausted(&profile)["probe_every"], Value::Null);
     }
 
     #[test]

@@ -195,6 +195,7 @@ impl From<ChangeError> for Problem {
             ChangeError::Stale => Self::new(StatusCode::CONFLICT, "changed_in_between", detail),
             ChangeError::NotFound(what) => Self::not_found(what),
             ChangeError::Unclear => Self::new(StatusCode::CONFLICT, "state_unclear", detail),
+            ChangeError::Active => Self::new(StatusCode::CONFLICT, "webhook_active", detail),
             ChangeError::InFlight => Self::new(StatusCode::CONFLICT, "in_flight", detail),
             ChangeError::Engine(EngineError::Account(_)) => Self::unauthorized(),
             ChangeError::Engine(error) => Self::internal(&error),

@@ -91,7 +91,7 @@ pub(super) async fn turn(
     webhook.updated_at = now;
     let live = api.engine.change_webhook(webhook).await?;
     tracing::info!(webhook_id = %live.webhook.id, account = %caller.account(), "{}", verb.past());
-    let mut shown = show_whole(&live, now);
+    let mut shown = show_whole(&api.engine, &live, now);
     if let Some(secret) = new {
         shown.insert("secret".to_owned(), json!(secret.expose()));
         let public = live.contract.profile.secret.public_key(&secret);

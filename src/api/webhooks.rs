@@ -8,7 +8,7 @@ use http::header::LOCATION;
 use http::{HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 
-use crate::engine::{Contract, Live};
+use crate::engine::{Contract, Engine, Live};
 use crate::model::{AccountName, Outcome, Scope, Secret, UnixMillis, WebhookId};
 
 use super::Api;
@@ -69,7 +69,7 @@ pub(super) async fn create(
     chosen.put(&mut webhook);
     let live = api.engine.create_webhook(webhook).await?;
     tracing::info!(webhook_id = %live.webhook.id, account = %caller.account(), "webhook registered");
-    let mut shown = show_whole(&live, now);
+    let mut shown = show_whole(&api.engine, &live, now);
     if let Some(secret) = &live.webhook.secret {
         shown.insert("secret".to_owned(), json!(secret.expose()));
     }
@@ -105,7 +105,7 @@ pub(super) async fn list(
     let rows: Vec<Value> = rest
         .iter()
         .take(limit)
-        .map(|live| Value::Object(show_webhook(live, now)))
+        .map(|live| Value::Object(show_webhook(&api.engine, live, now)))
         .collect();
     let next = rest
         .get(limit.saturating_sub(1))
@@ -122,7 +122,9 @@ pub(super) async fn show(
 ) -> Result<Response, Problem> {
     caller.require(Scope::Read)?;
     let live = find(&api, caller.account(), &id)?;
-    let shown = show_whole(&live, api.engine.clock().wall());
+    // After a start the log tells. A list shows it once an attempt has failed since.
+    api.engine.read_failing(&live).await;
+    let shown = show_whole(&api.engine, &live, api.engine.clock().wall());
     Ok(json_answer(StatusCode::OK, &Value::Object(shown)))
 }
 
@@ -156,7 +158,7 @@ pub(super) async fn change(
     webhook.forget_expired_secret(now);
     let live = api.engine.change_webhook(webhook).await?;
     tracing::info!(webhook_id = %live.webhook.id, account = %caller.account(), "webhook changed");
-    let shown = show_whole(&live, now);
+    let shown = show_whole(&api.engine, &live, now);
     Ok(json_answer(StatusCode::OK, &Value::Object(shown)))
 }
 
@@ -203,15 +205,15 @@ pub(super) fn status_of(outcome: &Outcome) -> Option<u16> {
 }
 
 /// A webhook with its effective contract, as answers about one webhook show it.
-pub(super) fn show_whole(live: &Live, now: UnixMillis) -> Map<String, Value> {
-    let mut shown = show_webhook(live, now);
+pub(super) fn show_whole(engine: &Engine, live: &Live, now: UnixMillis) -> Map<String, Value> {
+    let mut shown = show_webhook(engine, live, now);
     let told = super::contract::show(&live.contract.profile, Some(live));
     shown.insert("contract".to_owned(), told);
     shown
 }
 
 /// A webhook as lists show it: no secret, and of its headers only the names.
-fn show_webhook(live: &Live, now: UnixMillis) -> Map<String, Value> {
+fn show_webhook(engine: &Engine, live: &Live, now: UnixMillis) -> Map<String, Value> {
     let (webhook, contract) = (&live.webhook, &live.contract);
     let mut shown = Map::new();
     let mut put = |name: &str, value: Value| {
@@ -223,9 +225,20 @@ fn show_webhook(live: &Live, now: UnixMillis) -> Map<String, Value> {
     put(&contract.profile.scope_field, json!(webhook.scope));
     put("active", json!(webhook.active));
     let inactive = webhook.inactive.map(|inactive| {
-        json!({ "reason": inactive.reason.as_str(), "since": inactive.since.to_string() })
+        json!({
+            "reason": inactive.reason.as_str(),
+            "since": inactive.since.to_string(),
+            "next_probe_at": engine.next_probe_at(live).map(|at| at.to_string()),
+        })
     });
     put("inactive", json!(inactive));
+    let failing = engine.failing(live).map(|failing| {
+        json!({
+            "since": failing.since.to_string(),
+            "disables_at": failing.disables_at.map(|at| at.to_string()),
+        })
+    });
+    put("failing", json!(failing));
     // Why an active one is held, where the config no longer has what it names.
     put("held", json!(live.misfit()));
     put("name", json!(webhook.name));

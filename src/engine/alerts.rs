@@ -309,7 +309,7 @@ impl Engine {
             Fact::Disabled { reason, since } => {
                 put("reason", json!(reason.as_str()));
                 put("since", json!(since.to_string()));
-                put("held", json!(self.held(about.webhook).await));
+                put("held", json!(self.held_count(about.webhook).await));
             }
             Fact::Recovered => {}
             Fact::Failed(count) => {
@@ -328,7 +328,7 @@ impl Engine {
     }
 
     /// How many deliveries wait for a webhook, counted up to a bound; null where that cannot be read.
-    async fn held(self: &Arc<Self>, webhook: WebhookId) -> Option<usize> {
+    async fn held_count(self: &Arc<Self>, webhook: WebhookId) -> Option<usize> {
         let reader = self.reader.clone();
         let count = move || reader.pending_count(webhook, HELD_MAX);
         let counted = self.tracker.spawn_blocking(count).await;

@@ -141,6 +141,7 @@ impl Engine {
         self.count(&sent, &next, &entry);
         self.log(&live, &shown, number, &sent, next);
         let sample = self.sample(&sent, next, &entry, event.as_deref().ok());
+        let failed_at = was_sent(&sent.outcome).then_some(now);
         let verdict = verdict(&sent.outcome, &next);
         if verdict == Verdict::Success {
             taken();
@@ -159,15 +160,14 @@ impl Engine {
             let now = self.clock.steady();
             self.stats.attempted(live.webhook.id, now, &sample);
         }
-        if let (Next::Failed(end), Some(Written::Done)) = (next, written) {
-            self.alert(
-                &live,
-                Alert::Failed {
-                    event: entry.event,
-                    reason: end,
-                },
-            );
-            self.after_end(&live, entry.event, end, run_attempts).await;
+        if let (Next::Failed(reason), Some(Written::Done)) = (next, written) {
+            let event = entry.event;
+            self.alert(&live, Alert::Failed { event, reason });
+        }
+        // What has arrived says that the receiver is well, whatever became of the delivery meanwhile.
+        if next == Next::Delivered || written == Some(Written::Done) {
+            let run = (entry.event, run_attempts);
+            self.after_attempt(&live, run, next, failed_at).await;
         }
         Made {
             report: Report { retry_at, verdict },
@@ -177,7 +177,12 @@ impl Engine {
 
     /// Until when the receiver asks to be left alone, where the profile heeds that and it is still the one
     /// that the webhook sends to.
-    fn asked_pause(&self, live: &Live, sent: &Sent, now: SteadyMillis) -> Option<SteadyMillis> {
+    pub(super) fn asked_pause(
+        &self,
+        live: &Live,
+        sent: &Sent,
+        now: SteadyMillis,
+    ) -> Option<SteadyMillis> {
         if !live.contract.profile.honour_retry_after {
             return None;
         }
@@ -189,7 +194,14 @@ impl Engine {
     }
 
     /// Each attempt is for whoever looks closely; a delivery that ends here undelivered is for everybody.
-    fn log(&self, live: &Live, event: &Shown<'_>, attempt: u32, sent: &Sent, next: Next) {
+    pub(super) fn log(
+        &self,
+        live: &Live,
+        event: &Shown<'_>,
+        attempt: u32,
+        sent: &Sent,
+        next: Next,
+    ) {
         let (webhook_id, outcome) = (live.webhook.id, &sent.outcome);
         let total_us = sent.phases.total_us;
         match next {
@@ -209,7 +221,7 @@ impl Engine {
     }
 
     /// Writes an attempt; gives what came of that, and the delivery's due time in the queue, if it has one.
-    async fn record(
+    pub(super) async fn record(
         &self,
         live: &Live,
         entry: QueueEntry,
@@ -268,7 +280,7 @@ impl Engine {
         (sent, prepared.signed)
     }
 
-    fn unsent(&self, detail: String) -> Sent {
+    pub(super) fn unsent(&self, detail: String) -> Sent {
         Sent {
             started_at: self.clock.wall(),
             outcome: Outcome::Fault {
@@ -280,7 +292,7 @@ impl Engine {
         }
     }
 
-    fn count(&self, sent: &Sent, next: &Next, entry: &QueueEntry) {
+    pub(super) fn count(&self, sent: &Sent, next: &Next, entry: &QueueEntry) {
         let outcome = match &sent.outcome {
             Outcome::Status(code) => match code / 100 {
                 2 => "2xx",
@@ -322,6 +334,17 @@ impl Drop for UnderWay<'_> {
     }
 }
 
+/// Whether there was a request: one that cannot be made from its event says nothing of the receiver.
+fn was_sent(outcome: &Outcome) -> bool {
+    !matches!(
+        outcome,
+        Outcome::Fault {
+            kind: FaultKind::Render,
+            ..
+        }
+    )
+}
+
 /// What an outcome says of the receiver's health: only what shows overload or absence is a failure.
 fn verdict(outcome: &Outcome, next: &Next) -> Verdict {
     match (outcome, next) {
@@ -343,7 +366,7 @@ fn verdict(outcome: &Outcome, next: &Next) -> Verdict {
 
 /// Runs `work` to its end; `None` if it panics. A defect in one attempt must not end the others, and the
 /// attempt is then recorded as failed, so that it is not made again without end.
-async fn contained<T>(work: impl Future<Output = T>) -> Option<T> {
+pub(super) async fn contained<T>(work: impl Future<Output = T>) -> Option<T> {
     let mut work = pin!(work);
     poll_fn(
         |context| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {

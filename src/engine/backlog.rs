@@ -7,14 +7,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-
 use crate::model::{EndReason, QueueEntry, SteadyMillis, WebhookId};
 use crate::profile::Overflow;
 use crate::store::CANCEL_MAX;
 
+use super::reserve::END_MAX;
 use super::webhooks::ChangeError;
-use super::{Alert, Engine, Hint, Live};
+use super::{Alert, Engine, Live};
 
 /// How often backlogs are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -55,7 +54,10 @@ impl Engine {
                 break;
             }
             oldest = oldest.or(over.first().map(|entry| entry.event));
-            let count = self.drop_over_rate(webhook, over).await?;
+            let mut count = 0;
+            for some in over.chunks(END_MAX) {
+                count += self.end_unsent(webhook, some, EndReason::OverRate).await?.0;
+            }
             dropped += count;
             if count == 0 {
                 break; // What is over is being sent at this moment.
@@ -88,43 +90,5 @@ impl Engine {
         fresh.retain(|entry| entry.attempts == 0);
         fresh.truncate(fresh.len().saturating_sub(bound));
         Ok(fresh)
-    }
-
-    /// Ends these deliveries, but for those that are being sent. Gives how many were ended.
-    async fn drop_over_rate(
-        &self,
-        webhook: WebhookId,
-        entries: Vec<QueueEntry>,
-    ) -> Result<u32, ChangeError> {
-        let mut reserved = Vec::with_capacity(entries.len());
-        for entry in entries {
-            let (answer, answered) = oneshot::channel();
-            let event = entry.event;
-            let reserve = Hint::Reserve {
-                webhook,
-                event,
-                answer,
-            };
-            self.tell(reserve).await;
-            if answered.await.unwrap_or(false) {
-                reserved.push(entry);
-            }
-        }
-        let events: Vec<_> = reserved.iter().map(|entry| entry.event).collect();
-        let cancelled = self
-            .writer
-            .cancel(webhook, reserved, EndReason::OverRate)
-            .await;
-        for event in events {
-            let release = Hint::Release {
-                webhook,
-                event,
-                entry: None,
-            };
-            self.tell(release).await;
-        }
-        let (count, now) = (cancelled?, self.clock.steady());
-        self.stats.ended(webhook, now, EndReason::OverRate, count);
-        Ok(count)
     }
 }

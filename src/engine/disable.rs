@@ -1,13 +1,19 @@
 //! Disabling a webhook by its profile's rule, when a delivery to it has ended without arriving.
 //!
-//! The ending and the disabling are two records. A crash between them leaves the webhook active, and the
-//! next delivery that ends so disables it. What waits for a disabled webhook is held, not dropped.
+//! The ending and the disabling are two records. A crash between them leaves the webhook active: the next delivery that
+//! ends so disables it, or, where the profile has `disable_after`, the next attempt that fails when that time is over,
+//! as the failing is read from the log again. Nothing is looked for at the start. What waits for a disabled webhook is
+//! held, not dropped.
+//!
 //! An attempt under way while the owner gives another URL or activates the webhook again disables nothing: it
 //! speaks for what was there before.
 
 use std::sync::Arc;
 
-use crate::model::{DeliveryState, EndReason, InactiveReason, Position, WebhookId};
+use crate::model::{
+    Attempt, DeliveryState, EndReason, InactiveReason, Next, Position, SteadyMillis, Trigger,
+    UnixMillis, Webhook, WebhookId,
+};
 use crate::profile::ExhaustedAction;
 use crate::store::{self, DeliverySummary, Reader};
 
@@ -22,6 +28,27 @@ const LOOK_AT_STEP: usize = 200;
 const TRIES: usize = 5;
 
 impl Engine {
+    /// Takes in what an attempt says of the webhook, one that arrived or is on record, and disables the webhook if its
+    /// profile says so. `failed_at`: when it failed, where that says something of the receiver.
+    pub(super) async fn after_attempt(
+        self: &Arc<Self>,
+        live: &Arc<Live>,
+        (event, run_attempts): (Position, u32),
+        next: Next,
+        failed_at: Option<SteadyMillis>,
+    ) {
+        if next == Next::Delivered {
+            live.streak.succeeded();
+            return;
+        }
+        if let Next::Failed(end) = next {
+            self.after_end(live, event, end, run_attempts).await;
+        }
+        if let Some(at) = failed_at {
+            self.after_failure(live, at).await;
+        }
+    }
+
     /// Disables the webhook if its profile says so of a delivery that ended for `end` after `run_attempts`
     /// attempts.
     pub(super) async fn after_end(
@@ -64,36 +91,55 @@ impl Engine {
         (now.webhook.active && live.speaks_for(&now)).then_some(now)
     }
 
-    async fn disable(self: &Arc<Self>, made_with: &Live, reason: InactiveReason) {
+    pub(super) async fn disable(self: &Arc<Self>, made_with: &Live, reason: InactiveReason) {
+        let fits = || self.disableable(made_with);
+        let disable = |webhook: &mut Webhook, now| webhook.set_active(false, reason, now);
         let id = made_with.webhook.id;
+        if self.amend(id, fits, disable).await {
+            tracing::warn!(webhook_id = %id, reason = reason.as_str(),
+                "webhook disabled; what waits for it is held until it is activated");
+            let inactive = self
+                .registry
+                .find(id)
+                .and_then(|live| live.webhook.inactive);
+            let since = inactive.map_or_else(|| self.clock.wall(), |inactive| inactive.since);
+            self.alert(made_with, Alert::Disabled { reason, since });
+        }
+    }
+
+    /// Changes a webhook of our own accord, as it is now, if `fits` still gives it. Gives whether it did.
+    pub(super) async fn amend(
+        self: &Arc<Self>,
+        id: WebhookId,
+        fits: impl Fn() -> Option<Arc<Live>>,
+        change: impl Fn(&mut Webhook, UnixMillis),
+    ) -> bool {
         for _ in 0..TRIES {
-            let Some(live) = self.disableable(made_with) else {
-                return;
+            let Some(live) = fits() else {
+                return false;
             };
             let now = self.clock.wall();
             let mut webhook = live.webhook.clone();
-            webhook.set_active(false, reason, now);
+            change(&mut webhook, now);
             webhook.updated_at = now;
             match self.change_webhook(webhook).await {
-                Ok(_) => {
-                    tracing::warn!(webhook_id = %id, reason = reason.as_str(),
-                        "webhook disabled; what waits for it is held until it is activated");
-                    self.alert(&live, Alert::Disabled { reason, since: now });
-                    return;
-                }
+                Ok(_) => return true,
                 Err(ChangeError::Stale) => {}
                 Err(error) => {
-                    tracing::error!(webhook_id = %id, %error, "the webhook could not be disabled");
-                    return;
+                    tracing::error!(webhook_id = %id, %error,
+                        "the webhook could not be disabled or activated");
+                    return false;
                 }
             }
         }
-        tracing::error!(webhook_id = %id, "the webhook could not be disabled: it changes too often");
+        tracing::error!(webhook_id = %id,
+            "the webhook could not be disabled or activated: it changes too often");
+        false
     }
 
     /// Whether any delivery to the webhook arrived since the first attempt of this one's run. Where that
     /// cannot be read, it counts as so: a webhook is not disabled on a guess.
-    async fn succeeded_since(
+    pub(super) async fn succeeded_since(
         &self,
         webhook: WebhookId,
         event: Position,
@@ -124,15 +170,13 @@ fn look(
     let Some(delivery) = reader.delivery(webhook, event)? else {
         return Ok(true);
     };
-    let first = delivery
-        .attempts
-        .len()
-        .saturating_sub(run_attempts as usize);
-    let since = delivery
-        .attempts
-        .get(first)
-        .zip(delivery.recorded.get(first));
-    let Some((attempt, recorded)) = since else {
+    // Probes are no attempts of the run.
+    let attempts = delivery.attempts.iter().zip(&delivery.recorded);
+    let run: Vec<(&Attempt, &Position)> = attempts
+        .filter(|(attempt, _)| attempt.trigger != Trigger::Probe)
+        .collect();
+    let first = run.len().saturating_sub(run_attempts as usize);
+    let Some((attempt, recorded)) = run.get(first).copied() else {
         return Ok(true);
     };
     // What was recorded after it arrived after it, whatever the wall clock was set to in between.

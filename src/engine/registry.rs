@@ -18,6 +18,7 @@ use crate::render::{Envelope, Format, Formats, RenderError};
 use crate::sign::Signer;
 
 use super::EngineError;
+use super::failing::Streak;
 use super::schedule::Rates;
 
 /// A profile made ready to work: its templates compiled.
@@ -52,6 +53,8 @@ pub struct Live {
     format: Option<Option<Arc<Format>>>,
     /// The version by which it last became active, as far as this table has seen it happen.
     activated: u64,
+    /// Since when its attempts have failed.
+    pub(super) streak: Arc<Streak>,
 }
 
 impl Live {
@@ -95,6 +98,7 @@ impl Live {
             filter,
             format,
             activated: webhook.version,
+            streak: Streak::unread(),
             contract,
             webhook,
         })
@@ -304,6 +308,12 @@ impl Registry {
             if let Some(before) = before.filter(|b| b.webhook.active && live.webhook.active) {
                 live.activated = before.activated;
             }
+            if let Some(before) = before {
+                live.streak = match before.speaks_for(&live) {
+                    true => Arc::clone(&before.streak),
+                    false => Streak::well(),
+                };
+            }
             let live = Arc::new(live);
             table.put(Arc::clone(&live));
             return Ok(Some(live));
@@ -329,6 +339,7 @@ impl Registry {
             match made {
                 Ok(mut made) => {
                     made.activated = live.activated;
+                    made.streak = Arc::clone(&live.streak);
                     let made = Arc::new(made);
                     if (made.rates(), made.sends()) != (live.rates(), live.sends()) {
                         reloaded.changed.push(Arc::clone(&made));

@@ -9,7 +9,9 @@
 //! `HOOKWHEEL_SIM_SEEDS` sets how many seeds are run, `HOOKWHEEL_SIM_SEED` repeats one.
 
 mod actions;
+mod figures;
 pub(in crate::engine) mod hook;
+mod replay;
 mod requests;
 mod told;
 mod trouble;
@@ -20,9 +22,12 @@ use std::panic::AssertUnwindSafe;
 use super::schedule::{Core, Limits, Page, Report};
 use crate::metrics::Metrics;
 use crate::model::rng::Rng;
-use crate::model::{FaultKind, Outcome, Position, QueueEntry, SteadyMillis, UnixMillis, WebhookId};
+use crate::model::{
+    FaultKind, Job, Outcome, Position, QueueEntry, SteadyMillis, UnixMillis, WebhookId,
+};
 use crate::store::Options;
 use crate::store::tests::stepped::{Machine, Stepped};
+use figures::Figures;
 use hook::{Hook, Receiver};
 use requests::{Asked, Request};
 use told::{Post, Registered, State, Told};
@@ -37,34 +42,6 @@ const TROUBLE_MS: u64 = 20_000;
 /// All must have ended by then: the longest schedule is far shorter, the lowest hourly rate is not.
 const END_MS: u64 = 24 * 3_600_000;
 const START: UnixMillis = UnixMillis(1_700_000_000_123);
-
-/// What a run amounted to.
-#[derive(Clone, Copy, Debug, Default)]
-struct Figures {
-    seeds: u64,
-    /// What happened: messages, calls, answers, changes from outside.
-    steps: u64,
-    /// Rounds of the committer.
-    rounds: u64,
-    answers: u64,
-    attempts: u64,
-    recorded: u64,
-    stale: u64,
-    cut_off: u64,
-    duplicates: u64,
-    requeued: u64,
-    cancelled: u64,
-    deleted: u64,
-    kills: u64,
-    power_cuts: u64,
-    stops: u64,
-    store_failures: u64,
-    failed_starts: u64,
-    rebuilt: u64,
-    calls: u64,
-    failed_calls: u64,
-    syncs: u64,
-}
 
 /// What happens, and when. All but the outside world's doing is lost with the process.
 enum Happening {
@@ -87,6 +64,7 @@ enum Happening {
     DropOne {
         hook: usize,
     },
+    Replay,
     Retention,
     Fuse {
         calls: u64,
@@ -156,6 +134,7 @@ impl Happening {
                 | Self::Ail { .. }
                 | Self::SendAgain { .. }
                 | Self::DropOne { .. }
+                | Self::Replay
                 | Self::Retention
                 | Self::Fuse { .. }
                 | Self::Full { .. }
@@ -183,6 +162,8 @@ struct World {
     hooks: Vec<Target>,
     ids: Vec<WebhookId>,
     told: Told,
+    /// The job that replays, as it was told.
+    job: Option<Job>,
     requests: VecDeque<Request>,
     /// What was asked and not answered when the process ended.
     doubts: Vec<Asked>,
@@ -232,6 +213,7 @@ impl World {
             limits,
             core: Core::new(limits, SteadyMillis(START.0)),
             told: Told::new(hooks.len()),
+            job: None,
             requests: VecDeque::new(),
             doubts: Vec::new(),
             agenda: BTreeMap::new(),
@@ -271,6 +253,7 @@ impl World {
             self.take_answers();
         }
         assert!(self.told.hooks.iter().all(Option::is_some));
+        self.begin_job();
     }
 
     fn store(&self) -> &Stepped {
@@ -348,11 +331,12 @@ impl World {
         }
         for _ in 0..self.rng.below(10) {
             let hook = self.any_hook();
-            let what = match self.rng.below(9) {
+            let what = match self.rng.below(12) {
                 0 => Happening::Remove { hook },
                 1..=2 => Happening::Toggle { hook },
                 3..=5 => Happening::SendAgain { hook },
                 6 => Happening::DropOne { hook },
+                7..=9 => Happening::Replay,
                 _ => Happening::Ail { hook },
             };
             let at = self.rng.below(TROUBLE_MS);
@@ -417,6 +401,7 @@ impl World {
             }
             Happening::SendAgain { hook } => self.send_again(hook),
             Happening::DropOne { hook } => self.drop_one(hook),
+            Happening::Replay => self.replay(),
             Happening::Retention => self.sweep(),
             Happening::Fuse { calls } => {
                 let mut faults = self.machine.disk.faults();

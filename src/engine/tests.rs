@@ -1,6 +1,8 @@
 //! The engine over a real store, without a network: its webhooks point where the address policy lets nobody go,
 //! so each attempt fails at once.
 
+mod hold;
+
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -34,6 +36,11 @@ fn accounts() -> Vec<(AccountName, String)> {
 }
 
 fn site() -> Site {
+    site_with(&Profiles::built_in(), "standard", None)
+}
+
+/// A site whose account has this profile, at this time.
+fn site_with(profiles: &Profiles, profile: &str, clock: Option<Clock>) -> Site {
     let directory = tempfile::tempdir().unwrap();
     let metrics = Metrics::new();
     let options = store::Options {
@@ -60,7 +67,7 @@ fn site() -> Site {
         reader: store.reader.clone(),
         fatal: store.fatal.clone(),
         sender: Sender::new(sender, store.clock.clone(), metrics.clone()).unwrap(),
-        clock: store.clock.clone(),
+        clock: clock.unwrap_or_else(|| store.clock.clone()),
         metrics,
     };
     let options = Options {
@@ -71,8 +78,8 @@ fn site() -> Site {
     let (engine, running) = Engine::start(
         parts,
         &options,
-        &accounts(),
-        &Profiles::built_in(),
+        &[(account(), profile.to_owned())],
+        profiles,
         &Formats::built_in(),
         &AlertOptions::default(),
     )

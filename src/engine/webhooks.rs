@@ -2,15 +2,12 @@
 
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
-
 use crate::model::{
     Attempt, Event, EventId, Outcome, Position, QueueEntry, Trigger, Webhook, WebhookId,
 };
 use crate::render;
 use crate::store::{Requeued, WriteError, Written};
 
-use super::hints::Hint;
 use super::unbroken::unbroken;
 use super::{Engine, EngineError, Live};
 
@@ -31,6 +28,11 @@ pub enum ChangeError {
          sent by its schedule; to be sure, post the event again under a new id"
     )]
     Unclear,
+    /// Nothing is held: the webhook is active.
+    #[error(
+        "the webhook is active, so nothing is held for it; change it to `\"active\": false` first, then discard"
+    )]
+    Active,
     /// The delivery is being sent at this moment.
     #[error("the delivery is being sent at this moment")]
     InFlight,
@@ -135,29 +137,17 @@ impl Engine {
     }
 
     async fn requeue(&self, webhook: WebhookId, event: Position) -> Result<(), ChangeError> {
-        let (answer, answered) = oneshot::channel();
-        self.tell(Hint::Reserve {
-            webhook,
-            event,
-            answer,
-        })
-        .await;
-        match answered.await {
-            Ok(true) => {}
-            Ok(false) => return Err(ChangeError::InFlight),
-            Err(_) => return Err(WriteError::Stopped.into()),
+        match self.reserve(webhook, event).await {
+            Some(true) => {}
+            Some(false) => return Err(ChangeError::InFlight),
+            None => return Err(WriteError::Stopped.into()),
         }
         let requeued = self.writer.requeue(webhook, event).await;
         let entry: Option<QueueEntry> = match &requeued {
             Ok(Requeued::Now { entry }) => Some(*entry),
             Ok(Requeued::NotFound | Requeued::Unclear) | Err(_) => None,
         };
-        self.tell(Hint::Release {
-            webhook,
-            event,
-            entry,
-        })
-        .await;
+        self.release(webhook, event, entry).await;
         match requeued? {
             Requeued::Now { .. } => Ok(()),
             Requeued::NotFound => Err(ChangeError::NotFound("delivery")),

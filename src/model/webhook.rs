@@ -37,16 +37,25 @@ impl InactiveReason {
             Self::Failing => "failing",
         }
     }
+
+    /// Whether nobody asked for it and the receiver may do well again: it can be tried out.
+    #[must_use]
+    pub const fn may_pass(self) -> bool {
+        matches!(self, Self::Exhausted | Self::Failing)
+    }
 }
 
 impl Webhook {
     /// Lets deliveries go out, or holds them for `reason` from `now` on. A webhook that is held already keeps
-    /// its first reason.
+    /// its first reason, unless somebody asks for it: then it is held by request, and probed no more.
     pub fn set_active(&mut self, active: bool, reason: InactiveReason, now: UnixMillis) {
         self.active = active;
         self.inactive = match (active, self.inactive) {
             (true, _) => None,
-            (false, Some(since_before)) => Some(since_before),
+            (false, Some(before)) => Some(match reason {
+                InactiveReason::Request => Inactive { reason, ..before },
+                _ => before,
+            }),
             (false, None) => Some(Inactive { reason, since: now }),
         };
     }

@@ -29,6 +29,9 @@ const BODY_TEMPLATE_MAX: usize = 64 * 1024;
 const TIMEOUT_MAX_MS: u64 = 5 * 60 * 1000;
 /// Below this no TLS handshake over a network ends.
 const TIMEOUT_MIN_MS: u64 = 100;
+/// A receiver that failed for good is not knocked at more often than this, and a day is long to wait for it.
+const PROBE_MIN_MS: u64 = 10 * 1000;
+const PROBE_MAX_MS: u64 = 24 * 3600 * 1000;
 /// Headers that describe the message or the connection: nobody but the sender sets them.
 pub(super) const FRAMING_HEADERS: [&str; 10] = [
     "host",
@@ -43,8 +46,9 @@ pub(super) const FRAMING_HEADERS: [&str; 10] = [
     "expect",
 ];
 /// Names that the API's own members of an event or a registration have.
-const TAKEN_FIELDS: [&str; 34] = [
+const TAKEN_FIELDS: [&str; 35] = [
     "inactive",
+    "failing",
     "held",
     "hint",
     "staged_public_key",
@@ -112,6 +116,7 @@ pub(super) struct Partial {
     pub(super) exhausted_action: Option<ExhaustedAction>,
     pub(super) unless_succeeded_since: Option<bool>,
     pub(super) disable_after_ms: Option<Option<u64>>,
+    pub(super) probe_every_ms: Option<Option<u64>>,
     pub(super) per_second: Option<u32>,
     pub(super) per_hour: Option<u32>,
     pub(super) overflow: Option<Overflow>,
@@ -158,6 +163,7 @@ impl Partial {
             exhausted_action: child.exhausted_action.or(self.exhausted_action),
             unless_succeeded_since: child.unless_succeeded_since.or(self.unless_succeeded_since),
             disable_after_ms: child.disable_after_ms.or(self.disable_after_ms),
+            probe_every_ms: child.probe_every_ms.or(self.probe_every_ms),
             per_second: child.per_second.or(self.per_second),
             per_hour: child.per_hour.or(self.per_hour),
             overflow: child.overflow.or(self.overflow),
@@ -325,6 +331,17 @@ fn exhausted(raw: &RawExhausted, partial: &mut Partial, faults: &mut Faults<'_>)
                 .map(Some)
                 .map_err(|message| format!("{message}, or \"never\"")),
         });
+    partial.probe_every_ms = faults.maybe(raw.probe_every.as_ref(), |text| match text.as_str() {
+        "never" => Ok(None),
+        text => probe_every(text).map(Some),
+    });
+}
+
+fn probe_every(text: &str) -> Result<u64, String> {
+    let ms = duration_ms(text).map_err(|message| format!("{message}, or \"never\""))?;
+    let fits = (PROBE_MIN_MS..=PROBE_MAX_MS).contains(&ms);
+    let refused = || format!("a probe is sent every 10s to 24h, or \"never\", not every {text}");
+    fits.then_some(ms).ok_or_else(refused)
 }
 
 fn rate(raw: &Spanned<RawRate>, partial: &mut Partial, faults: &mut Faults<'_>) {

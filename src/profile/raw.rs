@@ -67,6 +67,7 @@ pub(super) struct RawExhausted {
     pub(super) action: Option<Spanned<String>>,
     pub(super) unless_succeeded_since: Option<bool>,
     pub(super) disable_after: Option<Spanned<String>>,
+    pub(super) probe_every: Option<Spanned<String>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -258,6 +258,7 @@ fn complete(partial: Partial, faults: &mut Faults<'_>) -> Option<Profile> {
             action: need(partial.exhausted_action, "exhausted.action", faults)?,
             unless_succeeded_since: partial.unless_succeeded_since.unwrap_or(false),
             disable_after_ms: partial.disable_after_ms.flatten(),
+            probe_every_ms: partial.probe_every_ms.flatten(),
         },
         rate: Rate {
             per_second: partial.per_second.filter(|count| *count > 0),

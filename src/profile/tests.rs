@@ -150,6 +150,7 @@ fn built_in_profiles_differ_where_the_products_do() {
         assert_eq!(profile.exhausted.unless_succeeded_since, name == "dataflow");
         let days = profile.exhausted.disable_after_ms.map(|ms| ms / 86_400_000);
         assert_eq!(days, standard.then_some(5), "{name}");
+        assert_eq!(profile.exhausted.probe_every_ms, None, "{name}");
         let events_required = matches!(name, "driftlock" | "dataflow" | "driftguard");
         assert_eq!(profile.events_required, events_required, "{name}");
     }
@@ -339,6 +340,26 @@ fn checks_fields_against_each_other() {
                 .any(|(_, line, message)| message.contains(expected) && *line > 0),
             "{text}: {errors:?}"
         );
+    }
+}
+
+#[test]
+fn a_probe_interval_is_bounded_and_inherited() {
+    let text = "[a]\nextends = \"dataflow\"\n[a.exhausted]\nprobe_every = \"15m\"\n\
+                [b]\nextends = \"a\"\n[c]\nextends = \"a\"\n[c.exhausted]\nprobe_every = \"never\"\n";
+    let profiles = user(text).unwrap();
+    let every = |name: &str| profiles.get(name).unwrap().exhausted.probe_every_ms;
+    assert_eq!(
+        (every("a"), every("b"), every("c")),
+        (Some(900_000), Some(900_000), None)
+    );
+    for wrong in ["9s", "25h", "often", "0s"] {
+        let text = format!("[a]\nextends = \"flock\"\n[a.exhausted]\nprobe_every = \"{wrong}\"\n");
+        let errors = user(&text).unwrap_err();
+        let told = |(_, line, message): &(String, usize, String)| {
+            *line == 4 && message.contains(wrong) && message.contains("never")
+        };
+        assert!(errors.iter().any(told), "{errors:?}");
     }
 }
 

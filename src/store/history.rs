@@ -3,6 +3,7 @@
 //! It costs sled nothing: a delivery's records are found by the segments' indexes. The latest record of a
 //! delivery says where it stands.
 
+mod failing;
 mod lists;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use super::Error;
 use super::codec;
 use super::record::{End, Record, delivery_key, position_of};
 
+pub(super) use failing::failing_since;
 pub(super) use lists::{added_to, deliveries, deliveries_from, listing, listing_from};
 
 /// Records read of one delivery, at most: a schedule has 100 retries, and each request by hand is one more.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::journal;
 use crate::model::{
     AccountName, DeliveryState, Event, EventId, Job, JobId, Position, QueueEntry, SteadyMillis,
-    Webhook, WebhookId,
+    UnixMillis, Webhook, WebhookId,
 };
 
 use super::Error;
@@ -187,6 +187,46 @@ impl Reader {
             ControlFlow::Continue(())
         })?;
         Ok((found, next))
+    }
+
+    /// Looks at `look_at` pending deliveries of a webhook from `from` on, in the queue's order, and where to go on, if
+    /// there is more.
+    ///
+    /// # Errors
+    /// As [`Reader::page`].
+    pub fn pending_of(
+        &self,
+        webhook: WebhookId,
+        from: Option<QueueCursor>,
+        look_at: usize,
+    ) -> Result<(Vec<QueueEntry>, Option<QueueCursor>), Error> {
+        let (low, high) = bounds_of(webhook);
+        let (mut found, mut next) = (Vec::new(), None);
+        self.live
+            .walk(from.map_or(low, |cursor| cursor.0), high, |key, value| {
+                if found.len() == look_at {
+                    next = Some(QueueCursor(key));
+                    return ControlFlow::Break(());
+                }
+                found.push(key.entry(value));
+                ControlFlow::Continue(())
+            })?;
+        Ok((found, next))
+    }
+
+    /// Since when every attempt for a webhook has failed: when the earliest failure after the latest success was
+    /// recorded, among the webhook's newest `records_max` records; attempts begun before `changed_at` are left out.
+    /// `None`: the latest attempt was no failure. What the bound leaves out makes it later, never earlier.
+    ///
+    /// # Errors
+    /// [`Error::Journal`].
+    pub fn failing_since(
+        &self,
+        webhook: WebhookId,
+        changed_at: UnixMillis,
+        records_max: usize,
+    ) -> Result<Option<SteadyMillis>, Error> {
+        history::failing_since(&self.journal, webhook, changed_at, records_max)
     }
 
     /// The event accepted at `position`.

@@ -177,6 +177,33 @@ async fn many_failures_are_told_together_and_what_is_left_at_the_stop() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_a_probe_activates_is_told_to_have_recovered() {
+    let probed = account("probed", "probed");
+    let site = site(&[], "").with(&format!(
+        "{probed}[profiles.probed]\nextends = \"standard\"\n[profiles.probed.exhausted]\n\
+         action = \"disable\"\nprobe_every = \"10s\"\n"
+    ));
+    let web = Web::start(
+        &site.authority,
+        |number| if number <= 2 { 500 } else { 200 },
+    )
+    .await;
+    let daemon = site.start();
+    let mut client = daemon.client("probed");
+    let body = json!({ "url": web.url("/"), "retry": { "delays": ["50ms"] } });
+    let id = registered(&mut client, body).await;
+    let failed = post(&mut client, "a", json!({})).await;
+    delivery_in(&mut client, &id, &failed, "failed").await;
+    let held = post(&mut client, "a", json!({})).await;
+    let mut ops = daemon.client("ops");
+    for kind in ["hookwheel.webhook.disabled", "hookwheel.webhook.recovered"] {
+        let data = until(kind, async || told(&mut ops, kind).await.pop()).await;
+        assert_eq!(data["webhook_id"], json!(id));
+    }
+    delivery_in(&mut client, &id, &held, "delivered").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn dropped_deliveries_are_told() {
     let slow = account("slow", "slow");
     let site = site(&[], "").with(&format!(

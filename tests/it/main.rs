@@ -26,6 +26,7 @@ mod flood;
 mod formats;
 mod full_disk;
 mod hangups;
+mod hold;
 mod kill;
 mod ledger;
 mod listen;

@@ -309,6 +309,7 @@ async fn beyond_the_backlog_the_oldest_are_dropped_on_record_and_can_be_sent_aga
         all >= 199,
         "each is delivered, waits, or was dropped on record: {all}"
     );
+    every_drop_is_in_the_log(&mut client, &id).await;
     daemon.kill();
 
     let daemon = site.start();
@@ -318,4 +319,33 @@ async fn beyond_the_backlog_the_oldest_are_dropped_on_record_and_can_be_sent_aga
     let answer = client.call(Method::POST, &again, None).await.unwrap();
     assert_eq!(answer.status, 202, "{}", answer.body);
     delivery_in(&mut client, &id, &dropped[0], "delivered").await;
+}
+
+/// One look at all of 200 events: each is in the log, the oldest went, and those were never tried.
+async fn every_drop_is_in_the_log(client: &mut hookwheel::cli::client::Client, id: &str) {
+    let path = format!("/api/v1/webhooks/{id}/deliveries?limit=200");
+    let rows = get(client, &path).await.body["data"].clone();
+    let rows = rows.as_array().unwrap();
+    let ids: Vec<String> = (0..200).rev().map(|n| format!("e{n:03}")).collect();
+    assert_eq!(
+        rows.iter().map(|row| &row["event_id"]).collect::<Vec<_>>(),
+        ids.iter().collect::<Vec<_>>()
+    );
+    let mut oldest_left = None;
+    for row in rows {
+        match row["state"].as_str().unwrap() {
+            "dropped" => {
+                assert_eq!(
+                    (&row["reason"], &row["attempts"]),
+                    (&json!("over_rate"), &json!(0))
+                );
+                assert!(
+                    oldest_left.is_none_or(|left| row["event_id"].as_str() < left),
+                    "{row}"
+                );
+            }
+            "waiting" => oldest_left = Some(row["event_id"].as_str()),
+            state => assert_eq!(state, "delivered"),
+        }
+    }
 }

@@ -10,7 +10,7 @@ use super::told::{Change, Registered};
 use super::{Happening, World};
 use crate::engine::schedule::{Report, Verdict};
 use crate::model::{
-    EndReason, Event, Next, Outcome, Position, QueueEntry, SteadyMillis, UnixMillis, Webhook,
+    EndReason, Event, Job, Next, Outcome, Position, QueueEntry, SteadyMillis, UnixMillis, Webhook,
     WebhookId,
 };
 use crate::store::tests as stores;
@@ -46,6 +46,10 @@ pub(super) enum Asked {
     Remove {
         hook: usize,
     },
+    /// The job's next step, which queues these.
+    StepJob {
+        picks: Vec<(usize, Position)>,
+    },
     Delete,
 }
 
@@ -56,6 +60,7 @@ pub(super) enum Answer {
     Written(Written),
     Requeued(Requeued),
     Count(u32),
+    Job(Option<Job>),
 }
 
 type Answering = Pin<Box<dyn Future<Output = Result<Answer, WriteError>>>>;
@@ -158,6 +163,10 @@ impl World {
                     written.map(Answer::Written)
                 })
             }
+            Asked::StepJob { picks } => {
+                let step = self.job_step(&picks);
+                Box::pin(async move { writer.step_job(step).await.map(Answer::Job) })
+            }
             Asked::Delete => {
                 let backlog = self.store().reader.backlog().segments;
                 let last = backlog[self.deletes_to(backlog.len())].segment.number;
@@ -258,6 +267,7 @@ impl World {
                 self.told.hooks[hook] = None;
                 self.soon(Happening::Changed { hook });
             }
+            (Asked::StepJob { picks }, Answer::Job(job)) => self.job_stepped(&picks, job),
             (Asked::Delete, Answer::Count(deleted)) => {
                 self.figures.deleted += u64::from(deleted);
                 let (oldest, _) = self.bounds();
@@ -270,7 +280,7 @@ impl World {
     /// The disk is full: nothing was written, and whoever asked tries again, or lets it be.
     fn refused(&mut self, asked: Asked) {
         match asked {
-            Asked::Post { .. } | Asked::Delete => {}
+            Asked::Post { .. } | Asked::StepJob { .. } | Asked::Delete => {}
             Asked::Put { hook, .. } => {
                 self.hooks[hook].changing = false;
                 self.at(1_000, Happening::Toggle { hook });

@@ -38,6 +38,8 @@ pub(super) enum Change {
     },
     /// `due` is known from the answer; without one, from what is found.
     Requeue { due: SteadyMillis },
+    /// A job queued it again.
+    Replay { due: SteadyMillis },
     Cancel {
         due: SteadyMillis,
         reason: EndReason,
@@ -85,6 +87,17 @@ impl Delivery {
                     due: *due,
                     run_attempts,
                     trigger: Trigger::Manual,
+                    not_before: SteadyMillis(0),
+                };
+            }
+            Change::Replay { due } => {
+                if matches!(self.state, State::Pending { .. }) {
+                    return None;
+                }
+                changed.state = State::Pending {
+                    due: *due,
+                    run_attempts: 0,
+                    trigger: Trigger::Replay,
                     not_before: SteadyMillis(0),
                 };
             }

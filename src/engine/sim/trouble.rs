@@ -2,7 +2,7 @@
 
 use super::requests::Asked;
 use super::told::{Change, Delivery, Registered};
-use super::{Core, END_MS, Figures, Happening, State, SteadyMillis, TROUBLE_MS, UnixMillis, World};
+use super::{Core, END_MS, Happening, State, SteadyMillis, TROUBLE_MS, UnixMillis, World};
 use crate::journal::Faults;
 use crate::model::{DeliveryState, EndReason, EventId, Position, QueueEntry, Trigger};
 use crate::store::tests::account;
@@ -216,6 +216,7 @@ impl World {
             self.told.deliveries.insert((hook, event), now);
         }
         assert!(pending.is_empty(), "never accepted: {pending:?}");
+        self.settle_job(&doubts);
         self.told.forget_before(oldest);
     }
 
@@ -334,6 +335,11 @@ impl World {
                     due: entry.due,
                     reason: *reason,
                 })
+            }
+            // A step is made as a whole, or not.
+            Asked::StepJob { picks } if self.job_moved() && picks.contains(&(hook, event)) => {
+                let due = found.map_or(SteadyMillis(0), |entry| entry.due);
+                Some(Change::Replay { due })
             }
             _ => None,
         }
@@ -467,35 +473,5 @@ impl World {
             figures.recorded + figures.stale + figures.cut_off,
             "an attempt was made twice"
         );
-    }
-}
-
-impl Figures {
-    pub(super) fn add(&mut self, other: &Self) {
-        for (sum, one) in [
-            (&mut self.seeds, other.seeds),
-            (&mut self.steps, other.steps),
-            (&mut self.rounds, other.rounds),
-            (&mut self.answers, other.answers),
-            (&mut self.attempts, other.attempts),
-            (&mut self.recorded, other.recorded),
-            (&mut self.stale, other.stale),
-            (&mut self.cut_off, other.cut_off),
-            (&mut self.duplicates, other.duplicates),
-            (&mut self.requeued, other.requeued),
-            (&mut self.cancelled, other.cancelled),
-            (&mut self.deleted, other.deleted),
-            (&mut self.kills, other.kills),
-            (&mut self.power_cuts, other.power_cuts),
-            (&mut self.stops, other.stops),
-            (&mut self.store_failures, other.store_failures),
-            (&mut self.failed_starts, other.failed_starts),
-            (&mut self.rebuilt, other.rebuilt),
-            (&mut self.calls, other.calls),
-            (&mut self.failed_calls, other.failed_calls),
-            (&mut self.syncs, other.syncs),
-        ] {
-            *sum += one;
-        }
     }
 }

@@ -144,3 +144,72 @@ fn a_segment_with_pending_deliveries_is_never_deleted() {
     });
     assert_eq!(opened.reader.backlog().segments.len(), 1);
 }
+
+/// A steady time that is later than all records so far, and earlier than all that come.
+fn mark(opened: &Opened) -> SteadyMillis {
+    let before = opened.clock.steady();
+    until("time goes on", || opened.clock.steady() > before.plus(1));
+    let mark = opened.clock.steady();
+    until("time goes on", || opened.clock.steady() > mark.plus(1));
+    mark
+}
+
+#[test]
+fn failing_begins_with_the_first_failure_after_the_latest_success() {
+    let directory = tempfile::tempdir().unwrap();
+    let opened = open_small(directory.path());
+    let (reader, writer, runtime) = (&opened.reader, &opened.writer, runtime());
+    let since = |records_max, changed_ms| {
+        let changed_at = UnixMillis(changed_ms);
+        let found = reader.failing_since(WebhookId(1), changed_at, records_max);
+        found.unwrap()
+    };
+    let attempt = |entry: QueueEntry, next: Next| {
+        let written = runtime.block_on(writer.finish(finish(1, entry, next)));
+        assert_eq!(written.unwrap(), Written::Done);
+    };
+    let later = Next::RetryAt(SteadyMillis(opened.clock.steady().0 + 1_000_000));
+    runtime.block_on(register(writer, [1, 2]));
+    assert_eq!(since(99, 0), None);
+    let mut entries = Vec::new();
+    for number in 0..90 {
+        let (event, due) = runtime.block_on(accept(writer, &format!("e{number}"), &[1, 2]));
+        entries.push(QueueEntry::fresh(due, event));
+    }
+    let (old, others) = entries.split_first().unwrap();
+    for entry in others.get(..40).unwrap() {
+        attempt(*entry, later);
+    }
+    let before = mark(&opened);
+    assert!(since(99, 0).is_some_and(|since| since < before));
+    // The oldest delivery arrives after the newer ones have failed.
+    attempt(*old, Next::Delivered);
+    assert_eq!(since(99, 0), None);
+    let marks = mark(&opened);
+    for entry in others.get(40..).unwrap() {
+        attempt(*entry, later);
+    }
+    let between = mark(&opened);
+    let again = pending(reader, 1);
+    attempt(again[0], Next::Probed);
+    attempt(again[1], Next::Failed(crate::model::EndReason::Exhausted));
+    assert!(
+        reader.backlog().segments.len() > 5,
+        "the test needs sealed segments"
+    );
+    let found = since(9_999, 0).unwrap();
+    assert!(
+        found > marks && found < between,
+        "{marks:?} {found:?} {between:?}"
+    );
+    // What the bound leaves out makes it later.
+    assert!(since(2, 0).unwrap() > between);
+    assert!(since(10, 0).unwrap() >= found);
+    assert_eq!(since(0, 0), None);
+    // Attempts that were begun before the webhook was changed do not count; neither do another webhook's.
+    let started = super::attempt(503).started_at.0;
+    assert_eq!(since(9_999, started), Some(found));
+    assert_eq!(since(9_999, started + 1), None);
+    let other = reader.failing_since(WebhookId(2), UnixMillis(0), 9_999);
+    assert_eq!(other.unwrap(), None);
+}

@@ -1,0 +1,49 @@
+//! What an inactive webhook holds: `POST /api/v1/webhooks/{id}/held/discard`.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use http::StatusCode;
+use serde_json::json;
+
+use crate::model::{Scope, UnixMicros};
+
+use super::Api;
+use super::access::Caller;
+use super::error::Problem;
+use super::fields::Fields;
+use super::input::Text;
+use super::page::{Named, json_answer};
+use super::webhooks::find;
+
+/// `POST /api/v1/webhooks/{id}/held/discard`: ends what is held now, of events created up to `until` if that is given.
+pub(super) async fn discard(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Named(id): Named<String>,
+    text: Text,
+) -> Result<Response, Problem> {
+    caller.require(Scope::Admin)?;
+    let live = find(&api, caller.account(), &id)?;
+    let until = read_until(text.as_str())?;
+    let discarded = api.engine.discard_held(live.webhook.id, until).await?;
+    let shown = json!({ "discarded": discarded.count, "more": discarded.more });
+    Ok(json_answer(StatusCode::OK, &shown))
+}
+
+fn read_until(text: &str) -> Result<Option<UnixMicros>, Problem> {
+    let text = if text.trim().is_empty() { "{}" } else { text };
+    let mut fields = Fields::parse(text)?;
+    let given = fields.nullable::<String>("until", "an RFC 3339 time");
+    let until = match given.flatten().map(|given| UnixMicros::parse(&given)) {
+        None => None,
+        Some(Ok(until)) => Some(until),
+        Some(Err(error)) => {
+            fields.refuse("until", error.to_string());
+            None
+        }
+    };
+    fields.finish("until")?;
+    Ok(until)
+}
