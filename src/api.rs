@@ -128,6 +128,7 @@ impl Api {
             .route("/api/v1/filters/test", post(filters::test))
             .route("/api/v1/profiles", get(health::profiles))
             .route("/api/v1/event-types", get(health::event_types))
+            .route("/api/v1/event-types/{type}", get(health::event_type))
             .route("/healthz", get(health::healthz))
             .route("/readyz", get(health::readyz))
             .route("/metrics", get(health::metrics))

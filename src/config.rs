@@ -6,10 +6,11 @@
 //!
 //! `config.example.toml` shows every key with its default. Relative paths are taken from the config
 //! file's directory. `HOOKWHEEL_SERVER__LISTEN` stands for `listen` in `[server]`, two underscores
-//! between the levels; so every key of `[server]`, `[storage]`, `[delivery]`, `[egress]` and `[log]` can
-//! be set, as TOML or as plain text. An override of a key that there is not is an error.
+//! between the levels; so every key of `[server]`, `[storage]`, `[delivery]`, `[egress]`, `[alerts]` and `[log]`
+//! can be set, as TOML or as plain text. An override of a key that there is not is an error.
 
 mod accounts;
+mod alerts;
 mod environment;
 mod files;
 mod formats;
@@ -58,6 +59,8 @@ pub struct Config {
     pub profiles: Profiles,
     /// All formats: the built-in ones and those that the config defines.
     pub formats: Formats,
+    /// Who gets operational events, and which.
+    pub alerts: engine::AlertOptions,
     /// The log.
     pub log: telemetry::Options,
 }
@@ -115,7 +118,7 @@ impl Config {
     }
 
     /// Whether what differs from `running` is more than a running daemon takes over: anything but
-    /// accounts, keys, profiles, formats and the log's level.
+    /// accounts, keys, profiles, formats, alerts and the log's level.
     #[must_use]
     pub fn needs_restart(&self, running: &Self) -> bool {
         self.server != running.server
@@ -177,6 +180,7 @@ impl Config {
         let mut root = Reader::root(&mut context, tree::entries(&document));
         let sections = sections::read(&mut root, base);
         let accounts = accounts::read(&mut root, base, &names);
+        let alerts = alerts::read(root.section("alerts"), &accounts);
         root.also_known("profiles");
         root.also_known("formats");
         root.finish();
@@ -192,6 +196,7 @@ impl Config {
             accounts,
             profiles,
             formats,
+            alerts,
             log: sections.log,
         };
         Ok((config, context.known))

@@ -161,6 +161,7 @@ impl Daemon {
             &names,
             &config.profiles,
             &config.formats,
+            &config.alerts,
         )?;
         let options = api::Options {
             body_bytes_max: config.server.body_bytes_max,
@@ -320,14 +321,14 @@ async fn sweep(engine: Arc<Engine>, writer: Writer, limits: retention::Limits) {
 }
 
 impl Handle {
-    /// Takes over accounts, keys, profiles and formats of a new config. What else changed needs a restart.
+    /// Takes over accounts, keys, profiles, formats and alerts of a new config. What else changed needs a restart.
     ///
     /// # Errors
     /// Where a profile does not compile; nothing is changed then.
     pub async fn reload(&self, config: &Config) -> Result<(), EngineError> {
         let names = accounts(config);
         self.engine
-            .set_accounts(&names, &config.profiles, &config.formats)
+            .set_accounts(&names, &config.profiles, &config.formats, &config.alerts)
             .await?;
         self.api.set_access(Access::new(&config.accounts));
         Ok(())

@@ -6,6 +6,7 @@
 //! Stopping: [`Engine::stop`] grants no new attempts, gives those under way a grace period, and drops the
 //! rest without a record, so that the next start makes them again.
 
+mod alerts;
 mod attempt;
 mod backlog;
 mod disable;
@@ -39,11 +40,12 @@ use tokio_util::task::TaskTracker;
 
 use crate::metrics::Metrics;
 use crate::model::{AccountName, Clock, EventId, WebhookId};
-use crate::profile::Profiles;
+use crate::profile::{Profiles, SchemaFault};
 use crate::render::Formats;
 use crate::sender::Sender;
 use crate::store::{self, Reader, Space, WriteError, Writer};
 
+use alerts::Alerts;
 use hints::{BodyBudget, Hint, Missed};
 use probe::Probing;
 use progress::{Deaths, Heartbeat};
@@ -51,6 +53,7 @@ use registry::Registry;
 use schedule::{Core, Limits};
 use stats::Stats;
 
+pub use alerts::{Alert, AlertOptions};
 pub use attempt::prepared_body;
 pub use discard::Discarded;
 pub use explain::{Explained, Hold, KeptOut, Reason, Wait};
@@ -133,6 +136,7 @@ pub struct Engine {
     /// Cancelled when the scheduler's task has ended, by a panic too.
     ended: CancellationToken,
     deaths: Deaths,
+    alerts: Alerts,
     store_fatal: watch::Receiver<Option<String>>,
 }
 
@@ -172,6 +176,12 @@ pub enum IntakeError {
     /// The profile does not know the type.
     #[error("{0}")]
     EventType(String),
+    /// The type is one of the daemon's own.
+    #[error("{0}")]
+    Operational(String),
+    /// The data does not fit the schema of its type.
+    #[error("the data does not fit the schema of its type")]
+    Schema(Vec<SchemaFault>),
     /// A member is not JSON that can be sent on.
     #[error("{pointer}: {reason}")]
     Json {
@@ -219,8 +229,10 @@ impl Engine {
         accounts: &[(AccountName, String)],
         profiles: &Profiles,
         formats: &Formats,
+        alerts: &AlertOptions,
     ) -> Result<(Arc<Self>, Running), EngineError> {
-        let registry = Registry::new(registry::contracts(accounts, profiles, formats)?);
+        let told = alerts.account.as_ref();
+        let registry = Registry::new(registry::contracts(accounts, profiles, formats, told)?);
         let (hints, hints_in) = mpsc::channel(HINTS_MAX);
         let clock = parts.clock;
         let engine = Arc::new(Self {
@@ -245,6 +257,7 @@ impl Engine {
             cut: CancellationToken::new(),
             ended: CancellationToken::new(),
             deaths: Deaths::default(),
+            alerts: Alerts::new(alerts),
             store_fatal: parts.fatal,
             clock,
         });
@@ -282,6 +295,8 @@ impl Engine {
         self.keep_on("the task that probes", probing);
         let jobs = Arc::clone(self).run_jobs();
         self.keep_on("the task that runs jobs", jobs);
+        let alerts = Arc::clone(self).keep_alerts();
+        self.keep_on("the task that raises operational events", alerts);
     }
 
     /// That such a task ends before, by a panic, is told.
@@ -316,7 +331,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Replaces the accounts, their profiles and the formats, as a reload does. Webhooks that no longer fit are held.
+    /// Replaces the accounts, their profiles, the formats and who gets operational events, as a reload does. Webhooks
+    /// that no longer fit are held.
     ///
     /// # Errors
     /// Where a profile does not compile; nothing is changed then.
@@ -325,8 +341,11 @@ impl Engine {
         accounts: &[(AccountName, String)],
         profiles: &Profiles,
         formats: &Formats,
+        alerts: &AlertOptions,
     ) -> Result<(), EngineError> {
-        let contracts: HashMap<_, _> = registry::contracts(accounts, profiles, formats)?;
+        let told = alerts.account.as_ref();
+        let contracts: HashMap<_, _> = registry::contracts(accounts, profiles, formats, told)?;
+        self.alerts.set(alerts);
         *self
             .profiles
             .write()
@@ -433,14 +452,17 @@ impl Engine {
     }
 
     /// Stops: no new attempts from now on; waits for those under way up to the grace period, and drops the
-    /// rest. When this returns, none is under way.
+    /// rest. When this returns, none is under way, and what was noted for operational events is posted.
     ///
     /// # Errors
     /// [`SchedulerDied`] where it ended by a defect.
-    pub async fn stop(&self, running: Running) -> Result<(), SchedulerDied> {
+    pub async fn stop(self: &Arc<Self>, running: Running) -> Result<(), SchedulerDied> {
         self.stopping.cancel();
         let ended = running.task.await;
         self.cut_off().await;
+        if self.store_fault().is_none() {
+            self.tell_alerts(true).await;
+        }
         ended.map_err(|_| SchedulerDied)
     }
 

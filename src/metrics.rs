@@ -18,6 +18,8 @@ pub struct Metrics {
     pub events_accepted: Counter,
     /// Events refused, by reason.
     pub events_refused: Family<[(&'static str, &'static str); 1], Counter>,
+    /// Operational events posted, by kind.
+    pub alerts: Family<[(&'static str, &'static str); 1], Counter>,
     /// Deliveries made from accepted events.
     pub deliveries_created: Counter,
     /// Deliveries that jobs queued, again or for the first time.
@@ -87,6 +89,7 @@ impl Metrics {
             registry: Arc::new(Registry::default()),
             events_accepted: Counter::default(),
             events_refused: Family::default(),
+            alerts: Family::default(),
             deliveries_created: Counter::default(),
             deliveries_queued_by_jobs: Counter::default(),
             jobs_running: Gauge::default(),
@@ -132,6 +135,11 @@ impl Metrics {
             "events_refused",
             "Events refused, by reason",
             self.events_refused.clone(),
+        );
+        to.register(
+            "alerts",
+            "Operational events posted, by kind",
+            self.alerts.clone(),
         );
         to.register(
             "deliveries_created",

@@ -6,6 +6,7 @@
 
 mod account;
 mod address;
+mod alert;
 mod attempt;
 mod delivery;
 mod endpoint;
@@ -23,6 +24,7 @@ mod webhook;
 
 pub use account::{Account, ApiKey, Scope, Scopes};
 pub use address::{AddressPolicy, AddressRule, RangeError};
+pub use alert::{AlertKind, OPERATIONAL};
 pub use attempt::{Attempt, FaultKind, Header, Outcome, Phases, Response, Trigger};
 pub use delivery::{DeliveryState, ENDED_STATES, EndReason, Next, QueueEntry, after};
 pub use endpoint::{Endpoint, EndpointError, Host};

@@ -5,8 +5,8 @@
 //! A profile is TOML. The built-in ones are `profile/*.toml`; the operator defines more in the config.
 //! Each extends one other and says only what differs: a field that it gives replaces its parent's;
 //! `[secret]`, `[retry]`, `[exhausted]` and `[rate]` are merged field by field (a `delays` list and an
-//! exponential schedule replace each other), while `[headers]`, `[[signature]]` and `[example]` are
-//! replaced whole.
+//! exponential schedule replace each other), `[schemas]` type by type, while `[headers]`, `[[signature]]` and
+//! `[example]` are replaced whole.
 //!
 //! Signatures: any number of `[[signature]]` tables. Those of one header make one header line, their values
 //! joined by one space. Each takes its key from the webhook's secret as its `key` says (`utf8`,
@@ -20,20 +20,25 @@
 
 mod parse;
 mod raw;
+mod schema;
 mod set;
 mod template;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 
 use crate::model::{
-    GonePolicy, Policy, RetryPolicy, Secret, SuccessRule, UnixMicros, UnixMillis, Webhook,
+    AlertKind, GonePolicy, Policy, RetryPolicy, Secret, SuccessRule, UnixMicros, UnixMillis,
+    Webhook,
 };
 
 pub use raw::RawProfile;
+pub use schema::{Schema, SchemaFault};
 pub use set::{Profiles, line_column, value_errors};
 pub use template::{Field, Piece, Template};
 
@@ -121,6 +126,10 @@ pub struct Profile {
     pub requests_per_minute: Option<u32>,
     /// The test event.
     pub example: Example,
+    /// What the data of events must look like, by type.
+    pub schemas: BTreeMap<String, Arc<Schema>>,
+    /// Whether it stands for the account that gets the operational events. No profile says so of itself.
+    pub operational: bool,
 }
 
 impl Profile {
@@ -161,7 +170,13 @@ impl Profile {
         sharing > 1 || self.secret.rotation == Rotation::Overlap
     }
 
-    /// Every type that a subscription may name: those posted, then those inside events. Empty: any.
+    /// The types of the operational events, where its account gets them.
+    pub fn operational_types(&self) -> impl Iterator<Item = &'static str> {
+        AlertKind::event_types().filter(|_| self.operational)
+    }
+
+    /// Every type that a subscription may name: those posted, then those inside events. Empty: any. The operational
+    /// ones stand beside it.
     pub fn subscribable(&self) -> impl Iterator<Item = &str> {
         self.event_types
             .iter()

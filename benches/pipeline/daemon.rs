@@ -31,7 +31,7 @@ impl Daemon {
         std::fs::write(directory.path().join("ca.pem"), authority.certificate_pem()).unwrap();
         let config = format!(
             "[server]\nlisten = \"127.0.0.1:0\"\n[storage]\npath = \"data\"\n[egress]\n\
-             allow = [\"127.0.0.0/8\"]\nextra_ca = [\"ca.pem\"]\n[log]\nformat = \"json\"\n[[accounts]]\n\
+             allow = [\"127.0.0.0/8\"]\nextra_ca = [\"ca.pem\"]\n[delivery]\nresume_per_second = 0\n[log]\nformat = \"json\"\n[[accounts]]\n\
              name = \"bench\"\nprofile = \"standard\"\n[[accounts.keys]]\nname = \"all\"\nhash = \"{}\"\n\
              scopes = [\"admin\", \"send\", \"read\"]\n",
             key_hash(KEY)

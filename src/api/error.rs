@@ -162,6 +162,21 @@ impl From<IntakeError> for Problem {
                 code: "event_type_unknown",
                 detail,
             }]),
+            IntakeError::Operational(_) => Self::fields(vec![FieldError {
+                pointer: "/type".to_owned(),
+                code: "event_type_reserved",
+                detail,
+            }]),
+            IntakeError::Schema(faults) => Self::fields(
+                faults
+                    .into_iter()
+                    .map(|fault| FieldError {
+                        pointer: format!("/data{}", fault.pointer),
+                        code: "schema_mismatch",
+                        detail: fault.reason,
+                    })
+                    .collect(),
+            ),
             IntakeError::Json { pointer, reason } => Self::fields(vec![FieldError {
                 pointer: pointer.to_owned(),
                 code: "json_invalid",

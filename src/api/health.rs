@@ -6,14 +6,15 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::model::Scope;
+use crate::render::pattern;
 
 use super::Api;
 use super::access::Caller;
 use super::error::Problem;
-use super::page::{json_answer, page};
+use super::page::{Named, json_answer, page};
 use super::webhooks::contract;
 
 /// The scheduler goes round at least every second, and the committer's rounds take a fraction of one: after so
@@ -71,13 +72,48 @@ pub(super) async fn profiles(
     Ok(page(rows.collect(), None))
 }
 
-/// `GET /api/v1/event-types`: what the caller's profile knows; an empty list means any type.
+/// `GET /api/v1/event-types`: what the caller's profile knows; an empty list means any type. Beside it the schemas
+/// that events' data must fit, by type, and the operational types, where the caller's account gets them.
 pub(super) async fn event_types(
     State(api): State<Arc<Api>>,
     caller: Caller,
 ) -> Result<Response, Problem> {
     caller.require(Scope::Read)?;
     let contract = contract(&api, &caller)?;
-    let shown = json!({ "data": contract.profile.subscribable().collect::<Vec<_>>() });
+    let profile = &contract.profile;
+    let operational: Vec<&str> = profile.operational_types().collect();
+    let mut types: Vec<&str> = profile.subscribable().collect();
+    if !types.is_empty() {
+        types.extend(&operational);
+    }
+    let schemas = profile.schemas.iter();
+    let schemas: Map<String, Value> = schemas
+        .map(|(name, schema)| (name.clone(), schema.value().clone()))
+        .collect();
+    let shown = json!({ "data": types, "operational": operational, "schemas": schemas });
+    Ok(json_answer(StatusCode::OK, &shown))
+}
+
+/// `GET /api/v1/event-types/{type}`: one type, and the schema that its data must fit.
+pub(super) async fn event_type(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Named(name): Named<String>,
+) -> Result<Response, Problem> {
+    caller.require(Scope::Read)?;
+    let contract = contract(&api, &caller)?;
+    let profile = &contract.profile;
+    let is_operational = profile.operational_types().any(|known| known == name);
+    let may_be_posted = pattern::check_posted(profile, &name).is_ok();
+    if !is_operational && !may_be_posted && !profile.inner_types.contains(&name) {
+        return Err(Problem::not_found("event type"));
+    }
+    let schema = profile.schemas.get(&name).map(|schema| schema.value());
+    let shown = json!({
+        "type": name,
+        "operational": is_operational,
+        "postable": may_be_posted,
+        "schema": schema,
+    });
     Ok(json_answer(StatusCode::OK, &shown))
 }

@@ -25,7 +25,7 @@ use crate::store::{Finish, Written};
 use super::read_back::{Shown, Stored};
 use super::registry::Live;
 use super::schedule::{Report, Verdict};
-use super::{Engine, retry_after};
+use super::{Alert, Engine, retry_after};
 
 /// What the scheduler is told of an attempt.
 pub(super) struct Made {
@@ -123,26 +123,13 @@ impl Engine {
             (self.unsent("internal error, see the log".to_owned()), Vec::new())
         });
         let now = self.clock.steady();
-        let salt = live.webhook.id.0.to_be_bytes();
-        let salt = salt.iter().fold(entry.event.to_u64(), |salt, byte| {
-            salt.rotate_left(5) ^ u64::from(*byte)
-        });
         let run_attempts = entry.run_attempts.saturating_add(1);
-        let mut next = match &event {
+        let pause_until = self.asked_pause(&live, &sent, now);
+        let next = match &event {
             // No attempt of the schedule could send it either.
             Err(unread) if unread.for_good => Next::Failed(EndReason::Unreadable),
-            _ => after(&sent.outcome, run_attempts, &live.policy, now, salt),
+            _ => next_of(&live, &entry, &sent.outcome, (now, pause_until)),
         };
-        let pause_until = self.asked_pause(&live, &sent, now);
-        if let (Next::RetryAt(due), Some(until)) = (next, pause_until) {
-            // Never earlier than the schedule, and not before the receiver wants it.
-            next = Next::RetryAt(due.max(until));
-        }
-        if let Next::RetryAt(due) = next
-            && live.webhook.order != Order::None
-        {
-            next = Next::RetryInPlace(due);
-        }
         self.count(&sent, &next, &entry);
         self.log(&live, &shown, number, &sent, next);
         let sample = self.sample(&sent, next, &entry, event.as_deref().ok());
@@ -164,6 +151,10 @@ impl Engine {
         if written == Some(Written::Done) {
             let now = self.clock.steady();
             self.stats.attempted(live.webhook.id, now, &sample);
+        }
+        if let (Next::Failed(reason), Some(Written::Done)) = (next, written) {
+            let event = entry.event;
+            self.alert(&live, Alert::Failed { event, reason });
         }
         // What has arrived says that the receiver is well, whatever became of the delivery meanwhile.
         if next == Next::Delivered || written == Some(Written::Done) {
@@ -339,6 +330,33 @@ fn was_sent(outcome: &Outcome) -> bool {
             ..
         }
     )
+}
+
+/// What follows an attempt that ended at `now`, where the receiver may have asked for a pause.
+fn next_of(
+    live: &Live,
+    entry: &QueueEntry,
+    outcome: &Outcome,
+    (now, pause_until): (SteadyMillis, Option<SteadyMillis>),
+) -> Next {
+    // Each delivery has its own jitter.
+    let salt = live.webhook.id.0.to_be_bytes();
+    let salt = salt.iter().fold(entry.event.to_u64(), |salt, byte| {
+        salt.rotate_left(5) ^ u64::from(*byte)
+    });
+    let run_attempts = entry.run_attempts.saturating_add(1);
+    match after(outcome, run_attempts, &live.policy, now, salt) {
+        Next::RetryAt(due) => {
+            // Never earlier than the schedule, and not before the receiver wants it.
+            let due = pause_until.map_or(due, |until| due.max(until));
+            if live.webhook.order == Order::None {
+                Next::RetryAt(due)
+            } else {
+                Next::RetryInPlace(due)
+            }
+        }
+        next => next,
+    }
 }
 
 /// How the queue has a delivery after an attempt for `entry` was recorded with `next`; `None`: not any more.

@@ -13,7 +13,7 @@ use crate::store::CANCEL_MAX;
 
 use super::reserve::END_MAX;
 use super::webhooks::ChangeError;
-use super::{Engine, Live};
+use super::{Alert, Engine, Live};
 
 /// How often backlogs are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -47,12 +47,13 @@ impl Engine {
     }
 
     async fn trim(&self, webhook: WebhookId, bound: usize) -> Result<(), ChangeError> {
-        let mut dropped = 0;
+        let (mut dropped, mut oldest) = (0, None);
         while !self.stopping.is_cancelled() {
             let over = self.over(webhook, bound).await?;
             if over.is_empty() {
                 break;
             }
+            oldest = oldest.or(over.first().map(|entry| entry.event));
             let mut count = 0;
             for some in over.chunks(END_MAX) {
                 count += self.end_unsent(webhook, some, EndReason::OverRate).await?.0;
@@ -65,6 +66,13 @@ impl Engine {
         if dropped > 0 {
             tracing::warn!(webhook_id = %webhook, dropped, bound,
                 "deliveries dropped: more than the bound waited over the webhook's rate");
+            self.alert_of(
+                webhook,
+                Alert::Dropped {
+                    event: oldest,
+                    count: dropped,
+                },
+            );
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ use crate::profile::ExhaustedAction;
 use crate::store::{self, DeliverySummary, Reader};
 
 use super::webhooks::ChangeError;
-use super::{Engine, Live};
+use super::{Alert, Engine, Live};
 
 /// Deliveries looked at for a success, newest first: where so many newer ones have failed, an older one's
 /// late success does not count for the webhook's health.
@@ -98,6 +98,12 @@ impl Engine {
         if self.amend(id, fits, disable).await {
             tracing::warn!(webhook_id = %id, reason = reason.as_str(),
                 "webhook disabled; what waits for it is held until it is activated");
+            let inactive = self
+                .registry
+                .find(id)
+                .and_then(|live| live.webhook.inactive);
+            let since = inactive.map_or_else(|| self.clock.wall(), |inactive| inactive.since);
+            self.alert(made_with, Alert::Disabled { reason, since });
         }
     }
 

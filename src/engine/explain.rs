@@ -290,7 +290,7 @@ mod tests {
 
     fn registry() -> Registry {
         let accounts = [(account(), "driftguard".to_owned())];
-        let made = contracts(&accounts, &Profiles::built_in(), &Formats::built_in());
+        let made = contracts(&accounts, &Profiles::built_in(), &Formats::built_in(), None);
         Registry::new(made.unwrap())
     }
 

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use crate::model::{AccountName, Event, EventId, QueueEntry, UnixMicros, WebhookId};
-use crate::profile::Profile;
-use crate::render::{ecma, pattern};
+use crate::profile::{Schema, SchemaFault};
+use crate::render::ecma;
+use crate::render::pattern::{self, PatternError};
 use crate::store::{Accepted, NewEvent, WriteError};
 
 use super::unbroken::unbroken;
@@ -12,6 +13,8 @@ use super::{Contract, Engine, Hint, IntakeError};
 
 /// Bytes that filters may look at before an event is matched elsewhere: some milliseconds.
 const FILTERED_INLINE_MAX: usize = 4 << 20;
+/// Bytes of data that are held against a schema here and now: about a millisecond.
+const JUDGED_INLINE_MAX: usize = 64 << 10;
 
 /// An event as a client posts it: fields read, nothing judged by the profile yet.
 #[derive(Clone, Debug, Default)]
@@ -54,14 +57,42 @@ impl Engine {
         account: &AccountName,
         draft: Draft,
     ) -> Result<Posted, IntakeError> {
-        let contract = self
-            .registry
-            .contract(account)
-            .ok_or_else(|| IntakeError::Account(account.clone()))?;
+        let contract = self.contract_of(account)?;
+        pattern::check_posted(&contract.profile, &draft.event_type).map_err(|why| match why {
+            PatternError::Operational(..) => IntakeError::Operational(why.to_string()),
+            _ => IntakeError::EventType(why.to_string()),
+        })?;
         let (client_id, with_time) = (draft.id.is_some(), draft.created_at.is_some());
-        let event = self.event_from(account, &contract.profile, draft)?;
-        let event = Arc::new(event);
-        let webhooks = self.matching(&contract, &event).await?;
+        let event = Arc::new(self.event_from(account, draft)?);
+        if let Some(schema) = contract.profile.schemas.get(&event.event_type) {
+            fits(schema, &event).await?;
+        }
+        self.store(&contract, event, (client_id, with_time)).await
+    }
+
+    /// As [`Engine::post`], for the engine's own events: their types are in no profile.
+    pub(super) async fn post_operational(
+        self: &Arc<Self>,
+        account: &AccountName,
+        draft: Draft,
+    ) -> Result<Posted, IntakeError> {
+        let contract = self.contract_of(account)?;
+        let event = Arc::new(self.event_from(account, draft)?);
+        self.store(&contract, event, (false, true)).await
+    }
+
+    fn contract_of(&self, account: &AccountName) -> Result<Arc<Contract>, IntakeError> {
+        let contract = self.registry.contract(account);
+        contract.ok_or_else(|| IntakeError::Account(account.clone()))
+    }
+
+    async fn store(
+        self: &Arc<Self>,
+        contract: &Arc<Contract>,
+        event: Arc<Event>,
+        (client_id, with_time): (bool, bool),
+    ) -> Result<Posted, IntakeError> {
+        let webhooks = self.matching(contract, &event).await?;
         let (id, warning) = (event.id.clone(), event.warning.clone());
         let new = NewEvent {
             event,
@@ -125,15 +156,8 @@ impl Engine {
         Ok(accepted)
     }
 
-    /// Makes a stored event of a draft: type checked against the profile, JSON brought into its stable form.
-    fn event_from(
-        &self,
-        account: &AccountName,
-        profile: &Profile,
-        draft: Draft,
-    ) -> Result<Event, IntakeError> {
-        pattern::check_posted(profile, &draft.event_type)
-            .map_err(|why| IntakeError::EventType(why.to_string()))?;
+    /// Makes a stored event of a draft: JSON brought into its stable form.
+    fn event_from(&self, account: &AccountName, draft: Draft) -> Result<Event, IntakeError> {
         let stable = |pointer: &'static str, text: &str| {
             ecma::normalise(text).map_err(|why| IntakeError::Json {
                 pointer,
@@ -173,5 +197,26 @@ impl Engine {
             self.missed.add(webhook);
             self.metrics.hints_missed.inc();
         }
+    }
+}
+
+/// Holds an event's data against the schema of its type, on a thread of its own where that may take a while. To find
+/// out what is wrong always may.
+async fn fits(schema: &Arc<Schema>, event: &Arc<Event>) -> Result<(), IntakeError> {
+    let is_small = event.data.len() <= JUDGED_INLINE_MAX;
+    if is_small && schema.fits(&event.data) {
+        return Ok(());
+    }
+    let (schema, event) = (Arc::clone(schema), Arc::clone(event));
+    let judge = move || match !is_small && schema.fits(&event.data) {
+        true => Vec::new(),
+        false => schema.faults(&event.data),
+    };
+    let faults: Vec<SchemaFault> = tokio::task::spawn_blocking(judge)
+        .await
+        .map_err(|_| IntakeError::Store(WriteError::Stopped))?;
+    match faults.is_empty() {
+        true => Ok(()),
+        false => Err(IntakeError::Schema(faults)),
     }
 }

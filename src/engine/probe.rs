@@ -23,7 +23,7 @@ use crate::store::{Space, Written};
 
 use super::attempt::contained;
 use super::read_back::{Shown, Stored};
-use super::{Engine, Live};
+use super::{Alert, Engine, Live};
 
 /// How often is looked for probes that are due: the shortest interval is twenty times as long.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -254,6 +254,10 @@ impl Engine {
             self.stats
                 .attempted(live.webhook.id, self.clock.steady(), &sample);
         }
+        if let (Next::Failed(reason), Some(Written::Done)) = (next, written) {
+            let event = entry.event;
+            self.alert(live, Alert::Failed { event, reason });
+        }
         if gone && written == Some(Written::Done) {
             self.take_at_its_word(live).await;
         }
@@ -281,6 +285,7 @@ impl Engine {
         if activated {
             tracing::info!(webhook_id = %probed.webhook.id,
                 "webhook activated: a probe of it has arrived; what it held is sent");
+            self.alert(probed, Alert::Recovered);
         }
     }
 

@@ -233,7 +233,8 @@ struct Table {
     by_account: HashMap<AccountName, Arc<Vec<Arc<Live>>>>,
 }
 
-/// Compiles the contract of each account's profile; accounts of one profile share it.
+/// Compiles the contract of each account's profile; accounts of one profile share it, but for the one that gets the
+/// operational events: it has types that its profile has not.
 ///
 /// # Errors
 /// Where a profile is unknown or does not compile.
@@ -241,10 +242,17 @@ pub(super) fn contracts(
     accounts: &[(AccountName, String)],
     profiles: &Profiles,
     formats: &Formats,
+    told: Option<&AccountName>,
 ) -> Result<HashMap<AccountName, Arc<Contract>>, EngineError> {
     let mut compiled: HashMap<&str, Arc<Contract>> = HashMap::new();
     let mut of_account = HashMap::new();
     for (account, profile_name) in accounts {
+        if Some(account) == told {
+            let mut contract = Contract::compile(profile_name, profiles, formats)?;
+            Arc::make_mut(&mut contract.profile).operational = true;
+            of_account.insert(account.clone(), Arc::new(contract));
+            continue;
+        }
         let contract = match compiled.get(profile_name.as_str()) {
             Some(contract) => Arc::clone(contract),
             None => {

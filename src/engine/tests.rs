@@ -82,6 +82,7 @@ fn site_with(profiles: &Profiles, profile: &str, clock: Option<Clock>) -> Site {
         &[(account(), profile.to_owned())],
         profiles,
         &Formats::built_in(),
+        &AlertOptions::default(),
     )
     .unwrap();
     Site {
@@ -271,14 +272,14 @@ async fn what_waits_for_an_account_flows_when_a_reload_brings_it_back() {
         site.engine.post(&account(), draft(&name)).await.unwrap();
         let formats = Formats::built_in();
         site.engine
-            .set_accounts(&other, &profiles, &formats)
+            .set_accounts(&other, &profiles, &formats, &AlertOptions::default())
             .await
             .unwrap();
         assert!(site.engine.webhook(&account(), id).is_none());
         let refused = site.engine.post(&account(), draft("refused")).await;
         assert!(matches!(refused, Err(IntakeError::Account(_))));
         site.engine
-            .set_accounts(&accounts(), &profiles, &formats)
+            .set_accounts(&accounts(), &profiles, &formats, &AlertOptions::default())
             .await
             .unwrap();
         let event = site.events()[0];
@@ -297,7 +298,10 @@ async fn changes_and_reloads_at_once_leave_what_is_on_disk() {
         site.engine.create_webhook(new).await.unwrap();
         let removing = site.engine.remove_webhook(id, 1);
         let accounts = accounts();
-        let reloading = site.engine.set_accounts(&accounts, &profiles, &formats);
+        let alerts = AlertOptions::default();
+        let reloading = site
+            .engine
+            .set_accounts(&accounts, &profiles, &formats, &alerts);
         let (removed, reloaded) = tokio::join!(removing, reloading);
         removed.unwrap();
         reloaded.unwrap();
@@ -338,7 +342,9 @@ async fn an_attempt_disables_only_what_it_was_sent_to() {
     let third = live();
     change(&|w| w.name = Some("other".to_owned())).await;
     let (profiles, formats) = (Profiles::built_in(), Formats::built_in());
-    let reloaded = engine.set_accounts(&accounts(), &profiles, &formats).await;
+    let reloaded = engine
+        .set_accounts(&accounts(), &profiles, &formats, &AlertOptions::default())
+        .await;
     reloaded.unwrap();
     assert_eq!(gone(&third).await, Some(InactiveReason::Gone));
     site.stop().await;

@@ -3,19 +3,25 @@
 //! A [`Partial`] is what one table says; partials are laid over each other along `extends`, and the
 //! result is completed in `set`.
 
+mod schemas;
 mod signing;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use http::{HeaderName, HeaderValue};
 use toml::Spanned;
+
+pub(super) use schemas::PlacedSchema;
 
 use super::raw::{RawExample, RawExhausted, RawProfile, RawRate, RawRetry};
 use super::{
     Example, ExhaustedAction, Field, Generate, HeaderRule, KeyForm, MatchPath, Overflow,
     ProfileError, Rotation, SignatureRule, Template, check_type,
 };
-use crate::model::{EventId, GonePolicy, StatusRange, SuccessRule, UnixMicros, parse_duration};
+use crate::model::{
+    EventId, GonePolicy, OPERATIONAL, StatusRange, SuccessRule, UnixMicros, parse_duration,
+};
 
 /// Templates longer than this are a mistake: an envelope is some hundred bytes.
 const BODY_TEMPLATE_MAX: usize = 64 * 1024;
@@ -118,6 +124,7 @@ pub(super) struct Partial {
     pub(super) requests_per_minute: Option<u32>,
     pub(super) example: Option<Example>,
     pub(super) example_span: Option<Range<usize>>,
+    pub(super) schemas: BTreeMap<String, PlacedSchema>,
 }
 
 impl Partial {
@@ -164,6 +171,9 @@ impl Partial {
             requests_per_minute: child.requests_per_minute.or(self.requests_per_minute),
             example: child.example.or(self.example),
             example_span: child.example_span.or(self.example_span),
+            schemas: schemas::inherited(self.schemas)
+                .chain(child.schemas)
+                .collect(),
         }
     }
 
@@ -174,6 +184,7 @@ impl Partial {
             generate_span: None,
             retry_span: None,
             example_span: None,
+            schemas: schemas::inherited(self.schemas).collect(),
             ..self
         }
     }
@@ -275,6 +286,9 @@ pub(super) fn partial(raw: &RawProfile, faults: &mut Faults<'_>) -> Partial {
     if let Some(raw) = &raw.example {
         partial.example_span = Some(raw.span());
         partial.example = example(raw.get_ref(), faults);
+    }
+    if let Some(raw) = &raw.schemas {
+        partial.schemas = schemas::read(raw, faults);
     }
     partial
 }
@@ -419,9 +433,13 @@ fn header_text(text: &str) -> Result<(), String> {
     Err("a header's value is printable ASCII".to_owned())
 }
 
-#[expect(clippy::ptr_arg, reason = "passed where a &String is handed over")]
 fn event_type(text: &String) -> Result<String, String> {
     check_type(text)?;
+    if text.starts_with(OPERATIONAL) {
+        return Err(format!(
+            "`{text}` begins with `{OPERATIONAL}`, as operational events do; choose another name"
+        ));
+    }
     Ok(text.clone())
 }
 

@@ -28,6 +28,7 @@ pub struct RawProfile {
     pub(super) rate: Option<Spanned<RawRate>>,
     pub(super) api: Option<RawApi>,
     pub(super) example: Option<Spanned<RawExample>>,
+    pub(super) schemas: Option<BTreeMap<Spanned<String>, Spanned<String>>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::parse::{Faults, Partial, partial};
+use super::parse::{Faults, Partial, PlacedSchema, partial};
 use super::{
     Algorithm, Exhausted, Field, KeyForm, Piece, Profile, ProfileError, Random, Rate, RawProfile,
-    SecretRules, SignatureRule,
+    Schema, SecretRules, SignatureRule,
 };
 use crate::model::RetryPolicy;
 
@@ -23,6 +23,8 @@ const BUILT_IN: [(&str, &str); 6] = [
 const ROOT: &str = "standard";
 /// Profiles that the operator may define; each is held compiled.
 const USER_PROFILES_MAX: usize = 200;
+/// Types of one profile that have a schema; each is held compiled, in some kilobytes.
+const SCHEMAS_MAX: usize = 500;
 
 /// Profiles by name. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -234,7 +236,7 @@ fn complete(partial: Partial, faults: &mut Faults<'_>) -> Option<Profile> {
     let signatures = signatures(&partial, faults);
     let secret = secret(&partial, signatures.as_deref().unwrap_or_default(), faults);
     let example_span = partial.example_span.clone();
-    let profile = Profile {
+    let mut profile = Profile {
         name: faults.profile.to_owned(),
         event_types: need(partial.event_types, "event_types", faults)?,
         inner_types: need(partial.inner_types, "inner_types", faults)?,
@@ -266,9 +268,43 @@ fn complete(partial: Partial, faults: &mut Faults<'_>) -> Option<Profile> {
         },
         requests_per_minute: partial.requests_per_minute.filter(|count| *count > 0),
         example: need(partial.example, "example", faults)?,
+        schemas: BTreeMap::new(),
+        operational: false,
     };
+    profile.schemas = schemas(partial.schemas, &profile, faults);
     check_together(&profile, example_span, faults);
     Some(profile)
+}
+
+/// The schemas of the types that there are. One that is inherited for a type that is not among these any more goes
+/// with the type; one that is written for it is a mistake.
+fn schemas(
+    all: BTreeMap<String, PlacedSchema>,
+    profile: &Profile,
+    faults: &mut Faults<'_>,
+) -> BTreeMap<String, Arc<Schema>> {
+    let types = &profile.event_types;
+    let mut kept = BTreeMap::new();
+    for (name, PlacedSchema { schema, own }) in all {
+        if types.is_empty() || types.contains(&name) {
+            kept.insert(name, schema);
+        } else if let Some(span) = own {
+            faults.push(
+                Some(span),
+                format!(
+                    "`{name}` has a schema and is not in `event_types`; there are {}",
+                    types.join(", ")
+                ),
+            );
+        }
+    }
+    if kept.len() > SCHEMAS_MAX {
+        faults.push(
+            None,
+            format!("more than {SCHEMAS_MAX} types have a schema; give fewer"),
+        );
+    }
+    kept
 }
 
 fn need<T>(value: Option<T>, name: &str, faults: &mut Faults<'_>) -> Option<T> {
@@ -391,8 +427,20 @@ fn check_together(
     let example = &profile.example.event_type;
     if !profile.event_types.is_empty() && !profile.event_types.contains(example) {
         faults.push(
-            example_span,
+            example_span.clone(),
             format!("the example's type `{example}` is not in `event_types`; give an `[example]`"),
+        );
+    }
+    if let Some(schema) = profile.schemas.get(example)
+        && !schema.fits(&profile.example.data)
+    {
+        let fault = schema.faults(&profile.example.data).into_iter().next();
+        let why = fault.map_or_else(String::new, |f| {
+            format!(" (/data{}: {})", f.pointer, f.reason)
+        });
+        faults.push(
+            example_span.clone(),
+            format!("the example does not fit the schema of its type `{example}`{why}; give an `[example]` that does"),
         );
     }
     if profile.success.0.is_empty() {

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use super::raw;
-use crate::model::Event;
+use crate::model::{Event, OPERATIONAL};
 use crate::profile::{MatchPath, Profile, check_type};
 
 /// A type or pattern that cannot be used.
@@ -16,6 +16,9 @@ pub enum PatternError {
     /// It has not the form of a type or a pattern.
     #[error("{0}")]
     Malformed(String),
+    /// It names operational events, which are the daemon's own.
+    #[error("`{0}`: types that begin with `{OPERATIONAL}` are operational events; {1}")]
+    Operational(String, &'static str),
     /// The profile has no such type.
     #[error("`{given}` is not an event type here; there are {}", known.join(", "))]
     Unknown {
@@ -44,12 +47,31 @@ impl Pattern {
     /// [`PatternError`] for a wrong form, and for what matches no type of the profile.
     pub fn parse(profile: &Profile, text: &str) -> Result<Self, PatternError> {
         let pattern = Self::read(text)?;
+        let unknown = |known: Vec<String>| PatternError::Unknown {
+            given: text.to_owned(),
+            known,
+        };
+        let is_operational = profile
+            .operational_types()
+            .any(|name| pattern.matches(name));
+        if text.starts_with(OPERATIONAL) {
+            return match (profile.operational, is_operational) {
+                (true, true) => Ok(pattern),
+                (true, false) => Err(unknown(
+                    profile.operational_types().map(str::to_owned).collect(),
+                )),
+                (false, _) => Err(PatternError::Operational(
+                    text.to_owned(),
+                    "only webhooks of the account that the config names in [alerts] get them",
+                )),
+            };
+        }
         let mut known = profile.subscribable().peekable();
-        if known.peek().is_some() && !known.any(|subject| pattern.matches(subject)) {
-            return Err(PatternError::Unknown {
-                given: text.to_owned(),
-                known: profile.subscribable().map(str::to_owned).collect(),
-            });
+        if known.peek().is_some()
+            && !is_operational
+            && !known.any(|subject| pattern.matches(subject))
+        {
+            return Err(unknown(profile.subscribable().map(str::to_owned).collect()));
         }
         Ok(pattern)
     }
@@ -92,14 +114,20 @@ pub fn wanted(patterns: &[Pattern], subjects: &[Cow<'_, str>]) -> bool {
             .any(|pattern| subjects.iter().any(|subject| pattern.matches(subject)))
 }
 
-/// The types of an event that subscriptions are compared with, as the profile's `match_on` says.
+/// The types of an event that subscriptions are compared with, as the profile's `match_on` says; of an operational
+/// event its own. What a client writes into its data is never taken for one.
 #[must_use]
 pub fn subjects<'a>(profile: &Profile, event: &'a Event) -> Vec<Cow<'a, str>> {
+    if event.event_type.starts_with(OPERATIONAL) {
+        return vec![Cow::Borrowed(event.event_type.as_str())];
+    }
     let paths = profile.match_on.iter();
     paths
         .filter_map(|path| match path {
             MatchPath::Type => Some(Cow::Borrowed(event.event_type.as_str())),
-            MatchPath::Data(keys) => raw::find(&event.data, keys).and_then(raw::string),
+            MatchPath::Data(keys) => raw::find(&event.data, keys)
+                .and_then(raw::string)
+                .filter(|subject| !subject.starts_with(OPERATIONAL)),
         })
         .collect()
 }
@@ -107,9 +135,15 @@ pub fn subjects<'a>(profile: &Profile, event: &'a Event) -> Vec<Cow<'a, str>> {
 /// Checks the type of an event that is posted.
 ///
 /// # Errors
-/// [`PatternError`] for a wrong form, and for a type that the profile does not have.
+/// [`PatternError`] for a wrong form, for a type that the profile does not have, and for operational ones.
 pub fn check_posted(profile: &Profile, event_type: &str) -> Result<(), PatternError> {
     check_type(event_type).map_err(PatternError::Malformed)?;
+    if event_type.starts_with(OPERATIONAL) {
+        return Err(PatternError::Operational(
+            event_type.to_owned(),
+            "nobody posts them; choose another type",
+        ));
+    }
     let known = &profile.event_types;
     if known.is_empty() || known.iter().any(|known| known == event_type) {
         return Ok(());
@@ -155,6 +189,69 @@ mod tests {
         }
         let standard = profiles.get("standard").unwrap();
         assert!(Pattern::parse(standard, "anything.at-all").is_ok());
+    }
+
+    #[test]
+    fn operational_types_are_for_one_account_and_posted_by_nobody() {
+        let profiles = Profiles::built_in();
+        for name in ["standard", "dataflow", "anomalyarmor"] {
+            let mut profile = profiles.get(name).unwrap().as_ref().clone();
+            for text in [
+                "hookwheel.*",
+                "hookwheel.webhook.disabled",
+                "hookwheel.x",
+                "hookwheel.",
+            ] {
+                let refused = Pattern::parse(&profile, text).unwrap_err();
+                assert!(
+                    matches!(refused, PatternError::Operational(..)),
+                    "{name}: {refused}"
+                );
+            }
+            for text in ["hookwheel.webhook.disabled", "hookwheel.x", "hookwheel."] {
+                let refused = check_posted(&profile, text).unwrap_err();
+                assert!(
+                    matches!(refused, PatternError::Operational(..)),
+                    "{name}: {refused}"
+                );
+            }
+            profile.operational = true;
+            for text in [
+                "*",
+                "hookwheel.*",
+                "hook*",
+                "hookwheel.webhook.*",
+                "hookwheel.backlog.high",
+            ] {
+                assert!(Pattern::parse(&profile, text).is_ok(), "{name}: {text}");
+            }
+            for text in ["hookwheel.x", "hookwheel.webhooks.*", "hookwheel."] {
+                let refused = Pattern::parse(&profile, text).unwrap_err().to_string();
+                assert!(
+                    refused.contains("there are hookwheel.webhook.disabled"),
+                    "{refused}"
+                );
+            }
+            assert!(check_posted(&profile, "hookwheel.webhook.disabled").is_err());
+        }
+    }
+
+    #[test]
+    fn what_data_says_of_its_type_makes_no_operational_event() {
+        let profiles = Profiles::built_in();
+        let armor = profiles.get("anomalyarmor").unwrap();
+        let account = AccountName::new("acme").unwrap();
+        let id = EventId::new("evt_1").unwrap();
+        let mut event = example(armor, &account, id, UnixMicros(0)).unwrap();
+        event.data = event
+            .data
+            .replace("schema_change", "hookwheel.backlog.high");
+        assert_eq!(subjects(armor, &event), ["alert.triggered"]);
+        event.event_type = "hookwheel.backlog.high".to_owned();
+        event.data = event
+            .data
+            .replace("hookwheel.backlog.high", "schema_change");
+        assert_eq!(subjects(armor, &event), ["hookwheel.backlog.high"]);
     }
 
     #[test]

@@ -8,6 +8,7 @@
     reason = "clippy.toml frees tests of these, but not the helper functions beside them"
 )]
 
+mod alerts;
 mod api;
 mod backup;
 mod chaos;
@@ -43,6 +44,7 @@ mod repair;
 mod replay;
 mod rotation;
 mod rude;
+mod schemas;
 mod shim;
 mod stats;
 mod stop;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::engine::Engine;
-use crate::model::{Job, JobId, JobKind, JobState, SteadyMillis, WebhookId};
+use crate::model::{Job, JobId, JobKind, JobState, WebhookId};
 use crate::store::{self, CANCEL_MAX, JobStep, Space, WriteError};
 
 use super::course::Course;
@@ -27,9 +27,6 @@ const PAGE_MAX: usize = 256;
 const KEPT_MAX_MS: u64 = 2_000;
 /// After a failure a job waits this long.
 const FAILED_WAIT_MS: u64 = 1_000;
-/// A lane is told a second time, this long after the last step: what was queued while the scheduler did not know yet
-/// that the attempt before had ended would otherwise wait for its next look at the queue.
-const TOLD_AGAIN_MS: u64 = 2_000;
 /// While the disk has no room it is looked at this often.
 const SPACE_EVERY: Duration = Duration::from_millis(500);
 
@@ -44,8 +41,6 @@ struct Committing {
 pub(super) struct Runner {
     engine: Arc<Engine>,
     courses: BTreeMap<JobId, Course>,
-    /// Lanes to be told again, and when.
-    told: BTreeMap<WebhookId, SteadyMillis>,
     /// How long has been looked in this turn.
     looking: Duration,
     /// A job has more to queue at once than one step takes.
@@ -58,7 +53,6 @@ impl Engine {
         let mut runner = Runner {
             engine: Arc::clone(&self),
             courses: BTreeMap::new(),
-            told: BTreeMap::new(),
             looking: Duration::ZERO,
             hurries: false,
         };
@@ -128,7 +122,7 @@ struct StoreEnded;
 
 impl Runner {
     fn is_idle(&self) -> bool {
-        self.courses.is_empty() && self.told.is_empty()
+        self.courses.is_empty()
     }
 
     /// Takes up the jobs that run and are not known yet; gives them.
@@ -153,15 +147,6 @@ impl Runner {
     /// One turn of every job.
     async fn turn(&mut self) -> Result<(), StoreEnded> {
         (self.looking, self.hurries) = (Duration::ZERO, false);
-        let now = self.engine.clock.steady();
-        let engine = Arc::clone(&self.engine);
-        self.told.retain(|webhook, at| {
-            let waits = *at > now;
-            if !waits {
-                engine.missed.add(*webhook);
-            }
-            waits
-        });
         let jobs: Vec<JobId> = self.courses.keys().copied().collect();
         let mut committing = Vec::new();
         for id in jobs {
@@ -284,7 +269,6 @@ impl Runner {
         let webhooks: BTreeSet<WebhookId> = step.picks.iter().map(|pick| pick.webhook).collect();
         for webhook in webhooks {
             self.engine.missed.add(webhook);
-            self.told.insert(webhook, now.plus(TOLD_AGAIN_MS));
         }
         if job.state == JobState::Done {
             tracing::info!(job_id = %job.id, account = %job.account, matched = job.matched,
