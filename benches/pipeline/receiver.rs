@@ -28,6 +28,7 @@ pub struct Arrivals {
     sent_us: Vec<AtomicU64>,
     tries: Vec<AtomicU8>,
     pub fails_first: AtomicBool,
+    pub fails_all: AtomicBool,
     count: AtomicU64,
     latencies: Mutex<Vec<u32>>,
     /// Events below this number are sent again, and counted apart.
@@ -44,6 +45,7 @@ impl Arrivals {
             sent_us: (0..EVENTS_MAX).map(|_| AtomicU64::new(0)).collect(),
             tries: (0..EVENTS_MAX).map(|_| AtomicU8::new(0)).collect(),
             fails_first: AtomicBool::new(false),
+            fails_all: AtomicBool::new(false),
             count: AtomicU64::new(0),
             latencies: Mutex::new(Vec::new()),
             again_below: AtomicU64::new(0),
@@ -97,7 +99,8 @@ impl Arrivals {
             return StatusCode::OK;
         };
         let first = self.tries[number as usize].fetch_add(1, Ordering::Relaxed) == 0;
-        if first && self.fails_first.load(Ordering::Relaxed) {
+        let fails_first = first && self.fails_first.load(Ordering::Relaxed);
+        if fails_first || self.fails_all.load(Ordering::Relaxed) {
             return StatusCode::SERVICE_UNAVAILABLE;
         }
         let now = self.started.elapsed().as_micros() as u64;

@@ -1,6 +1,7 @@
 //! What it costs to have much: memory at rest and with large backlogs, CPU at rest, history look-ups, and
 //! whether full speed depends on what waits.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use http::Method;
@@ -46,10 +47,12 @@ async fn idle(bench: &mut Bench) {
         "MiB",
         "24",
     );
-    let closed = "https://127.0.0.1:1/";
-    for _ in 0..FAN_OUT {
+    // Nobody would be tried now and then only; who refuses each attempt is tried for each delivery.
+    bench.arrivals.fails_all.store(true, Ordering::Relaxed);
+    for index in 0..FAN_OUT {
+        let url = bench.url(&format!("/refuses{index}"));
         daemon
-            .register(json!({ "url": closed, "retry": { "delays": ["1h"] } }))
+            .register(json!({ "url": url, "retry": { "delays": ["1h"] } }))
             .await;
     }
     let load = Load {
@@ -62,7 +65,7 @@ async fn idle(bench: &mut Bench) {
     let wanted = posted.events * FAN_OUT;
     let started = Instant::now();
     while (daemon
-        .metric("hookwheel_attempts_total{outcome=\"connect\"}")
+        .metric("hookwheel_attempts_total{outcome=\"5xx\"}")
         .await as u64)
         < wanted
     {
@@ -72,6 +75,7 @@ async fn idle(bench: &mut Bench) {
         );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    bench.arrivals.fails_all.store(false, Ordering::Relaxed);
     tokio::time::sleep(Duration::from_secs(1)).await;
     let share = cpu_share(&daemon).await;
     bench.report.figure(

@@ -17,6 +17,7 @@ const MARK_LOOKED: usize = 10_000;
 /// How a running job stands in memory. All of it can be made again from the job.
 pub(super) struct Course {
     pub(super) pace: Pace,
+    pub(super) per_second: u32,
     /// What was found and not yet taken, in order.
     pub(super) found: VecDeque<Match>,
     /// Where looking goes on, and whether that is the end.
@@ -38,6 +39,7 @@ impl Course {
     pub(super) fn new(job: &Job, now: SteadyMillis) -> Self {
         Self {
             pace: Pace::new(job.per_second, now),
+            per_second: job.per_second,
             found: VecDeque::new(),
             ahead: job.next,
             at_end: job.next >= job.end,

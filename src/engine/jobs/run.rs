@@ -17,6 +17,9 @@ use super::course::Course;
 
 /// A turn comes this often: short enough for an even flow, long enough that a step is worth its record.
 const TURN: Duration = Duration::from_millis(50);
+/// Fast jobs have shorter turns, so that live traffic meets no bursts: a step of so many deliveries is worth its record.
+const STEP_WORTH: u64 = 16;
+const TURN_MIN: Duration = Duration::from_millis(10);
 /// In one turn a job looks at this many deliveries or events, and for this long, at most.
 const LOOK_MAX: usize = 2_000;
 const LOOK_TIME_MAX: Duration = Duration::from_millis(10);
@@ -78,7 +81,8 @@ impl Engine {
             } else if runner.hurries {
                 runner.looking
             } else {
-                TURN.saturating_sub(began.elapsed()).max(runner.looking)
+                let turn = runner.turn_length();
+                turn.saturating_sub(began.elapsed()).max(runner.looking)
             };
             tokio::select! {
                 () = self.stopping.cancelled() => return,
@@ -123,6 +127,12 @@ struct StoreEnded;
 impl Runner {
     fn is_idle(&self) -> bool {
         self.courses.is_empty()
+    }
+
+    fn turn_length(&self) -> Duration {
+        let fastest = self.courses.values().map(|course| course.per_second).max();
+        let worth = STEP_WORTH * 1000 / u64::from(fastest.unwrap_or(1).max(1));
+        Duration::from_millis(worth).clamp(TURN_MIN, TURN)
     }
 
     /// Takes up the jobs that run and are not known yet; gives them.
