@@ -82,6 +82,15 @@ async fn a_delivery_whose_event_is_damaged_ends_on_record_and_the_others_arrive(
             .await,
         );
     }
+    // Each has an attempt on record, so the journal tells of all five though one's event is lost.
+    for event in &events {
+        until("each has been attempted", async || {
+            let path = format!("/api/v1/webhooks/{webhook}/deliveries/{event}");
+            let shown = client.call(Method::GET, &path, None).await.ok()?.body;
+            (!shown["attempts"].as_array()?.is_empty()).then_some(())
+        })
+        .await;
+    }
     daemon.kill();
     let log = site.path("data/journal/0000000001.log");
     flip(&log, find(&log, b"mark-2"));
