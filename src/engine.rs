@@ -64,7 +64,7 @@ pub use jobs::{
 };
 pub use progress::TaskDied;
 pub use registry::{Contract, Live};
-pub use stats::{COUNTED_MAX, Figures, Percentiles, Queued, Said, Waiting, Window};
+pub use stats::{Figures, Percentiles, Queued, Said, Waiting, Window};
 pub use webhooks::{ChangeError, Tested};
 
 /// What the engine needs to know.

@@ -54,6 +54,8 @@ pub struct Metrics {
     pub frames_set_aside: Counter,
     /// Pieces of damage that lie in `set-aside/`, those of earlier processes included.
     pub set_aside: Gauge,
+    /// Deliveries that are pending, waiting and held.
+    pub deliveries_pending: Gauge,
     /// How long the most overdue delivery of a webhook that sends has been due.
     pub oldest_due_seconds: Gauge<f64, AtomicU64>,
     /// Writes that wait for the committer.
@@ -107,6 +109,7 @@ impl Metrics {
             stale_transitions: Counter::default(),
             frames_set_aside: Counter::default(),
             set_aside: Gauge::default(),
+            deliveries_pending: Gauge::default(),
             oldest_due_seconds: Gauge::default(),
             commit_queue_depth: Gauge::default(),
             store_stalled_seconds: Gauge::default(),
@@ -228,6 +231,11 @@ impl Metrics {
             "set_aside",
             "Pieces of journal damage kept in set-aside/, those of earlier runs included",
             self.set_aside.clone(),
+        );
+        to.register(
+            "deliveries_pending",
+            "Deliveries that wait for an attempt, those that are held for inactive webhooks included",
+            self.deliveries_pending.clone(),
         );
         to.register_with_unit(
             "oldest_due",

@@ -147,7 +147,6 @@ fn show_queued(queued: &Queued, sends: bool, clock: &Clock) -> Map<String, Value
     let mut shown = Map::new();
     shown.insert("waiting".to_owned(), json!(queued.waiting));
     shown.insert("held".to_owned(), json!(queued.held));
-    shown.insert("more".to_owned(), json!(queued.more));
     shown.insert("first".to_owned(), json!(first));
     shown.insert("next_attempt_at".to_owned(), json!(next));
     shown

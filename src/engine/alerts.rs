@@ -22,14 +22,12 @@ use super::{Engine, IntakeError, Live};
 use looks::Looks;
 use table::{About, Count, Fact, Raised, Table};
 
-/// How often what was noted is told, and a part of the backlogs looked at.
+/// How often what was noted is told, and backlogs are looked at.
 const ROUND_EVERY: Duration = Duration::from_secs(1);
 /// After an event could not be posted, as on a full disk, it is tried again no sooner than this.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// Events posted at once: they share the syncs of the journal.
 const AT_ONCE_MAX: usize = 64;
-/// What waits for a disabled webhook is counted up to here.
-const HELD_MAX: usize = 10_000;
 
 /// What the config says of operational events.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -186,41 +184,23 @@ impl Engine {
                 () = self.stopping.cancelled() => return,
                 _ = ticks.tick() => {}
             }
-            looks = self.look_at_backlogs(looks).await;
+            self.look_at_backlogs(&mut looks);
             if Instant::now() >= not_before && !self.tell_alerts(false).await {
                 not_before = Instant::now() + TRY_AGAIN_AFTER;
             }
         }
     }
 
-    async fn look_at_backlogs(self: &Arc<Self>, mut looks: Looks) -> Looks {
+    fn look_at_backlogs(&self, looks: &mut Looks) {
         let bound = self.alerts.options().backlog_high;
         if bound == 0 {
-            return Looks::default();
+            return;
         }
-        looks.keep(|webhook| self.registry.find(webhook).is_some());
-        let next = self.registry.chosen(|live| looks.is_next(live.webhook.id));
-        let reader = self.reader.clone();
-        let counting = self.tracker.spawn_blocking(move || {
-            let next = next.iter().map(|live| live.webhook.id);
-            let found = looks.round(next, bound, |id, limit| reader.pending_count(id, limit));
-            (looks, found)
-        });
-        let Ok((looks, found)) = counting.await else {
-            tracing::error!("counting what waits for webhooks panicked");
-            return Looks::default();
-        };
-        match found {
-            Ok(found) => {
-                for (webhook, waiting) in found {
-                    tracing::warn!(webhook_id = %webhook, waiting, bound,
-                        "more deliveries wait for the webhook than [alerts] backlog_high");
-                    self.alert_of(webhook, Alert::BacklogHigh { waiting, bound });
-                }
-            }
-            Err(error) => tracing::error!(%error, "a queue could not be read"),
+        for (webhook, waiting) in looks.look(&self.reader.pending_counts(), bound) {
+            tracing::warn!(webhook_id = %webhook, waiting, bound,
+                "more deliveries wait for the webhook than [alerts] backlog_high");
+            self.alert_of(webhook, Alert::BacklogHigh { waiting, bound });
         }
-        looks
     }
 
     /// Posts what is to be told now; all there is where nothing comes after it. Says whether nothing is left over.
@@ -309,7 +289,7 @@ impl Engine {
             Fact::Disabled { reason, since } => {
                 put("reason", json!(reason.as_str()));
                 put("since", json!(since.to_string()));
-                put("held", json!(self.held_count(about.webhook).await));
+                put("held", json!(self.reader.pending_count(about.webhook)));
             }
             Fact::Recovered => {}
             Fact::Failed(count) => {
@@ -325,14 +305,6 @@ impl Engine {
             }
         }
         Value::Object(data)
-    }
-
-    /// How many deliveries wait for a webhook, counted up to a bound; null where that cannot be read.
-    async fn held_count(self: &Arc<Self>, webhook: WebhookId) -> Option<usize> {
-        let reader = self.reader.clone();
-        let count = move || reader.pending_count(webhook, HELD_MAX);
-        let counted = self.tracker.spawn_blocking(count).await;
-        counted.ok().and_then(Result::ok)
     }
 
     /// One of the events that it is about; null where it cannot be read.

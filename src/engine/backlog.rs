@@ -79,6 +79,9 @@ impl Engine {
 
     /// The oldest never-attempted deliveries beyond the bound, at most as many as are dropped at once.
     async fn over(&self, webhook: WebhookId, bound: usize) -> Result<Vec<QueueEntry>, ChangeError> {
+        if self.reader.pending_count(webhook) <= bound {
+            return Ok(Vec::new());
+        }
         let reader = self.reader.clone();
         let all = (SteadyMillis(0), SteadyMillis(u64::MAX));
         let read = move || reader.page(webhook, all, bound.saturating_add(CANCEL_MAX));

@@ -3,6 +3,7 @@
 //! An open port proves nothing. The scheduler has gone round lately, the committer is not held up by the disk,
 //! no task that should run for ever has ended: only then is the daemon doing its work.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,10 +11,10 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::model::{QueueEntry, SteadyMillis};
+use crate::model::{QueueEntry, SteadyMillis, WebhookId};
 use crate::store::{Backlog, Pulse};
 
-use super::{Engine, Live};
+use super::Engine;
 
 /// When the scheduler last went round.
 #[derive(Debug, Default)]
@@ -167,7 +168,13 @@ impl Engine {
         metrics.journal_size_bytes.set(level(journal_bytes));
         metrics.journal_segments.set(level(segments.len() as u64));
         metrics.set_aside.set(level(set_aside));
-        let sending = self.registry.chosen(Live::sends);
+        let pending = self.reader.pending_counts();
+        let all = pending.iter().map(|(_, count)| *count as u64).sum();
+        metrics.deliveries_pending.set(level(all));
+        let pending: HashSet<WebhookId> = pending.into_iter().map(|(webhook, _)| webhook).collect();
+        let sending = self
+            .registry
+            .chosen(|live| live.sends() && pending.contains(&live.webhook.id));
         let mut oldest_ms = 0;
         for live in sending {
             // One that waits in its place for its retry is not late.

@@ -23,8 +23,6 @@ pub use ring::{Percentiles, Said};
 /// Webhooks whose figures are kept, at most: then those go that were used least lately. Some kilobytes each.
 const WEBHOOKS_MAX: usize = 10_000;
 const SHARDS: usize = 16;
-/// Waiting deliveries that an answer counts, at most: some tens of milliseconds of reading.
-pub const COUNTED_MAX: usize = 100_000;
 
 /// The figures of all webhooks.
 #[derive(Debug)]
@@ -179,8 +177,6 @@ pub struct Queued {
     pub waiting: usize,
     /// For those that are not.
     pub held: usize,
-    /// Whether there is more than was counted.
-    pub more: bool,
     /// The first in the queue of those that are sent to, by when it is due; of a single webhook also while it is held.
     pub first: Option<Waiting>,
 }
@@ -231,7 +227,7 @@ impl Engine {
         }
     }
 
-    /// What waits for webhooks, counted up to [`COUNTED_MAX`] together. For threads that may block.
+    /// What waits for webhooks. For threads that may block.
     ///
     /// # Errors
     /// [`store::Error`] where a queue cannot be read.
@@ -249,16 +245,12 @@ impl Engine {
             {
                 first = Some((entry, id));
             }
-            let room = COUNTED_MAX - queued.waiting - queued.held;
-            // One more tells whether there is more.
-            let count = self.reader.pending_count(id, room + 1)?;
-            queued.more |= count > room;
             let counted = if live.sends() {
                 &mut queued.waiting
             } else {
                 &mut queued.held
             };
-            *counted += count.min(room);
+            *counted += self.reader.pending_count(id);
         }
         queued.first = first.map(|(entry, webhook)| Waiting {
             webhook,

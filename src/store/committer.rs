@@ -9,6 +9,8 @@
 //! Invariant: after the first failure of an append, a sync or an apply nothing is acknowledged any more, and
 //! nothing is tried again; the failure is reported once, and the process is expected to end.
 
+mod flush;
+
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
@@ -23,7 +25,7 @@ use crate::metrics::Metrics;
 use crate::model::{Clock, Job, Position, SteadyMillis, WebhookId};
 
 use super::durable::SledFiles;
-use super::flusher::{Flusher, Given};
+use super::flusher::Flusher;
 use super::group::{Committed, Ground, Group, Outcome, Staged};
 use super::inbox::{Answer, Gathered, Inbox, Op, send};
 use super::live::Live;
@@ -36,14 +38,15 @@ use super::{Error, Options, Reader, WriteError, Writer};
 const GROUP_OPS_MAX: usize = 4096;
 /// A group is committed when it has this many bytes: memory and one write stay bounded.
 const GROUP_BYTES_MAX: usize = 16 << 20;
+/// … or when it has made this many changes, however few events they are of: what is given to sled at once stays
+/// bounded, and with it what sled needs meanwhile, some kilobytes for each key (measured).
+const GROUP_CHANGES_MAX: usize = OVERLAY_KEYS_MAX / 4;
 /// The overlay goes to sled at this many keys: about a megabyte of memory, and 50 ms of work (measured).
 const OVERLAY_KEYS_MAX: usize = 4096;
 /// … or when this much of the journal would have to be applied again after a crash: a fraction of a second.
 const UNAPPLIED_BYTES_MAX: u32 = 16 << 20;
 /// … or when nothing has come for this long.
 const OVERLAY_IDLE: Duration = Duration::from_millis(250);
-/// While sled takes one overlay the next may grow to this many keys; then the committer waits for it.
-const OVERLAY_KEYS_BEHIND: usize = 2 * OVERLAY_KEYS_MAX;
 /// With nothing to do, the committer looks this often whether a segment has come of age.
 const IDLE: Duration = Duration::from_secs(10);
 /// Free disk space is asked for this often, at most.
@@ -207,6 +210,7 @@ impl Committer {
             let now = self.now();
             let mut group = Group::new(self.ground(), now);
             while group.staged_bytes() < GROUP_BYTES_MAX
+                && group.changes() < GROUP_CHANGES_MAX
                 && let Some(op) = ops.next()
             {
                 match op {
@@ -223,6 +227,9 @@ impl Committer {
                     self.hold(staged, ops.collect())?;
                     break;
                 }
+            }
+            if ops.peek().is_some() && self.live.unflushed().0 >= OVERLAY_KEYS_MAX {
+                self.begin_flush()?;
             }
             first = false;
         }
@@ -445,67 +452,6 @@ impl Committer {
         }
         self.restate(&[], |group, part| group.snapshot(part))?;
         Ok(())
-    }
-
-    /// Begins to give the overlay to sled, if the disk has room for that and the one before has been given. What
-    /// gathers meanwhile is bounded: then that one is waited for.
-    fn begin_flush(&mut self) -> Result<(), Error> {
-        let (keys, dirty) = self.live.unflushed();
-        self.reap(keys >= OVERLAY_KEYS_BEHIND)?;
-        if self.flusher.is_busy() || !(dirty || self.sync_wanted) || !self.files.make_room(keys)? {
-            return Ok(());
-        }
-        self.live.freeze()?;
-        let sync = std::mem::take(&mut self.sync_wanted) || self.files.needs_own_sync();
-        if let Some(given) = self.flusher.begin(&self.live, &self.files, sync)? {
-            self.note_given(given);
-        }
-        Ok(())
-    }
-
-    /// Takes note of what came of the flush that was begun, if it has ended or is to be waited for.
-    fn reap(&mut self, wait: bool) -> Result<(), Error> {
-        if let Some(given) = self.flusher.ended(wait)? {
-            self.note_given(given);
-        }
-        Ok(())
-    }
-
-    fn note_given(&mut self, given: Given) {
-        self.flushed = given.applied.unwrap_or(self.flushed);
-        if given.synced {
-            self.durable = self.flushed;
-        }
-    }
-
-    /// Gives the overlay to sled, if the disk has room for that; says whether it had.
-    fn flush(&mut self) -> Result<bool, Error> {
-        self.reap(true)?;
-        if !self.files.make_room(self.live.unflushed().0)? {
-            return Ok(false);
-        }
-        self.live.flush()?;
-        if let (Some(applied), _) = self.live.applied() {
-            self.flushed = applied;
-        }
-        if self.files.needs_own_sync() {
-            self.live.sync()?;
-            self.files.sync_data()?;
-            self.durable = self.flushed;
-        }
-        Ok(true)
-    }
-
-    /// Gives the overlay to sled and makes sled's file durable, if the disk has room for that. Without it the
-    /// journal is applied again at the next start, and nothing is lost.
-    pub(super) fn checkpoint(&mut self) -> Result<bool, Error> {
-        if !self.flush()? {
-            return Ok(false);
-        }
-        self.live.sync()?;
-        self.files.sync_data()?;
-        self.durable = self.flushed;
-        Ok(true)
     }
 
     /// Deletes segments up to `last`, as far as recovery does not need them and nothing pending is in them.

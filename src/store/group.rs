@@ -111,6 +111,11 @@ impl<'a> Group<'a> {
         self.ground.journal.staged_bytes()
     }
 
+    /// How many changes its records make.
+    pub(super) const fn changes(&self) -> usize {
+        self.staged.changes.len()
+    }
+
     /// Checks one op and stages its record, if its conditions hold. `DeleteThrough` is not a group's business.
     pub(super) fn take(&mut self, op: Op) -> Result<(), Error> {
         let reply = match op {
@@ -538,7 +543,12 @@ impl<'a> Group<'a> {
                 .merge(staged.changes, applied, staged.now.steady);
         }
         staged.tally.count(ground.metrics);
-        for reply in staged.replies {
+        // Each costs a wake-up, and behind an event's answer a client waits.
+        let (clients, others): (Vec<Reply>, Vec<Reply>) = staged
+            .replies
+            .into_iter()
+            .partition(|reply| matches!(reply, Reply::Accept(..)));
+        for reply in clients.into_iter().chain(others) {
             reply.send();
         }
         Ok(Outcome::Committed(committed))

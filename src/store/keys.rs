@@ -6,7 +6,8 @@
 //! w  webhook 16  part 2              → the row's bytes, cut into parts
 //! j  job 16                          → the job's bytes
 //! c  segment 4                       → pending deliveries of the segment's events, 8
-//! m                                  → applied position 8, highest steady time seen 8
+//! n  webhook 16                      → pending deliveries of the webhook, 8
+//! m                                  → applied position 8, highest steady time seen 8, form of the table 1
 //! ```
 
 use crate::model::{JobId, Position, SteadyMillis, Trigger, WebhookId};
@@ -17,12 +18,17 @@ use super::apply::{QueueKey, QueueValue};
 pub(super) const META: &[u8] = b"m";
 /// The prefix of all pending counts.
 pub(super) const COUNTS: &[u8] = b"c";
+/// The prefix of all webhooks' pending counts.
+pub(super) const WAITING: &[u8] = b"n";
 /// The prefix of the registry.
 pub(super) const ROWS: &[u8] = b"w";
 /// The prefix of the jobs.
 pub(super) const JOBS: &[u8] = b"j";
 /// The prefix of the queue.
 pub(super) const QUEUE: &[u8] = b"q";
+
+/// What the table holds: 1 has counts for each webhook. Without a form it is of a time before them.
+const FORM: u8 = 1;
 
 /// A row is cut into values of this size: larger ones become files that sled neither syncs nor collects.
 const PART_BYTES: usize = 3800;
@@ -131,16 +137,51 @@ pub(super) fn parse_count(key: &[u8], value: &[u8]) -> Option<(u32, i64)> {
     Some((segment, i64::from_be_bytes(value.try_into().ok()?)))
 }
 
-pub(super) fn meta_value(applied: Position, steady: SteadyMillis) -> [u8; 16] {
-    ((u128::from(applied.to_u64()) << 64) | u128::from(steady.0)).to_be_bytes()
+pub(super) fn waiting_key(webhook: WebhookId) -> [u8; 17] {
+    let mut key = [0; 17];
+    let (tag, rest) = key.split_at_mut(1);
+    tag.copy_from_slice(WAITING);
+    rest.copy_from_slice(&webhook.0.to_be_bytes());
+    key
 }
 
-pub(super) fn parse_meta(value: &[u8]) -> Option<(Position, SteadyMillis)> {
-    let (applied, steady) = value.split_first_chunk()?;
+pub(super) fn parse_waiting(key: &[u8], value: &[u8]) -> Option<(WebhookId, i64)> {
+    let webhook = u128::from_be_bytes(key.strip_prefix(WAITING)?.try_into().ok()?);
     Some((
-        Position::from_u64(u64::from_be_bytes(*applied)),
-        SteadyMillis(u64::from_be_bytes(steady.try_into().ok()?)),
+        WebhookId(webhook),
+        i64::from_be_bytes(value.try_into().ok()?),
     ))
+}
+
+/// The meta row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Meta {
+    pub(super) applied: Position,
+    pub(super) steady: SteadyMillis,
+    /// Whether there are counts for each webhook.
+    pub(super) counts_webhooks: bool,
+}
+
+pub(super) fn meta_value(applied: Position, steady: SteadyMillis) -> [u8; 17] {
+    let mut bytes = [FORM; 17];
+    let both = (u128::from(applied.to_u64()) << 64) | u128::from(steady.0);
+    bytes[..16].copy_from_slice(&both.to_be_bytes());
+    bytes
+}
+
+pub(super) fn parse_meta(value: &[u8]) -> Option<Meta> {
+    let (applied, rest) = value.split_first_chunk()?;
+    let (steady, form) = rest.split_first_chunk()?;
+    let counts_webhooks = match form {
+        [] => false,
+        [FORM] => true,
+        _ => return None,
+    };
+    Some(Meta {
+        applied: Position::from_u64(u64::from_be_bytes(*applied)),
+        steady: SteadyMillis(u64::from_be_bytes(*steady)),
+        counts_webhooks,
+    })
 }
 
 #[cfg(test)]
@@ -169,8 +210,13 @@ mod tests {
             let trigger = if manual { Trigger::Replay } else { Trigger::Schedule };
             let value = QueueValue { attempts, run_attempts, trigger, not_before: SteadyMillis(not_before) };
             prop_assert_eq!(parse_queue_value(&queue_value(&value)), Some(value));
-            let (at, steady) = (Position::from_u64(at), SteadyMillis(steady));
-            prop_assert_eq!(parse_meta(&meta_value(at, steady)), Some((at, steady)));
+            let (applied, steady) = (Position::from_u64(at), SteadyMillis(steady));
+            let meta = Meta { applied, steady, counts_webhooks: true };
+            prop_assert_eq!(parse_meta(&meta_value(applied, steady)), Some(meta));
+            let before = Meta { counts_webhooks: false, ..meta };
+            prop_assert_eq!(parse_meta(&meta_value(applied, steady)[..16]), Some(before));
+            let webhook = WebhookId(u128::from(not_before));
+            prop_assert_eq!(parse_waiting(&waiting_key(webhook), &count.to_be_bytes()), Some((webhook, count)));
             prop_assert_eq!(parse_count(&count_key(attempts), &count.to_be_bytes()), Some((attempts, count)));
         }
     }

@@ -37,6 +37,9 @@ use overlay::{Overlay, Slot};
 
 /// How many keys go to sled in one batch while it is being made again.
 const PART_KEYS: usize = 4096;
+/// Queue keys that a walk looks at in one go. Writers wait for as long as that takes: a millisecond, by what sled has
+/// to read from its file.
+const WALK_STEP: usize = if cfg!(test) { 3 } else { 1024 };
 
 /// Overlay and sled as one.
 pub(super) struct Live {
@@ -58,6 +61,8 @@ struct Frozen {
     /// Jobs that changed, encoded; `None`: it goes.
     jobs: Vec<(JobId, Option<Vec<u8>>)>,
     counts: Vec<(u32, i64)>,
+    /// Counts of webhooks; where it is zero it goes.
+    waiting: Vec<(WebhookId, i64)>,
     /// `None`: sled is being made again, and not whole with this.
     applied: Option<(Position, SteadyMillis)>,
 }
@@ -67,10 +72,17 @@ impl Live {
     pub(super) fn load(db: Table, suspect: Suspect) -> Result<Self, Error> {
         let path = suspect.registry();
         let path = path.as_path();
-        let mut overlay = Overlay::default();
+        let (mut overlay, mut counts_webhooks) = (Overlay::default(), true);
         if let Some(meta) = db.get(keys::META).map_err(sled_at(path))? {
-            let (applied, steady) = keys::parse_meta(&meta).ok_or(Error::Broken("meta row"))?;
-            (overlay.applied, overlay.steady) = (Some(applied), steady);
+            let meta = keys::parse_meta(&meta).ok_or(Error::Broken("meta row"))?;
+            (overlay.applied, overlay.steady) = (Some(meta.applied), meta.steady);
+            counts_webhooks = meta.counts_webhooks;
+        }
+        for count in db.scan_prefix(keys::WAITING) {
+            let (key, value) = count.map_err(sled_at(path))?;
+            let (webhook, count) =
+                keys::parse_waiting(&key, &value).ok_or(Error::Broken("pending count"))?;
+            overlay.waiting.load(webhook, count);
         }
         for count in db.scan_prefix(keys::COUNTS) {
             let (key, value) = count.map_err(sled_at(path))?;
@@ -95,13 +107,17 @@ impl Live {
             let job = codec::decode_job(&job.map_err(sled_at(path))?.1)?;
             overlay.jobs.insert(job.id, job);
         }
-        Ok(Self {
+        let live = Self {
             db,
             path: path.to_owned(),
             overlay: RwLock::new(overlay),
             suspect,
             lock: None,
-        })
+        };
+        if !counts_webhooks {
+            live.recount(false)?;
+        }
+        Ok(live)
     }
 
     /// Keeps the lock on the data directory for as long as anything reads or writes here.
@@ -169,6 +185,7 @@ impl Live {
             rows: rows?,
             jobs: jobs?,
             counts: counts.collect(),
+            waiting: overlay.waiting.changed(),
             applied: overlay.applied.map(|applied| (applied, overlay.steady)),
             queue: std::mem::take(&mut overlay.queue),
         };
@@ -232,6 +249,15 @@ impl Live {
                 count => batch.insert(&keys::count_key(*segment)[..], &count.to_be_bytes()[..]),
             }
         }
+        for (webhook, count) in &frozen.waiting {
+            match count {
+                0 => batch.remove(&keys::waiting_key(*webhook)[..]),
+                count => {
+                    batch.insert(&keys::waiting_key(*webhook)[..], &count.to_be_bytes()[..]);
+                }
+            }
+            changes += 1;
+        }
         if let Some((applied, steady)) = frozen.applied {
             batch.insert(keys::META, &keys::meta_value(applied, steady)[..]);
         }
@@ -274,22 +300,30 @@ impl Live {
         })
     }
 
-    /// Shows pending deliveries with keys from `low` to `high`, in order, until `see` breaks.
+    /// Shows pending deliveries with keys from `low` to `high`, in order, until `see` breaks. Each [`WALK_STEP`] of
+    /// them are as they are at one instant; a delivery that moves meanwhile may be shown twice, or be missed.
     pub(super) fn walk(
-        &self,
-        low: QueueKey,
-        high: QueueKey,
-        see: impl FnMut(QueueKey, QueueValue) -> ControlFlow<()>,
-    ) -> Result<(), Error> {
-        self.suspect.watch(|| self.merged(low, high, see))
-    }
-
-    fn merged(
         &self,
         low: QueueKey,
         high: QueueKey,
         mut see: impl FnMut(QueueKey, QueueValue) -> ControlFlow<()>,
     ) -> Result<(), Error> {
+        let mut next = Some(low);
+        while let Some(low) = next {
+            let step = self.suspect.watch(|| self.walk_step(low, high, &mut see));
+            next = step?;
+        }
+        Ok(())
+    }
+
+    /// Shows the first of them, and gives where to go on, if there is more.
+    fn walk_step(
+        &self,
+        low: QueueKey,
+        high: QueueKey,
+        mut see: impl FnMut(QueueKey, QueueValue) -> ControlFlow<()>,
+    ) -> Result<Option<QueueKey>, Error> {
+        let mut looked_at = 0;
         let overlay = self.read();
         let mut newer = overlay.range(low, high).peekable();
         let stored = self
@@ -309,7 +343,10 @@ impl Live {
             };
             let next_newer = newer.peek().map(|(key, _)| *key);
             let (key, value) = match (next_newer, next_stored) {
-                (None, None) => return Ok(()),
+                (None, None) => return Ok(None),
+                _ if looked_at == WALK_STEP => {
+                    return Ok(next_newer.into_iter().chain(next_stored).min());
+                }
                 (Some(newer_key), stored_key) if stored_key.is_none_or(|key| newer_key <= key) => {
                     if stored_key == Some(newer_key) {
                         stored.next();
@@ -325,8 +362,9 @@ impl Live {
             if let Some(value) = value
                 && see(key, value).is_break()
             {
-                return Ok(());
+                return Ok(None);
             }
+            looked_at += 1;
         }
     }
 
@@ -351,6 +389,7 @@ impl Live {
     /// one. Of two keys for one delivery the one with more attempts stays, or the later one.
     pub(super) fn recount(&self, damaged: bool) -> Result<Vec<WebhookId>, Error> {
         let mut counts: BTreeMap<u32, i64> = BTreeMap::new();
+        let mut waiting: HashMap<WebhookId, i64> = HashMap::new();
         let mut webhooks = BTreeSet::new();
         let (low, high) = (bounds_of(WebhookId(0)).0, bounds_of(WebhookId(u128::MAX)).1);
         // Of one webhook at a time, as the walk goes.
@@ -370,6 +409,7 @@ impl Live {
                 }
             }
             *counts.entry(key.event.segment).or_default() += 1;
+            *waiting.entry(key.webhook).or_default() += 1;
             ControlFlow::Continue(())
         })?;
         let mut overlay = self.write();
@@ -382,6 +422,7 @@ impl Live {
         for key in left_behind {
             overlay.change(Change::Queue(key, None));
         }
+        overlay.waiting.replace(waiting);
         let old = std::mem::replace(&mut overlay.counts, counts);
         let all: Vec<u32> = old.keys().chain(overlay.counts.keys()).copied().collect();
         overlay.dirty_counts.extend(all);
@@ -441,6 +482,16 @@ impl Live {
             .get(&segment)
             .copied()
             .unwrap_or_default()
+    }
+
+    /// How many deliveries of a webhook are pending.
+    pub(super) fn waiting_of(&self, webhook: WebhookId) -> usize {
+        self.read().waiting.of(webhook)
+    }
+
+    /// The webhooks of which deliveries are pending, and how many.
+    pub(super) fn waiting(&self) -> Vec<(WebhookId, usize)> {
+        self.read().waiting.all().collect()
     }
 
     /// The segments of whose events deliveries are pending.

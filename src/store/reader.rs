@@ -59,9 +59,6 @@ pub struct DeliveryStanding {
     pub entry: Option<QueueEntry>,
 }
 
-/// Keys of a queue that are counted in one go. A writer waits for as long as that takes: some hundred microseconds.
-const COUNT_STEP: usize = if cfg!(test) { 3 } else { 1_000 };
-
 /// A place in the whole queue, to go on from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueCursor(QueueKey);
@@ -147,32 +144,16 @@ impl Reader {
         Ok(self.live.first(webhook, 1)?.first().map(|entry| entry.due))
     }
 
-    /// How many deliveries of a webhook are pending, counted up to `limit`.
-    ///
-    /// # Errors
-    /// As [`Reader::page`].
-    pub fn pending_count(&self, webhook: WebhookId, limit: usize) -> Result<usize, Error> {
-        let (mut low, high) = bounds_of(webhook);
-        let mut count = 0;
-        while count < limit {
-            let (step, mut seen, mut last) = (COUNT_STEP.min(limit - count), 0, None);
-            self.live.walk(low, high, |key, _| {
-                seen += 1;
-                last = Some(key);
-                if seen >= step {
-                    ControlFlow::Break(())
-                } else {
-                    ControlFlow::Continue(())
-                }
-            })?;
-            count += seen;
-            let Some(last) = last.filter(|_| seen == step) else {
-                break;
-            };
-            let event = Position::from_u64(last.event.to_u64().saturating_add(1));
-            low = QueueKey { event, ..last };
-        }
-        Ok(count)
+    /// How many deliveries of a webhook are pending.
+    #[must_use]
+    pub fn pending_count(&self, webhook: WebhookId) -> usize {
+        self.live.waiting_of(webhook)
+    }
+
+    /// The webhooks of which deliveries are pending, in no order, and how many.
+    #[must_use]
+    pub fn pending_counts(&self) -> Vec<(WebhookId, usize)> {
+        self.live.waiting()
     }
 
     /// Looks at `look_at` pending deliveries of all webhooks from `from` on; gives those whose event is in

@@ -225,7 +225,7 @@ impl Look<'_> {
         let there: BTreeSet<WebhookId> = self.reader.webhooks().iter().map(|one| one.id).collect();
         let ids = self.ledger.webhooks.keys();
         for webhook in ids.map(|id| id.parse::<WebhookId>().unwrap()) {
-            let waits = || self.reader.pending_count(webhook, 1).unwrap() > 0;
+            let waits = || self.reader.pending_count(webhook) > 0;
             let mut tries = 0;
             while !there.contains(&webhook) && waits() {
                 assert!(

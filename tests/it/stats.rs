@@ -94,7 +94,6 @@ async fn attempts_and_ends_are_counted_and_begin_anew_with_a_restart() {
     let outcome = json!({ "kind": "status", "status": 500 });
     assert_eq!(shown["last_failure"]["outcome"], outcome);
     assert_eq!(of(&shown["now"], ["waiting", "held", "in_flight"]), [0; 3]);
-    assert_eq!(shown["now"]["more"], false);
     assert_eq!(shown["now"]["standing"], "doubted");
     assert!(shown["now"]["concurrency"].as_u64() >= Some(1));
     let all = of_account(&mut client).await;

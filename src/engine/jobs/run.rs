@@ -19,7 +19,7 @@ use super::course::Course;
 const TURN: Duration = Duration::from_millis(50);
 /// Fast jobs have shorter turns, so that live traffic meets no bursts: a step of so many deliveries is worth its record.
 const STEP_WORTH: u64 = 16;
-const TURN_MIN: Duration = Duration::from_millis(10);
+const TURN_MIN: Duration = Duration::from_millis(5);
 /// In one turn a job looks at this many deliveries or events, and for this long, at most.
 const LOOK_MAX: usize = 2_000;
 const LOOK_TIME_MAX: Duration = Duration::from_millis(10);
@@ -313,7 +313,7 @@ fn look_on(
 ) -> Result<(), store::Error> {
     let (began, mut looked) = (Instant::now(), 0);
     let rate = usize::try_from(job.per_second).unwrap_or(PAGE_MAX);
-    let page = rate.saturating_mul(2).clamp(PAGE_MIN, PAGE_MAX);
+    let page = (rate / 60).clamp(PAGE_MIN, PAGE_MAX);
     while !course.at_end && course.picks() < count {
         if looked >= LOOK_MAX || began.elapsed() >= LOOK_TIME_MAX {
             break;

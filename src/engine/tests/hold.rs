@@ -269,7 +269,7 @@ async fn a_discard_is_carried_to_its_end_when_nobody_waits_for_it() {
     }
     leave(site.engine.discard_held(id, None)).await;
     until("all is discarded", || {
-        site.engine.reader().pending_count(id, 9).unwrap() == 0
+        site.engine.reader().pending_count(id) == 0
     })
     .await;
     site.stop().await;

@@ -1,6 +1,6 @@
 //! What has been applied and is not in sled yet.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -19,12 +19,70 @@ pub(super) struct Overlay {
     pub(super) dirty_jobs: BTreeSet<JobId>,
     pub(super) counts: BTreeMap<u32, i64>,
     pub(super) dirty_counts: BTreeSet<u32>,
+    pub(super) waiting: Waiting,
     pub(super) applied: Option<Position>,
     pub(super) steady: SteadyMillis,
     /// Whether anything, `applied` included, is newer than in sled and what was frozen.
     pub(super) dirty: bool,
     /// On its way to sled.
     pub(super) frozen: Option<Arc<Frozen>>,
+}
+
+/// How many deliveries are pending of each webhook.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    all: HashMap<WebhookId, i64>,
+    /// By how much that differs from what was last frozen. What came and went leaves a zero.
+    since: HashMap<WebhookId, i64>,
+}
+
+impl Waiting {
+    /// What sled holds.
+    pub(super) fn load(&mut self, webhook: WebhookId, count: i64) {
+        self.all.insert(webhook, count);
+    }
+
+    pub(super) fn add(&mut self, webhook: WebhookId, delta: i64) {
+        *self.all.entry(webhook).or_default() += delta;
+        *self.since.entry(webhook).or_default() += delta;
+    }
+
+    pub(super) fn of(&self, webhook: WebhookId) -> usize {
+        usize::try_from(self.count(webhook)).unwrap_or_default()
+    }
+
+    /// Those that have any.
+    pub(super) fn all(&self) -> impl Iterator<Item = (WebhookId, usize)> {
+        let all = self.all.keys().map(|webhook| (*webhook, self.of(*webhook)));
+        all.filter(|(_, count)| *count > 0)
+    }
+
+    /// Below zero only where a record was lost, until all is counted anew.
+    fn count(&self, webhook: WebhookId) -> i64 {
+        self.all.get(&webhook).copied().unwrap_or_default()
+    }
+
+    /// The counts that changed since this was last asked.
+    pub(super) fn changed(&mut self) -> Vec<(WebhookId, i64)> {
+        let mut changed = Vec::new();
+        for (webhook, _) in std::mem::take(&mut self.since)
+            .into_iter()
+            .filter(|(_, delta)| *delta != 0)
+        {
+            changed.push((webhook, self.count(webhook)));
+        }
+        self.all.retain(|_, count| *count != 0);
+        changed
+    }
+
+    /// Other counts take the place of all.
+    pub(super) fn replace(&mut self, counts: HashMap<WebhookId, i64>) {
+        let gone: Vec<WebhookId> = self.all.keys().copied().collect();
+        for (webhook, count) in gone.into_iter().map(|webhook| (webhook, 0)).chain(counts) {
+            let before = self.count(webhook);
+            self.add(webhook, count - before);
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +135,7 @@ impl Overlay {
     pub(super) fn change(&mut self, change: Change) {
         match change {
             Change::Queue(key, Some(value)) => {
+                self.waiting.add(key.webhook, 1);
                 // Without a slot the key is new to sled too: a queue key comes once (each event's position is
                 // new, and a moved delivery's old key is removed by the same record).
                 let in_sled = self.queue.get(&key).is_some_and(|slot| slot.in_sled);
@@ -89,6 +148,7 @@ impl Overlay {
                 );
             }
             Change::Queue(key, None) => {
+                self.waiting.add(key.webhook, -1);
                 let in_sled = self.queue.get(&key).is_none_or(|slot| slot.in_sled);
                 if in_sled {
                     self.queue.insert(

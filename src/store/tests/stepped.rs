@@ -1,7 +1,7 @@
 //! The real store without its threads, on a model of a disk: whoever holds it says when the committer works, and
 //! when the process or the power goes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use super::*;
@@ -148,12 +148,18 @@ impl Stepped {
             ControlFlow::Continue(())
         });
         walked.unwrap();
-        let mut counts: std::collections::BTreeMap<u32, i64> = std::collections::BTreeMap::new();
+        let mut counts: BTreeMap<u32, i64> = BTreeMap::new();
         let mut seen = BTreeSet::new();
         for (webhook, entry) in &queue {
             assert!(seen.insert((*webhook, entry.event)), "two keys: {entry:?}");
             *counts.entry(entry.event.segment).or_default() += 1;
         }
+        let mut waiting: BTreeMap<WebhookId, usize> = BTreeMap::new();
+        for (webhook, _) in &queue {
+            *waiting.entry(*webhook).or_default() += 1;
+        }
+        let counted: BTreeMap<_, _> = live.waiting().into_iter().collect();
+        assert_eq!(counted, waiting, "of webhooks");
         let journal = &self.committer.reader;
         let (oldest, newest) = journal.bounds();
         for segment in counts.keys().copied().chain(oldest..=newest) {

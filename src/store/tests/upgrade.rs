@@ -224,6 +224,8 @@ fn check(store: &Opened) {
     assert_eq!(reader.events(&account(), None, 100).unwrap().len(), 69);
     let attempts: Vec<u32> = pending(reader, 2).iter().map(|one| one.attempts).collect();
     assert_eq!(attempts, [1, 0]);
+    // sled had no counts of webhooks when this was written.
+    assert_eq!(reader.pending_counts(), [(WebhookId(2), 2)]);
     assert!(pending(reader, 1).is_empty() && pending(reader, 3).is_empty());
     let (position, _) = find("failed").unwrap().unwrap();
     let delivery = reader.delivery(WebhookId(1), position).unwrap().unwrap();
@@ -272,6 +274,10 @@ fn a_directory_of_the_first_format_opens_with_all_that_was_in_it() {
             );
         }
         check(&store);
+        store.handle.stop().unwrap();
+        drop((store.reader, store.writer));
+        let store = open_at(directory.path());
+        assert_eq!(store.reader.pending_counts(), [(WebhookId(2), 2)]);
         store.handle.stop().unwrap();
     }
 }
