@@ -8,7 +8,7 @@ use axum::response::Response;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
-use crate::engine::schedule::LaneFigures;
+use crate::engine::schedule::{LaneFigures, Pause};
 use crate::engine::{Explained, Hold, KeptOut, Live, Reason, Said, Wait};
 use crate::model::{
     Clock, DeliveryState, EndReason, FaultKind, Inactive, InactiveReason, Order, Outcome, Scope,
@@ -233,25 +233,58 @@ fn waits(wait: &Wait, live: &Live, row: &Explained, clock: &Clock) -> Told {
         };
     }
     reason += ": ";
-    reason += &match row.lane {
-        Some(lane) => places(&lane),
-        None => "it goes out in its turn".to_owned(),
-    };
-    let (order, rate) = (&live.webhook.order, rate_words(live));
-    if *order != Order::None {
-        rule = json!({ "kind": "order", "attempt": attempt, "of": of });
+    match row.lane.and_then(|lane| lane.paused) {
+        Some((until, why)) => {
+            let (words, kept) = paused(clock.wall_of(until), why, live);
+            reason += &words;
+            rule = kept;
+        }
+        None => {
+            reason += &match row.lane {
+                Some(lane) => places(&lane),
+                None => "it goes out in its turn".to_owned(),
+            };
+        }
+    }
+    if live.webhook.order != Order::None {
+        if row.lane.is_none_or(|lane| lane.paused.is_none()) {
+            rule = json!({ "kind": "order", "attempt": attempt, "of": of });
+        }
         reason += "; its order lets it go only after what came before it";
-    } else if let Some((words, limits)) = rate {
-        rule = limits;
-        reason += &format!("; its rate is {words}");
     }
     if let (Value::Object(rule), Some(lane)) = (&mut rule, &row.lane) {
-        rule.extend(show_lane(Some(lane)));
+        rule.extend(show_lane(Some(lane), clock));
     }
     Told {
         verdict: "waiting",
         reason,
         rule,
+    }
+}
+
+/// Why nothing goes out to the webhook for a while.
+fn paused(until: UnixMillis, why: Pause, live: &Live) -> (String, Value) {
+    match why {
+        Pause::Asked => (
+            format!("its receiver asked for a pause until {until}"),
+            json!({ "kind": "pause" }),
+        ),
+        Pause::Absent => (
+            format!(
+                "nobody has answered at its receiver lately, so it is only tried now and then, and next at {until}"
+            ),
+            json!({ "kind": "absent" }),
+        ),
+        Pause::Rate => match rate_words(live) {
+            Some((words, limits)) => (
+                format!("its rate of {words} is used up until {until}"),
+                limits,
+            ),
+            None => (
+                format!("what was held goes out at a limited rate, and on at {until}"),
+                json!({ "kind": "rate" }),
+            ),
+        },
     }
 }
 
@@ -322,7 +355,7 @@ fn ended(end: EndReason, attempts: u32, last: Option<&LastAttempt>, live: Option
             let met = last.map_or_else(|| "failed".to_owned(), |last| met(&last.outcome));
             match attempts {
                 1 => format!("its only attempt {met}"),
-                _ => format!("all {attempts} attempts failed; the last one {met}"),
+                _ => format!("its schedule has ended; the last of {attempts} attempts {met}"),
             }
         }
         EndReason::Gone => {

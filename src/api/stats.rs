@@ -7,7 +7,7 @@ use axum::response::Response;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
-use crate::engine::schedule::{LaneFigures, Standing};
+use crate::engine::schedule::{LaneFigures, Pause, Standing};
 use crate::engine::{Figures, Live, Percentiles, Queued, Said, Window};
 use crate::model::{Clock, Scope, UnixMillis};
 
@@ -34,7 +34,7 @@ pub(super) async fn of_webhook(
     let since = clock.wall_of(figures.since).max(live.webhook.created_at);
     shown.extend(show_figures(&figures, since, clock));
     let mut now = show_queued(&queued, live.sends(), clock);
-    now.extend(show_lane(lane.as_ref()));
+    now.extend(show_lane(lane.as_ref(), clock));
     shown.insert("now".to_owned(), Value::Object(now));
     Ok(json_answer(StatusCode::OK, &Value::Object(shown)))
 }
@@ -153,7 +153,7 @@ fn show_queued(queued: &Queued, sends: bool, clock: &Clock) -> Map<String, Value
 }
 
 /// How a lane does, as members of an object. Without one there is nothing in flight.
-pub(super) fn show_lane(lane: Option<&LaneFigures>) -> Map<String, Value> {
+pub(super) fn show_lane(lane: Option<&LaneFigures>, clock: &Clock) -> Map<String, Value> {
     let standing = lane.map(|lane| match lane.standing {
         Standing::Fresh => "fresh",
         Standing::Proven => "proven",
@@ -165,5 +165,14 @@ pub(super) fn show_lane(lane: Option<&LaneFigures>) -> Map<String, Value> {
     let concurrency = lane.map(|lane| lane.concurrency);
     shown.insert("concurrency".to_owned(), json!(concurrency));
     shown.insert("standing".to_owned(), json!(standing));
+    let paused = lane.and_then(|lane| lane.paused);
+    let until = paused.map(|(until, _)| clock.wall_of(until).to_string());
+    shown.insert("paused_until".to_owned(), json!(until));
+    let why = paused.map(|(_, why)| match why {
+        Pause::Asked => "asked",
+        Pause::Rate => "rate",
+        Pause::Absent => "absent",
+    });
+    shown.insert("paused_because".to_owned(), json!(why));
     shown
 }

@@ -196,7 +196,9 @@ impl Engine {
         if bound == 0 {
             return;
         }
-        for (webhook, waiting) in looks.look(&self.reader.pending_counts(), bound) {
+        let mut waiting = self.reader.pending_counts();
+        waiting.retain(|(webhook, _)| self.registry.find(*webhook).is_some());
+        for (webhook, waiting) in looks.look(&waiting, bound) {
             tracing::warn!(webhook_id = %webhook, waiting, bound,
                 "more deliveries wait for the webhook than [alerts] backlog_high");
             self.alert_of(webhook, Alert::BacklogHigh { waiting, bound });

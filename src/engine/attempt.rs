@@ -233,7 +233,7 @@ impl Engine {
                 tracing::info!(webhook_id = %live.webhook.id, event_id = %event,
                     "the delivery was moved while its attempt ran; the attempt is not recorded");
                 // Who moved it need not know of the lane.
-                self.missed.add(live.webhook.id);
+                self.missed.add(live.webhook.id, SteadyMillis(0));
                 (Some(Written::Stale), None)
             }
             Err(error) => {

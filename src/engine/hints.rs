@@ -3,13 +3,13 @@
 //! A hint saves a page read; losing one loses nothing. Hints that found the queue full are noted by
 //! webhook in [`Missed`], and the scheduler then reads those lanes' pages.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Notify, oneshot};
 
-use crate::model::{Event, Position, QueueEntry, WebhookId};
+use crate::model::{Event, Position, QueueEntry, SteadyMillis, WebhookId};
 
 use super::schedule::LaneFigures;
 
@@ -49,25 +49,28 @@ pub(crate) enum Hint {
 /// Lanes that one hint asks for, at most: the scheduler does nothing else meanwhile, for some microseconds.
 pub(super) const FIGURES_MAX: usize = 256;
 
-/// Webhooks for which a hint was lost.
+/// Webhooks for which a hint was lost, and from which due time on something in their queues is not known.
 #[derive(Debug, Default)]
 pub(crate) struct Missed {
-    webhooks: Mutex<HashSet<WebhookId>>,
+    webhooks: Mutex<HashMap<WebhookId, SteadyMillis>>,
     pub(crate) notify: Notify,
 }
 
 impl Missed {
-    pub(crate) fn add(&self, webhook: WebhookId) {
+    pub(crate) fn add(&self, webhook: WebhookId, from: SteadyMillis) {
         let first = {
             let mut webhooks = self.webhooks.lock().expect("no holder of this lock panics");
-            webhooks.insert(webhook) && webhooks.len() == 1
+            let was_empty = webhooks.is_empty();
+            let known = webhooks.entry(webhook).or_insert(from);
+            *known = from.min(*known);
+            was_empty
         };
         if first {
             self.notify.notify_one();
         }
     }
 
-    pub(crate) fn take(&self) -> HashSet<WebhookId> {
+    pub(crate) fn take(&self) -> HashMap<WebhookId, SteadyMillis> {
         let mut webhooks = self.webhooks.lock().expect("no holder of this lock panics");
         std::mem::take(&mut webhooks)
     }
@@ -154,9 +157,11 @@ mod tests {
     #[test]
     fn a_missed_webhook_is_given_out_once() {
         let missed = Missed::default();
-        missed.add(WebhookId(1));
-        missed.add(WebhookId(1));
-        assert_eq!(missed.take().len(), 1);
+        missed.add(WebhookId(1), SteadyMillis(7));
+        missed.add(WebhookId(1), SteadyMillis(5));
+        missed.add(WebhookId(1), SteadyMillis(6));
+        let taken: Vec<_> = missed.take().into_iter().collect();
+        assert_eq!(taken, [(WebhookId(1), SteadyMillis(5))]);
         assert!(missed.take().is_empty());
     }
 }

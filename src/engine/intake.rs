@@ -194,7 +194,7 @@ impl Engine {
             event: carried,
         };
         if self.hints.try_send(hint).is_err() {
-            self.missed.add(webhook);
+            self.missed.add(webhook, entry.due);
             self.metrics.hints_missed.inc();
         }
     }

@@ -93,8 +93,8 @@ impl Scheduler {
 
     /// Takes a bounded batch from each channel, so that none of them waits behind another.
     fn take_what_waits(&mut self) {
-        for webhook in self.engine.missed.take() {
-            self.core.woken(webhook);
+        for (webhook, from) in self.engine.missed.take() {
+            self.core.woken(webhook, from);
         }
         for _ in 0..BATCH_MAX {
             let Ok(report) = self.reports.1.try_recv() else {

@@ -35,7 +35,7 @@ use crate::wheel::Wheel;
 use crate::wheel::links::{Links, List};
 pub use lane::LaneOrder;
 use lane::{Gate, Lane, Waiting};
-pub use messages::{Effect, FIRST_SPOT, LaneFigures, Limits, Page, Report, Spot, Verdict};
+pub use messages::{Effect, FIRST_SPOT, LaneFigures, Limits, Page, Pause, Report, Spot, Verdict};
 pub use rate::Rates;
 pub use turns::Standing;
 use turns::{Ring, Shares, Turns};
@@ -202,9 +202,10 @@ impl<B> Core<B> {
         });
     }
 
-    /// A hint was lost, or the queue changed in a way not told here: the lane looks at it from its first key.
-    pub fn woken(&mut self, webhook: WebhookId) {
-        self.change(webhook, |lane, _, _| lane.note(FIRST_SPOT));
+    /// A hint was lost, or the queue changed in a way not told here: the lane looks at what is due from `from` on. An
+    /// ordered lane goes on meanwhile with what comes before that.
+    pub fn woken(&mut self, webhook: WebhookId, from: SteadyMillis) {
+        self.change(webhook, |lane, _, _| lane.note((from, FIRST_SPOT.1)));
     }
 
     /// The answer to [`Effect::ReadPage`].
@@ -369,7 +370,7 @@ impl<B> Core<B> {
             concurrency: place.lane.concurrency(),
             standing: place.lane.standing(self.now),
             probing: place.lane.probing(),
-            paused_until: place.lane.paused_until(self.now),
+            paused: place.lane.paused(self.now),
         })
     }
 

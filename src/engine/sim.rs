@@ -86,6 +86,7 @@ enum Happening {
     },
     Woken {
         hook: usize,
+        from: SteadyMillis,
     },
     Pause {
         hook: usize,
@@ -438,7 +439,7 @@ impl World {
                 let payload = entry.event.to_u64();
                 self.core.arrived(self.ids[hook], entry, payload);
             }
-            Happening::Woken { hook } => self.core.woken(self.ids[hook]),
+            Happening::Woken { hook, from } => self.core.woken(self.ids[hook], from),
             Happening::Pause { hook } => {
                 let until = self.steady().plus(self.rng.below(3_000));
                 self.hooks[hook].hook.paused_until = until;

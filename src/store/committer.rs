@@ -34,13 +34,14 @@ use super::space::{Ballast, Space};
 use super::writer::CANCEL_MAX;
 use super::{Error, Options, Reader, WriteError, Writer};
 
-/// Ops taken at once; more wait for the next group, so that the first ones' answers do not.
-const GROUP_OPS_MAX: usize = 4096;
+/// Changes made in one round, about; what would make more waits for the next, so that the first ones' answers do not,
+/// and the house is kept. It bounds what is given to sled at once too, and so what sled needs meanwhile: some kilobytes
+/// for each key (measured).
+const ROUND_CHANGES_MAX: usize = 1024;
+/// Outcomes that are kept behind a group that waits for room, before what comes is taken one by one.
+const LATE_MAX: usize = 4096;
 /// A group is committed when it has this many bytes: memory and one write stay bounded.
 const GROUP_BYTES_MAX: usize = 16 << 20;
-/// … or when it has made this many changes, however few events they are of: what is given to sled at once stays
-/// bounded, and with it what sled needs meanwhile, some kilobytes for each key (measured).
-const GROUP_CHANGES_MAX: usize = OVERLAY_KEYS_MAX / 4;
 /// The overlay goes to sled at this many keys: about a megabyte of memory, and 50 ms of work (measured).
 const OVERLAY_KEYS_MAX: usize = 4096;
 /// … or when this much of the journal would have to be applied again after a crash: a fraction of a second.
@@ -145,12 +146,13 @@ impl Committer {
     fn work(&mut self) -> Result<(), Error> {
         self.check_disk()?;
         loop {
-            let limit = GROUP_OPS_MAX.saturating_sub(self.late.len());
-            if limit == 0 {
+            let mut limit = ROUND_CHANGES_MAX;
+            if self.late.len() >= LATE_MAX {
                 // What comes now waits in the inbox; there is a bound on attempts under way.
                 std::thread::sleep(ROOM_PAUSE);
+                limit = 1;
             }
-            let gathered = self.inbox.gather(limit.max(1), self.patience());
+            let gathered = self.inbox.gather(limit, self.patience());
             if !self.round(gathered)? {
                 return Ok(());
             }
@@ -210,7 +212,6 @@ impl Committer {
             let now = self.now();
             let mut group = Group::new(self.ground(), now);
             while group.staged_bytes() < GROUP_BYTES_MAX
-                && group.changes() < GROUP_CHANGES_MAX
                 && let Some(op) = ops.next()
             {
                 match op {
@@ -227,9 +228,6 @@ impl Committer {
                     self.hold(staged, ops.collect())?;
                     break;
                 }
-            }
-            if ops.peek().is_some() && self.live.unflushed().0 >= OVERLAY_KEYS_MAX {
-                self.begin_flush()?;
             }
             first = false;
         }

@@ -111,11 +111,6 @@ impl<'a> Group<'a> {
         self.ground.journal.staged_bytes()
     }
 
-    /// How many changes its records make.
-    pub(super) const fn changes(&self) -> usize {
-        self.staged.changes.len()
-    }
-
     /// Checks one op and stages its record, if its conditions hold. `DeleteThrough` is not a group's business.
     pub(super) fn take(&mut self, op: Op) -> Result<(), Error> {
         let reply = match op {

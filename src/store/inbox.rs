@@ -127,6 +127,16 @@ impl Op {
         }
     }
 
+    /// How many changes its record makes, about.
+    fn changes(&self) -> usize {
+        match self {
+            Self::Accept { new, .. } => new.webhooks.len().max(1),
+            Self::Cancel { entries, .. } => entries.len().max(1),
+            Self::StepJob { step, .. } => step.picks.len().max(1),
+            _ => 1,
+        }
+    }
+
     /// Whether it waits for room on a full disk. Who asks for anything else is told at once.
     pub(super) const fn outlasts_full_disk(&self) -> bool {
         matches!(self, Self::Finish { .. })
@@ -236,7 +246,7 @@ impl Inbox {
         Ok(())
     }
 
-    /// Takes at most `limit` ops, waiting `patience` for the first. From here until it is called again the
+    /// Takes ops that make about `limit` changes, one op at least, waiting `patience` for the first. From here until it is called again the
     /// committer counts as working on what it was given.
     pub(super) fn gather(&self, limit: usize, patience: Duration) -> Gathered {
         let mut state = self.lock();
@@ -266,7 +276,13 @@ impl Inbox {
                 Gathered::Idle
             };
         }
-        let count = state.ops.len().min(limit);
+        let mut changes = 0;
+        let fit = state.ops.iter().take_while(|op| {
+            let fits = changes < limit;
+            changes += op.changes();
+            fits
+        });
+        let count = fit.count();
         let ops: Vec<Op> = state.ops.drain(..count).collect();
         // What is left has waited for less than a round.
         state.waiting_since = (!state.ops.is_empty()).then_some(now);

@@ -1,12 +1,15 @@
 //! Why an event was, or was not, delivered, as the real daemon tells it.
 
+use std::time::Duration;
+
 use http::Method;
 use serde_json::{Value, json};
 
 use crate::support::{Daemon, Site, delivery_in, get, key_of, post, register, registered, until};
-use crate::web::Web;
+use crate::web::{ANY, Web};
 use hookwheel::cli::client::Client;
 use hookwheel::cli::key_hash;
+use hookwheel::receiver::Answer;
 
 async fn explained(client: &mut Client, event: &str) -> Value {
     let answer = get(client, &format!("/api/v1/events/{event}/explain")).await;
@@ -256,7 +259,7 @@ async fn what_failed_says_why() {
     let event = post(&mut client, "a", json!({})).await;
     delivery_in(&mut client, &fails, &event, "failed").await;
     let told = row(&mut client, &event, &fails).await;
-    let reason = "failed: all 3 attempts failed; the last one got 503";
+    let reason = "failed: its schedule has ended; the last of 3 attempts got 503";
     check(&told, "failed", Some("schedule"), &[reason]);
     delivery_in(&mut client, &leaves, &event, "failed").await;
     let told = row(&mut client, &event, &leaves).await;
@@ -335,6 +338,43 @@ async fn a_refused_address_is_told_without_the_address() {
     assert!(!told["reason"].as_str().unwrap().contains("127."), "{told}");
 }
 
+/// What waits behind a receiver that asked for a pause, or that nobody answers at, says that and nothing of its rate.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_and_an_absent_receiver_are_named() {
+    let site = Site::new(&[]).with(&slow("per_second = 100"));
+    let pause = |_: usize| Answer::Status {
+        code: 503,
+        headers: vec![("retry-after".to_owned(), "3600".to_owned())],
+        body: bytes::Bytes::new(),
+    };
+    let busy = Web::start_with(ANY, &site.authority, pause, Duration::ZERO).await;
+    let daemon = site.start();
+    let mut client = daemon.client("slow");
+    let retry = json!({ "delays": ["10ms", "10ms", "10ms", "10ms", "10ms", "1m"] });
+    let asked = registered(&mut client, json!({ "url": busy.url("/"), "retry": retry })).await;
+    let absent = json!({ "url": "https://127.0.0.1:1/", "retry": retry });
+    let absent = registered(&mut client, absent).await;
+    let first = post(&mut client, "a", json!({})).await;
+    let named = async |client: &mut Client, event: &str, id: &str, kind: &str| {
+        until("the pause is named", async || {
+            let told = row(client, event, id).await;
+            (told["rule"]["kind"] == kind).then_some(told)
+        })
+        .await
+    };
+    let told = named(&mut client, &first, &absent, "absent").await;
+    let pieces = ["nobody has answered at its receiver lately"];
+    check(&told, "waiting", Some("absent"), &pieces);
+    let second = post(&mut client, "a", json!({})).await;
+    let told = named(&mut client, &second, &asked, "pause").await;
+    let pieces = ["its receiver asked for a pause until 20"];
+    check(&told, "waiting", Some("pause"), &pieces);
+    let path = format!("/api/v1/webhooks/{asked}/stats");
+    let now = get(&mut client, &path).await.body["now"].clone();
+    assert_eq!(now["paused_because"], "asked", "{now}");
+    assert!(now["paused_until"].is_string(), "{now}");
+}
+
 fn slow(rate: &str) -> String {
     format!(
         "[profiles.slow]\nextends = \"standard\"\n[profiles.slow.rate]\n{rate}\n[[accounts]]\nname = \"slow\"\n\
@@ -367,8 +407,13 @@ async fn what_is_over_a_rate_and_what_has_no_format_say_so() {
         &told,
         "waiting",
         Some("rate"),
-        &["attempt 1 of ", "due since", "its rate is 1 per hour"],
+        &[
+            "attempt 1 of ",
+            "due since",
+            "its rate of 1 per hour is used up until",
+        ],
     );
+    assert_eq!(told["rule"]["paused_because"], "rate");
     assert_eq!(told["rule"]["in_flight"], 0);
 
     let body = json!({ "url": web.url("/"), "format": "mine", "active": false });

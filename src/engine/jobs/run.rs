@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::engine::Engine;
-use crate::model::{Job, JobId, JobKind, JobState, WebhookId};
+use crate::model::{Job, JobId, JobKind, JobState, SteadyMillis, WebhookId};
 use crate::store::{self, CANCEL_MAX, JobStep, Space, WriteError};
 
 use super::course::Course;
@@ -159,6 +159,8 @@ impl Runner {
         (self.looking, self.hurries) = (Duration::ZERO, false);
         let jobs: Vec<JobId> = self.courses.keys().copied().collect();
         let mut committing = Vec::new();
+        // Nothing that is queued in this turn is due before this.
+        let began = self.engine.clock.steady();
         for id in jobs {
             if self.engine.stopping.is_cancelled() {
                 break;
@@ -182,7 +184,7 @@ impl Runner {
             let answer = one.answer.await;
             // It does nothing that could panic; if it did, the step is made again, or was made.
             let answer = answer.unwrap_or(Err(WriteError::Busy));
-            self.committed(&one.before, &one.step, answer)?;
+            self.committed(&one.before, &one.step, answer, began)?;
         }
         Ok(())
     }
@@ -250,6 +252,7 @@ impl Runner {
         before: &Job,
         step: &JobStep,
         answer: Result<Option<Job>, WriteError>,
+        began: SteadyMillis,
     ) -> Result<(), StoreEnded> {
         let now = self.engine.clock.steady();
         let Some(course) = self.courses.get_mut(&before.id) else {
@@ -278,7 +281,7 @@ impl Runner {
         self.engine.metrics.deliveries_queued_by_jobs.inc_by(queued);
         let webhooks: BTreeSet<WebhookId> = step.picks.iter().map(|pick| pick.webhook).collect();
         for webhook in webhooks {
-            self.engine.missed.add(webhook);
+            self.engine.missed.add(webhook, began);
         }
         if job.state == JobState::Done {
             tracing::info!(job_id = %job.id, account = %job.account, matched = job.matched,

@@ -21,6 +21,7 @@
 //! A lane never reads a clock and decides nothing about other lanes; the core compares it with them.
 
 mod pages;
+mod pauses;
 mod sequence;
 
 use std::collections::VecDeque;
@@ -29,7 +30,7 @@ use crate::model::{Position, QueueEntry, SteadyMillis, Trigger};
 
 use super::absence::Absence;
 use super::messages::{FIRST_SPOT, Spot, spot};
-use super::rate::{Pace, Rates};
+use super::rate::Pace;
 use super::turns::Standing;
 use super::{Limits, Report, Verdict};
 use pages::{OpenPage, PassedOver};
@@ -198,16 +199,6 @@ impl<B> Lane<B> {
         oldest.map(|oldest| oldest.started.plus(LONG_MS))
     }
 
-    /// Whether its receiver is only tried now and then.
-    pub(super) const fn probing(&self) -> bool {
-        self.absence.probing()
-    }
-
-    /// Until when it sends nothing, whatever waits.
-    pub(super) fn paused_until(&self, now: SteadyMillis) -> Option<SteadyMillis> {
-        Some(self.free_at()).filter(|at| *at > now)
-    }
-
     /// How much the window is to hold.
     fn room(&self, limits: &Limits) -> usize {
         if let Some(sequence) = &self.sequence
@@ -225,12 +216,6 @@ impl<B> Lane<B> {
     /// Whether a delivery due then comes before all that is unseen.
     fn leads(&self, due: SteadyMillis) -> bool {
         self.unseen.is_none_or(|(unseen, _)| due <= unseen)
-    }
-
-    /// From when on the lane may send, as pause, rates and absence have it.
-    fn free_at(&self) -> SteadyMillis {
-        let free_at = self.paused_until.max(self.pace.free_at());
-        free_at.max(self.absence.free_at())
     }
 
     /// Whether a send could be granted, as far as this lane alone decides.
@@ -515,22 +500,6 @@ impl<B> Lane<B> {
         self.sequence = (order != LaneOrder::None).then(|| Box::new(Sequence::new(order, away)));
         self.passed_over = None;
         self.note(FIRST_SPOT);
-    }
-
-    /// Sends nothing before `until`.
-    pub(super) fn pause(&mut self, until: SteadyMillis) {
-        self.paused_until = until;
-    }
-
-    /// Another receiver is in the place of the one before, or is to be taken for another.
-    pub(super) fn unpause(&mut self) {
-        self.paused_until = SteadyMillis(0);
-        self.absence.over();
-    }
-
-    /// Sets the lane's rates.
-    pub(super) const fn set_rates(&mut self, rates: Rates) {
-        self.pace.set(rates);
     }
 
     /// Takes a delivery out of the scheduler's hands; `false` if it is in flight or reserved already.

@@ -136,7 +136,17 @@ pub struct LaneFigures {
     pub standing: Standing,
     /// Whether its receiver seems not to be there, and is only tried now and then.
     pub probing: bool,
-    /// Until when it sends nothing: its receiver asked for it, a rate is used up, or the next try of one that is
-    /// not there is then. `None`: it may send now, as far as time decides.
-    pub paused_until: Option<SteadyMillis>,
+    /// Until when it sends nothing, and why. `None`: it may send now, as far as time decides.
+    pub paused: Option<(SteadyMillis, Pause)>,
+}
+
+/// Why a lane sends nothing for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pause {
+    /// Its receiver asked for it (`Retry-After`).
+    Asked,
+    /// A rate is used up, or what was held flows slowly.
+    Rate,
+    /// Its receiver is not there, and is only tried now and then.
+    Absent,
 }

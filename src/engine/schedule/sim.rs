@@ -338,9 +338,13 @@ impl World {
                 self.untold.told(hook, entry.event);
                 self.core.arrived(self.hooks[hook].id, entry, payload);
             }
-            Happening::Woken { hook } => {
-                self.untold.all_told(hook);
-                self.core.woken(self.hooks[hook].id);
+            Happening::Woken { hook, missed } => {
+                match missed {
+                    Some(entry) => self.untold.told(hook, entry.event),
+                    None => self.untold.all_told(hook),
+                }
+                let from = missed.map_or(SteadyMillis(0), |entry| entry.due);
+                self.core.woken(self.hooks[hook].id, from);
             }
             Happening::Close { hook } => {
                 self.hooks[hook].closed = true;
@@ -457,7 +461,8 @@ impl World {
             if self.rng.chance(90) {
                 self.soon(Happening::Hint { hook, entry });
             } else {
-                self.soon(Happening::Woken { hook });
+                let missed = self.rng.chance(50).then_some(entry);
+                self.soon(Happening::Woken { hook, missed });
             }
         }
     }

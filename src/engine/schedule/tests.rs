@@ -335,7 +335,7 @@ fn a_burst_is_paged_in_order_and_hints_flow_with_payload_again_after_it() {
 fn newer_ones_pass_older_ones_on_disk_in_bounded_number() {
     let mut core = open(LIMITS, 1);
     prove(&mut core, hook(0), 1);
-    core.woken(hook(0));
+    core.woken(hook(0), SteadyMillis(0));
     let mut pages = Vec::new();
     let mut passed = 0;
     for number in 10..200 {
@@ -370,7 +370,7 @@ fn a_failed_page_read_is_asked_for_again_later_with_what_came_meanwhile() {
         let Some(Effect::ReadPage { ticket, .. }) = core.next_effect() else {
             unreachable!("the lane has something due on disk");
         };
-        core.woken(hook(0));
+        core.woken(hook(0), SteadyMillis(0));
         core.page_failed(hook(0), ticket);
         assert_eq!(core.next_effect(), None, "not at once");
         let failed = now;
@@ -508,7 +508,7 @@ fn a_page_is_asked_for_with_room_beside_what_is_in_flight() {
         core.arrived(hook(0), entry(number, START), ());
     }
     assert_eq!(sent(&mut core).len(), 2);
-    core.woken(hook(0));
+    core.woken(hook(0), SteadyMillis(0));
     let read = core.next_effect();
     assert!(
         matches!(read, Some(Effect::ReadPage { limit: 66, .. })),

@@ -106,7 +106,9 @@ impl World {
             queued += 1;
             let due = self.queued_at(hook, event);
             self.told.change(hook, event, &Change::Replay { due });
-            self.soon(Happening::Woken { hook });
+            // As the runner has it: a time from before the step was made.
+            let from = SteadyMillis(due.0.saturating_sub(self.rng.below(3)));
+            self.soon(Happening::Woken { hook, from });
         }
         assert_eq!(job.queued - before.queued, queued, "queued of {picks:?}");
         assert_eq!(job.matched - before.matched, picks.len() as u64);

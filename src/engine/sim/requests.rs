@@ -363,7 +363,7 @@ impl World {
         if self.rng.chance(90) {
             self.soon(Happening::Hint { hook, entry });
         } else {
-            self.soon(Happening::Woken { hook });
+            self.soon(Happening::Woken { hook, from: due });
         }
     }
 
@@ -387,7 +387,8 @@ impl World {
                 self.may_be_stale(hook, &entry),
                 "an attempt is stale: {entry:?}"
             );
-            self.soon(Happening::Woken { hook });
+            let from = SteadyMillis(0);
+            self.soon(Happening::Woken { hook, from });
         }
         let queued = self.told_entry(hook, event).filter(|_| done);
         let verdict = match (done, next) {

@@ -31,6 +31,8 @@ pub(super) enum Happening {
     },
     Woken {
         hook: usize,
+        /// The delivery whose hint was lost; `None`: anything.
+        missed: Option<QueueEntry>,
     },
     Close {
         hook: usize,

@@ -53,7 +53,7 @@ fn a_receiver_that_is_not_there_is_tried_ever_more_seldom() {
     let lane = core.lane(hook(0)).unwrap();
     assert!(lane.probing && lane.concurrency == 1);
     let began = START.plus(times[11]);
-    assert_eq!(lane.paused_until, Some(began.plus(30_000)));
+    assert_eq!(lane.paused, Some((began.plus(30_000), Pause::Absent)));
     // The first answer ends it, also one that refuses.
     let times = begun(
         &mut core,
