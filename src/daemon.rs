@@ -17,11 +17,11 @@ use crate::api::{self, Access, Api};
 use crate::config::Config;
 use crate::engine::{self, Engine, EngineError, SchedulerDied, TaskDied};
 use crate::metrics::Metrics;
-use crate::model::AccountName;
+use crate::model::{AccountName, QueueEntry, WebhookId};
 use crate::retention;
 use crate::sender::{Sender, SenderError};
 use crate::store;
-use crate::store::{Opened, Writer};
+use crate::store::{Opened, WriteError, Writer};
 
 mod files;
 pub mod serve;
@@ -304,16 +304,24 @@ async fn stalled(busy: impl Fn() -> Duration, ask: impl Fn(), look_every: Durati
     }
 }
 
+impl retention::Queues for Engine {
+    fn is_held(&self, webhook: WebhookId) -> bool {
+        !self.is_sending(webhook)
+    }
+
+    async fn expire(&self, webhook: WebhookId, entries: &[QueueEntry]) -> Result<u32, WriteError> {
+        Self::expire(self, webhook, entries).await
+    }
+}
+
 /// Deletes what history has outlived its limits, every minute.
 async fn sweep(engine: Arc<Engine>, writer: Writer, limits: retention::Limits) {
     let (reader, clock) = (engine.reader().clone(), engine.clock().clone());
-    let is_held = |webhook| !engine.is_sending(webhook);
-    let expired = |webhook, count| engine.count_expired(webhook, count);
     let mut ticks = tokio::time::interval(SWEEP_EVERY);
     loop {
         ticks.tick().await;
         let now = clock.steady();
-        let swept = retention::sweep(&reader, &writer, limits, now, is_held, expired).await;
+        let swept = retention::sweep(&reader, &writer, limits, now, &*engine).await;
         if let Err(error) = swept {
             tracing::error!(%error, "retention could not sweep; it tries again in a minute");
         }

@@ -5,14 +5,32 @@
 //! that is recorded. The limit by size stops at what waits for an active webhook. Where all that it would stop at is
 //! held, for its owner or for the config, that ends as expired: a webhook that somebody has forgotten must not make the
 //! journal grow for ever. Then the oldest segments go, no more of them than needed.
+//!
+//! What is being sent is not ended under its attempt: it is left, its segment stays with it, and the next sweep meets
+//! it, ended or waiting again.
 
 use std::collections::BTreeMap;
 
-use crate::model::{EndReason, QueueEntry, SteadyMillis, WebhookId};
-use crate::store::{Backlog, CANCEL_MAX, Error, Options, QueueCursor, Reader, WriteError, Writer};
+use crate::model::{QueueEntry, SteadyMillis, WebhookId};
+use crate::store::{Backlog, Error, Options, QueueCursor, Reader, WriteError, Writer};
 
 /// Queue keys looked at in one step, so that readers' lock on the live state is short.
 const LOOK_AT: usize = 4096;
+/// Held deliveries ended in one step: before each it is asked whether their webhook still holds them.
+const END_AT_ONCE: usize = 48;
+
+/// The queues, as the one has them who sends what waits there.
+pub trait Queues: Sync {
+    /// Whether what waits for a webhook is held.
+    fn is_held(&self, webhook: WebhookId) -> bool;
+
+    /// Ends pending deliveries of a webhook as expired, but for those that are being sent. Gives how many were ended.
+    fn expire(
+        &self,
+        webhook: WebhookId,
+        entries: &[QueueEntry],
+    ) -> impl Future<Output = Result<u32, WriteError>> + Send;
+}
 
 /// What history is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,8 +136,7 @@ pub fn held_in_the_way(
     through
 }
 
-/// Makes the plan of the moment true. `is_held` says of a webhook whether what waits for it is held; `expired` is told
-/// how many deliveries of a webhook have ended. The daemon calls it every minute.
+/// Makes the plan of the moment true, but for what is being sent. The daemon calls it every minute.
 ///
 /// # Errors
 /// [`SweepError`]; nothing is half done, and the next sweep goes on.
@@ -128,8 +145,7 @@ pub async fn sweep(
     writer: &Writer,
     limits: Limits,
     now: SteadyMillis,
-    is_held: impl Fn(WebhookId) -> bool,
-    mut expired: impl FnMut(WebhookId, u32),
+    queues: &impl Queues,
 ) -> Result<Swept, SweepError> {
     let plan = plan(&reader.backlog(), limits, now);
     let mut swept = Swept::default();
@@ -138,12 +154,12 @@ pub async fn sweep(
         swept.segments = writer.delete_through(segment).await?;
     }
     if let Some(segment) = plan.expire_through {
-        swept.expired = expire(reader, writer, segment, &mut expired).await?;
+        swept.expired = expire(reader, segment, queues).await?;
     }
     if let Some(segment) = plan.delete_through.filter(|_| swept.expired > 0) {
         swept.segments += writer.delete_through(segment).await?;
     }
-    let held = expire_held(reader, writer, limits, is_held, &mut expired).await?;
+    let held = expire_held(reader, limits, queues).await?;
     if held > 0 {
         swept.expired += held;
         if let Some(segment) = self::plan(&reader.backlog(), limits, now).delete_through {
@@ -161,12 +177,7 @@ pub async fn sweep(
 }
 
 /// Ends the pending deliveries of events up to `segment`.
-async fn expire(
-    reader: &Reader,
-    writer: &Writer,
-    segment: u32,
-    mut tell: impl FnMut(WebhookId, u32),
-) -> Result<u64, SweepError> {
+async fn expire(reader: &Reader, segment: u32, queues: &impl Queues) -> Result<u64, SweepError> {
     let (mut expired, mut from) = (0, None);
     loop {
         let blocking = reader.clone();
@@ -174,14 +185,11 @@ async fn expire(
             tokio::task::spawn_blocking(move || blocking.pending_through(segment, from, LOOK_AT));
         let (found, next) = looked.await.map_err(|_| SweepError::CutOff)??;
         for (webhook, entries) in by_webhook(found) {
-            for chunk in entries.chunks(CANCEL_MAX) {
-                let count = writer
-                    .cancel(webhook, chunk.to_vec(), EndReason::Expired)
-                    .await?;
+            let count = queues.expire(webhook, &entries).await?;
+            if count > 0 {
                 tracing::warn!(webhook_id = %webhook, count, "deliveries expired: older than retention allows");
-                expired += u64::from(count);
-                tell(webhook, count);
             }
+            expired += u64::from(count);
         }
         match next {
             Some(cursor) => from = Some(cursor),
@@ -193,15 +201,15 @@ async fn expire(
 /// Ends what is held of the oldest events, where the journal is over its limit by size for nothing else.
 async fn expire_held(
     reader: &Reader,
-    writer: &Writer,
     limits: Limits,
-    is_held: impl Fn(WebhookId) -> bool,
-    mut tell: impl FnMut(WebhookId, u32),
+    queues: &impl Queues,
 ) -> Result<u64, SweepError> {
     let backlog = reader.backlog();
     let holders = || {
         let webhooks = reader.webhooks().into_iter().map(|webhook| webhook.id);
-        webhooks.filter(|id| is_held(*id)).collect::<Vec<_>>()
+        webhooks
+            .filter(|id| queues.is_held(*id))
+            .collect::<Vec<_>>()
     };
     if backlog.journal_bytes <= limits.bytes {
         return Ok(0);
@@ -229,13 +237,10 @@ async fn expire_held(
         loop {
             let (mut entries, next) = look_at(reader, webhook, from).await?;
             entries.retain(|entry| entry.event.segment <= segment);
-            for chunk in entries.chunks(CANCEL_MAX) {
+            for chunk in entries.chunks(END_AT_ONCE) {
                 // It may have been activated since.
-                if is_held(webhook) {
-                    let ended = writer.cancel(webhook, chunk.to_vec(), EndReason::Expired);
-                    let count = ended.await?;
-                    of_it += u64::from(count);
-                    tell(webhook, count);
+                if queues.is_held(webhook) {
+                    of_it += u64::from(queues.expire(webhook, chunk).await?);
                 }
             }
             from = next;
@@ -277,8 +282,12 @@ fn by_webhook(found: Vec<(WebhookId, QueueEntry)>) -> Vec<(WebhookId, Vec<QueueE
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+    use std::sync::Mutex;
+
     use super::*;
     use crate::metrics::Metrics;
+    use crate::model::{EndReason, Position};
     use crate::store::tests::history::write_history;
     use crate::store::tests::{accept, open_small, open_with, options, pending, runtime};
     use crate::store::{Opened, SegmentBacklog, SegmentInfo, open};
@@ -366,17 +375,12 @@ mod tests {
         // Of the oldest events only those for the second are pending: the first's are no help, and stop it later.
         for held in [0, 1] {
             let is_held = |id: WebhookId| id == WebhookId(held);
-            let swept = runtime.block_on(sweep(reader, writer, limits, now, is_held, |_, _| ()));
+            let queues = Sent::none(writer, is_held);
+            let swept = runtime.block_on(sweep(reader, writer, limits, now, &queues));
             assert_eq!(swept.unwrap(), Swept::default());
         }
-        let swept = runtime.block_on(sweep(
-            reader,
-            writer,
-            limits,
-            now,
-            |id| id == WebhookId(2),
-            |_, _| (),
-        ));
+        let queues = Sent::none(writer, |id| id == WebhookId(2));
+        let swept = runtime.block_on(sweep(reader, writer, limits, now, &queues));
         let swept = swept.unwrap();
         assert!(swept.expired > 0 && swept.segments > 0, "{swept:?}");
         assert_eq!(pending(reader, 1), two[0]);
@@ -388,7 +392,8 @@ mod tests {
         assert_eq!(segments_of(&two[0]).iter().min(), Some(&oldest));
         let two = [pending(reader, 1), pending(reader, 2)];
         let before = reader.backlog();
-        let swept = runtime.block_on(sweep(reader, writer, limits, now, |_| true, |_, _| ()));
+        let queues = Sent::none(writer, |_| true);
+        let swept = runtime.block_on(sweep(reader, writer, limits, now, &queues));
         let swept = swept.unwrap();
         assert!(swept.expired > 0 && swept.segments > 0, "{swept:?}");
         let left = [pending(reader, 1), pending(reader, 2)];
@@ -410,6 +415,99 @@ mod tests {
         for entry in two.concat() {
             let kept = left.concat().contains(&entry);
             assert_eq!(kept, entry.event.segment >= oldest.number, "{entry:?}");
+        }
+    }
+
+    /// The queues of nobody who sends, but that deliveries of these events are said to be under way.
+    struct Sent<'a, F> {
+        writer: &'a Writer,
+        is_held: F,
+        under_way: HashSet<Position>,
+        expired: Mutex<u64>,
+    }
+
+    impl<'a, F> Sent<'a, F> {
+        fn none(writer: &'a Writer, is_held: F) -> Self {
+            Self {
+                writer,
+                is_held,
+                under_way: HashSet::new(),
+                expired: Mutex::default(),
+            }
+        }
+    }
+
+    impl<F: Fn(WebhookId) -> bool + Sync> Queues for Sent<'_, F> {
+        fn is_held(&self, webhook: WebhookId) -> bool {
+            (self.is_held)(webhook)
+        }
+
+        async fn expire(
+            &self,
+            webhook: WebhookId,
+            entries: &[QueueEntry],
+        ) -> Result<u32, WriteError> {
+            let mut count = 0;
+            let unsent = entries
+                .iter()
+                .filter(|entry| !self.under_way.contains(&entry.event));
+            for some in unsent.copied().collect::<Vec<_>>().chunks(48) {
+                let ended = self
+                    .writer
+                    .cancel(webhook, some.to_vec(), EndReason::Expired);
+                count += ended.await?;
+            }
+            *self.expired.lock().unwrap() += u64::from(count);
+            Ok(count)
+        }
+    }
+
+    #[test]
+    fn what_is_being_sent_keeps_its_segment_and_the_next_sweep_goes_on() {
+        let limits_by_size = |bytes| Limits {
+            age_ms: u64::MAX,
+            bytes,
+        };
+        let by_age = Limits {
+            age_ms: 60_000,
+            bytes: u64::MAX,
+        };
+        for by_size in [false, true] {
+            let directory = tempfile::tempdir().unwrap();
+            let opened = open_small(directory.path());
+            write_history(&opened);
+            let (reader, writer) = (&opened.reader, &opened.writer);
+            let runtime = runtime();
+            let before = reader.backlog();
+            let now = SteadyMillis(opened.clock.steady().0 + 3_600_000);
+            let limits = match by_size {
+                true => limits_by_size(before.journal_bytes / 2),
+                false => by_age,
+            };
+            // One of the third segment from the oldest that anything waits for.
+            let waiting = pending(reader, 2);
+            let segments: std::collections::BTreeSet<u32> =
+                waiting.iter().map(|entry| entry.event.segment).collect();
+            let third = *segments.iter().nth(2).unwrap();
+            let away = waiting.iter().find(|entry| entry.event.segment == third);
+            let away = *away.unwrap();
+            let mut queues = Sent::none(writer, |_| true);
+            queues.under_way.insert(away.event);
+            let first = runtime.block_on(sweep(reader, writer, limits, now, &queues));
+            let first = first.unwrap();
+            assert!(first.expired > 0 && first.segments > 0, "{first:?}");
+            assert!(pending(reader, 2).contains(&away), "it was ended");
+            assert_eq!(reader.backlog().segments[0].segment.number, third);
+            let again = runtime.block_on(sweep(reader, writer, limits, now, &queues));
+            let again = again.unwrap();
+            assert_eq!(again.segments, 0, "it is still there");
+            assert!(pending(reader, 2).contains(&away), "it was ended");
+            queues.under_way.clear();
+            let then = runtime.block_on(sweep(reader, writer, limits, now, &queues));
+            let then = then.unwrap();
+            assert!(then.expired > 0 && then.segments > 0, "{then:?}");
+            assert!(!pending(reader, 2).contains(&away));
+            assert!(reader.backlog().segments[0].segment.number > third);
         }
     }
 
@@ -435,8 +533,9 @@ mod tests {
             age_ms: u64::MAX,
             bytes: 0,
         };
+        let queues = Sent::none(writer, |_| false);
         let swept = runtime
-            .block_on(sweep(reader, writer, young, now, |_| false, |_, _| ()))
+            .block_on(sweep(reader, writer, young, now, &queues))
             .unwrap();
         assert_eq!(swept, Swept::default());
         let (before, segments) = (pending_of_all(&opened), reader.backlog().segments);
@@ -450,11 +549,10 @@ mod tests {
             },
             SteadyMillis(now.0 + 3_600_000),
         );
-        let mut told = 0;
-        let tell = |_: WebhookId, count: u32| told += u64::from(count);
         let swept = runtime
-            .block_on(sweep(reader, writer, old, later, |_| false, tell))
+            .block_on(sweep(reader, writer, old, later, &queues))
             .unwrap();
+        let told = *queues.expired.lock().unwrap();
         assert_eq!(told, swept.expired, "each is told of");
         assert_eq!(swept.segments, newest - 1);
         assert_eq!((before - pending_of_all(&opened)) as u64, swept.expired);

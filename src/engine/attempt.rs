@@ -136,6 +136,7 @@ impl Engine {
         let failed_at = was_sent(&sent.outcome).then_some(now);
         let verdict = verdict(&sent.outcome, &next);
         if verdict == Verdict::Success {
+            self.note_success(&live, &sent);
             taken();
         }
         let attempt = Attempt {

@@ -5,6 +5,11 @@
 //! as the failing is read from the log again. Nothing is looked for at the start. What waits for a disabled webhook is
 //! held, not dropped.
 //!
+//! Where a success since the first attempt is to keep a webhook active, what has arrived in this process is known,
+//! whatever became of its delivery. What arrived before the start is looked for in the log: there a delivery that
+//! arrived and was then queued again counts only when it has arrived again. A webhook that a reload took out of the
+//! live table, and another brought back, is as after a start.
+//!
 //! An attempt under way while the owner gives another URL or activates the webhook again disables nothing: it
 //! speaks for what was there before.
 
@@ -20,8 +25,8 @@ use crate::store::{self, DeliverySummary, Reader};
 use super::webhooks::ChangeError;
 use super::{Alert, Engine, Live};
 
-/// Deliveries looked at for a success, newest first: where so many newer ones have failed, an older one's
-/// late success does not count for the webhook's health.
+/// Deliveries looked at for a success from before the start, newest first: where so many newer ones have failed, an
+/// older one's late success then does not count for the webhook's health.
 const LOOK_AT_MAX: usize = 10_000;
 const LOOK_AT_STEP: usize = 200;
 /// A change by somebody else in between is met by trying again.
@@ -145,8 +150,11 @@ impl Engine {
         event: Position,
         run_attempts: u32,
     ) -> bool {
-        let reader = self.reader.clone();
-        let look = move || look(&reader, webhook, event, run_attempts);
+        let (reader, live) = (self.reader.clone(), self.registry.find(webhook));
+        let in_memory = move |started_at, recorded| {
+            live.is_some_and(|live| live.last_success.is_since(started_at, recorded))
+        };
+        let look = move || look(&reader, (webhook, event, run_attempts), in_memory);
         match self.tracker.spawn_blocking(look).await {
             Ok(Ok(found)) => found,
             Ok(Err(error)) => {
@@ -161,11 +169,12 @@ impl Engine {
     }
 }
 
+/// Looks for a success since the first attempt of a run: `in_memory` is asked first, with when that one was begun and
+/// where it was recorded.
 fn look(
     reader: &Reader,
-    webhook: WebhookId,
-    event: Position,
-    run_attempts: u32,
+    (webhook, event, run_attempts): (WebhookId, Position, u32),
+    in_memory: impl FnOnce(UnixMillis, Position) -> bool,
 ) -> Result<bool, store::Error> {
     let Some(delivery) = reader.delivery(webhook, event)? else {
         return Ok(true);
@@ -179,6 +188,9 @@ fn look(
     let Some((attempt, recorded)) = run.get(first).copied() else {
         return Ok(true);
     };
+    if in_memory(attempt.started_at, *recorded) {
+        return Ok(true);
+    }
     // What was recorded after it arrived after it, whatever the wall clock was set to in between.
     let after = |row: &DeliverySummary| match row.state {
         DeliveryState::Delivered { at } => at >= attempt.started_at || row.recorded > *recorded,

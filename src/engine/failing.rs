@@ -6,7 +6,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use crate::model::{InactiveReason, SteadyMillis, UnixMillis};
+use crate::model::{InactiveReason, Position, SteadyMillis, UnixMillis};
+use crate::sender::Sent;
 
 use super::{Engine, Live};
 
@@ -23,6 +24,27 @@ pub struct Failing {
     pub since: UnixMillis,
     /// From when on a failed attempt disables it; `None` where its profile has no such rule.
     pub disables_at: Option<UnixMillis>,
+}
+
+/// When an attempt for a webhook arrived last, wherever that was sent to. Shared by all versions of the webhook.
+///
+/// It is told by the wall clock, and by the journal's end at that time, which no set clock moves. In memory only.
+#[derive(Debug, Default)]
+pub(super) struct LastSuccess(Mutex<Option<(UnixMillis, Position)>>);
+
+impl LastSuccess {
+    fn note(&self, at: UnixMillis, end: Position) {
+        let mut last = self.0.lock().expect("no holder of this lock panics");
+        // Each by itself is the latest.
+        let before = last.unwrap_or((at, end));
+        *last = Some((at.max(before.0), end.max(before.1)));
+    }
+
+    /// Whether it came after an attempt that was begun and recorded then.
+    pub(super) fn is_since(&self, started_at: UnixMillis, recorded: Position) -> bool {
+        let last = self.0.lock().expect("no holder of this lock panics");
+        last.is_some_and(|(at, end)| at >= started_at || end > recorded)
+    }
 }
 
 /// Since when all attempts have failed. Shared by all versions of a webhook that send to the same place without a stop
@@ -102,6 +124,13 @@ impl Streak {
 }
 
 impl Engine {
+    /// An attempt arrived. It counts from now on, before it is on record and whatever becomes of its delivery.
+    pub(super) fn note_success(&self, live: &Live, sent: &Sent) {
+        let took_ms = u64::from(sent.phases.total_us / 1_000);
+        let at = UnixMillis(sent.started_at.0.saturating_add(took_ms));
+        live.last_success.note(at, self.reader.extent().1);
+    }
+
     /// Since when an active webhook has been failing, as far as memory tells.
     #[must_use]
     pub fn failing(&self, live: &Live) -> Option<Failing> {
@@ -166,6 +195,26 @@ impl Engine {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_success_is_since_by_either_clock_or_journal() {
+        let place = Position::from_u64;
+        let last = LastSuccess::default();
+        assert!(!last.is_since(UnixMillis(0), place(0)));
+        last.note(UnixMillis(50), place(7));
+        // Of the wall clock alone, as in the middle of an attempt; of the journal alone, as after a clock was set back.
+        assert!(last.is_since(UnixMillis(50), place(9)));
+        assert!(last.is_since(UnixMillis(90), place(6)));
+        assert!(!last.is_since(UnixMillis(51), place(7)));
+        // One that came later by the journal, and earlier by the clock, takes nothing back.
+        last.note(UnixMillis(20), place(30));
+        assert!(last.is_since(UnixMillis(50), place(40)));
+        assert!(last.is_since(UnixMillis(90), place(29)));
+        // Nor does one that is told late.
+        last.note(UnixMillis(60), place(10));
+        assert!(last.is_since(UnixMillis(60), place(40)));
+        assert!(last.is_since(UnixMillis(90), place(29)));
+    }
 
     fn at(ms: u64) -> SteadyMillis {
         SteadyMillis(ms)

@@ -18,7 +18,7 @@ use crate::render::{Envelope, Format, Formats, Pointer, RenderError};
 use crate::sign::Signer;
 
 use super::EngineError;
-use super::failing::Streak;
+use super::failing::{LastSuccess, Streak};
 use super::schedule::Rates;
 
 /// A profile made ready to work: its templates compiled.
@@ -57,6 +57,8 @@ pub struct Live {
     activated: u64,
     /// Since when its attempts have failed.
     pub(super) streak: Arc<Streak>,
+    /// When one of its attempts arrived last.
+    pub(super) last_success: Arc<LastSuccess>,
 }
 
 impl Live {
@@ -108,6 +110,7 @@ impl Live {
             order_key,
             activated: webhook.version,
             streak: Streak::unread(),
+            last_success: Arc::default(),
             contract,
             webhook,
         })
@@ -318,6 +321,7 @@ impl Registry {
                 live.activated = before.activated;
             }
             if let Some(before) = before {
+                live.last_success = Arc::clone(&before.last_success);
                 live.streak = match before.speaks_for(&live) {
                     true => Arc::clone(&before.streak),
                     false => Streak::well(),
@@ -349,6 +353,7 @@ impl Registry {
                 Ok(mut made) => {
                     made.activated = live.activated;
                     made.streak = Arc::clone(&live.streak);
+                    made.last_success = Arc::clone(&live.last_success);
                     let made = Arc::new(made);
                     if (made.rates(), made.sends()) != (live.rates(), live.sends()) {
                         reloaded.changed.push(Arc::clone(&made));

@@ -1,7 +1,8 @@
 //! Deliveries taken out of the scheduler's hands for a moment: to be queued anew, probed, or ended.
 //!
 //! What is reserved is not sent, and what is being sent cannot be reserved, so a delivery that is ended under a
-//! reservation was not on its way.
+//! reservation was not on its way. A webhook that is not in the live table, as its account is not in the config, has no
+//! lane and so no reservations; what waits for it is ended once its lane and its probe are over.
 
 use tokio::sync::oneshot;
 
@@ -76,5 +77,43 @@ impl Engine {
         let (ended, now) = (ended?, self.clock.steady());
         self.stats.ended(webhook, now, reason, ended);
         Ok((ended, left))
+    }
+
+    /// Ends deliveries because history is not kept that long, but for those that are being sent: they are left to their
+    /// attempts, and to the next sweep. Gives how many were ended.
+    ///
+    /// # Errors
+    /// [`WriteError`]; what was ended before stays so.
+    pub async fn expire(
+        &self,
+        webhook: WebhookId,
+        entries: &[QueueEntry],
+    ) -> Result<u32, WriteError> {
+        let mut expired = 0;
+        for some in entries.chunks(END_MAX) {
+            if self.registry.find(webhook).is_some() {
+                let (ended, _) = self.end_unsent(webhook, some, EndReason::Expired).await?;
+                expired += ended;
+            } else if self.is_quiet(webhook).await {
+                // A reload that brings it back at this very moment may have one of these sent as it ends.
+                let cancel = self
+                    .writer
+                    .cancel(webhook, some.to_vec(), EndReason::Expired);
+                let ended = cancel.await?;
+                self.count_expired(webhook, ended);
+                expired += ended;
+            }
+        }
+        Ok(expired)
+    }
+
+    /// Whether nothing can be under way for a webhook that is not in the live table: a lane that is closed is there
+    /// until its last attempt has ended.
+    async fn is_quiet(&self, webhook: WebhookId) -> bool {
+        let (answer, answered) = oneshot::channel();
+        let webhooks = vec![webhook];
+        self.tell(Hint::Figures { webhooks, answer }).await;
+        let lanes = answered.await;
+        lanes.is_ok_and(|lanes| lanes.is_empty()) && !self.probing.is_under_way(webhook)
     }
 }

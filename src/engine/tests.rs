@@ -2,6 +2,7 @@
 //! so each attempt fails at once.
 
 mod hold;
+mod probes;
 
 use std::sync::Arc;
 use std::task::Poll;
@@ -41,6 +42,24 @@ fn site() -> Site {
 
 /// A site whose account has this profile, at this time.
 fn site_with(profiles: &Profiles, profile: &str, clock: Option<Clock>) -> Site {
+    let sender = sender::Options {
+        policy: AddressPolicy::new(Vec::new(), Vec::new()),
+        extra_ca: Vec::new(),
+        resolver: Resolver::System,
+        response_body_max: 1024,
+        idle_per_host_max: 1,
+        idle_timeout: Duration::from_secs(1),
+    };
+    site_that(profiles, profile, clock, sender)
+}
+
+/// As [`site_with`], with a sender of this kind.
+fn site_that(
+    profiles: &Profiles,
+    profile: &str,
+    clock: Option<Clock>,
+    sender: sender::Options,
+) -> Site {
     let directory = tempfile::tempdir().unwrap();
     let metrics = Metrics::new();
     let options = store::Options {
@@ -54,14 +73,6 @@ fn site_with(profiles: &Profiles, profile: &str, clock: Option<Clock>) -> Site {
         disk_reserve_bytes: 0,
     };
     let store = store::open(options, metrics.clone()).unwrap();
-    let sender = sender::Options {
-        policy: AddressPolicy::new(Vec::new(), Vec::new()),
-        extra_ca: Vec::new(),
-        resolver: Resolver::System,
-        response_body_max: 1024,
-        idle_per_host_max: 1,
-        idle_timeout: Duration::from_secs(1),
-    };
     let parts = Parts {
         writer: store.writer.clone(),
         reader: store.reader.clone(),
