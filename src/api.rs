@@ -19,9 +19,11 @@ mod jobs;
 mod paced;
 mod page;
 mod quota;
+mod reads;
 mod secrets;
 mod server;
 mod stats;
+mod together;
 mod webhooks;
 
 use std::sync::{Arc, RwLock};
@@ -59,6 +61,7 @@ pub struct Api {
     policy: AddressPolicy,
     options: Options,
     bodies: input::Budget,
+    reads: reads::Reads,
     access: RwLock<Arc<Access>>,
 }
 
@@ -77,6 +80,7 @@ impl Api {
             metrics,
             policy,
             bodies: input::Budget::new(options.body_memory),
+            reads: reads::Reads::default(),
             options,
             access: RwLock::new(Arc::new(access)),
         })

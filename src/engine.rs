@@ -17,6 +17,7 @@ mod hints;
 mod intake;
 mod jobs;
 mod order;
+mod places;
 mod probe;
 mod progress;
 mod read_back;
@@ -62,10 +63,11 @@ pub use intake::{Draft, Posted};
 pub use jobs::{
     COUNT_TIME_MAX, Counted, JobError, JobOrder, KEPT_JOBS_MAX, OPEN_JOBS_MAX, share_done,
 };
+pub use places::{Full, Place, Places};
 pub use progress::TaskDied;
 pub use registry::{Contract, Live};
 pub use stats::{Figures, Percentiles, Queued, Said, Waiting, Window};
-pub use webhooks::{ChangeError, Tested};
+pub use webhooks::{ChangeError, TESTS_MAX, Tested, TooManyTests};
 
 /// What the engine needs to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,6 +128,12 @@ pub struct Engine {
     /// Who may read in the log since when a webhook has been failing.
     looks: Semaphore,
     probing: Probing,
+    /// Who may discard what is held, by webhook.
+    discards: Places<WebhookId>,
+    /// Who may hold a great event against filters or a schema, on a thread of its own.
+    weighing: Arc<Semaphore>,
+    /// Who may send a test, by account.
+    tests: Places<AccountName>,
     /// When the queues' heads were last looked at for the metrics, steady time.
     measured: AtomicU64,
     tracker: TaskTracker,
@@ -250,6 +258,9 @@ impl Engine {
             stats: Stats::new(clock.steady()),
             looks: Semaphore::new(failing::LOOKS_MAX),
             probing: Probing::default(),
+            discards: Places::new(discard::DISCARDS_MAX, 1),
+            weighing: Arc::new(Semaphore::new(intake::WEIGHED_MAX)),
+            tests: Places::new(TESTS_MAX, webhooks::TESTS_OWN_MAX),
             measured: AtomicU64::new(0),
             tracker: TaskTracker::new(),
             attempts: TaskTracker::new(),

@@ -31,6 +31,7 @@ pub use endpoint::{Endpoint, EndpointError, Host};
 pub use event::Event;
 pub use id::{AccountName, EventId, IdError, JobId, Position, WebhookId};
 pub use job::{Job, JobFilter, JobKind, JobState};
+pub(crate) use retry::RETRIES_MAX;
 pub use retry::{Backoff, GonePolicy, Policy, RetryError, RetryPolicy, StatusRange, SuccessRule};
 pub use rotation::RotationError;
 pub use secret::Secret;

@@ -7,10 +7,11 @@ use axum::response::Response;
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use tokio_util::sync::CancellationToken;
 
 use crate::engine::prepared_body;
 use crate::model::{Attempt, Clock, DeliveryState, Outcome, Position, Scope, UnixMicros};
-use crate::store::{self, DeliverySummary};
+use crate::store::DeliverySummary;
 
 use super::Api;
 use super::access::Caller;
@@ -23,17 +24,6 @@ use super::webhooks::{self, status_of};
 /// almost nothing; the answer then has a cursor and fewer rows.
 const SCAN_MAX: usize = 10_000;
 const SCAN_STEP: usize = 200;
-
-/// Runs a read of the store away from the async threads.
-pub(super) async fn blocking<T: Send + 'static>(
-    read: impl FnOnce() -> Result<T, store::Error> + Send + 'static,
-) -> Result<T, Problem> {
-    match tokio::task::spawn_blocking(read).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(error.into()),
-        Err(error) => Err(Problem::internal(&error)),
-    }
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -116,7 +106,7 @@ pub(super) async fn list(
     let (reader, webhook) = (api.engine.reader().clone(), live.webhook.id);
     let filter = Filter::read(&query, live.sends())?;
     let active = filter.active;
-    let (rows, next) = blocking(move || {
+    let read = move |gone: &CancellationToken| {
         let (mut rows, mut before, mut scanned) = (Vec::new(), before, 0);
         loop {
             let found = reader.deliveries(webhook, before, SCAN_STEP)?;
@@ -134,12 +124,12 @@ pub(super) async fn list(
                     rows.push(row);
                 }
             }
-            if !more || scanned >= SCAN_MAX {
+            if !more || scanned >= SCAN_MAX || gone.is_cancelled() {
                 return Ok((rows, before.filter(|_| more)));
             }
         }
-    })
-    .await?;
+    };
+    let (rows, next) = api.reads.scan(caller.account(), read).await?;
     let shown: Vec<Value> = rows
         .iter()
         .map(|row| show_summary(row, active, api.engine.clock()))
@@ -177,9 +167,9 @@ pub(super) async fn show(
     let live = webhooks::find(&api, caller.account(), &id)?;
     let (position, _) = events::find(&api, caller.account(), &event).await?;
     let (reader, webhook) = (api.engine.reader().clone(), live.webhook.id);
-    let delivery = blocking(move || reader.delivery(webhook, position))
-        .await?
-        .ok_or_else(|| Problem::not_found("delivery"))?;
+    let read = move || reader.delivery(webhook, position);
+    let delivery = api.reads.look_up(read).await?;
+    let delivery = delivery.ok_or_else(|| Problem::not_found("delivery"))?;
     let mut shown = Map::new();
     shown.insert("webhook_id".to_owned(), json!(webhook.to_string()));
     shown.insert("event_id".to_owned(), json!(delivery.event.id.as_str()));

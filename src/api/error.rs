@@ -9,7 +9,7 @@ use http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
-use crate::engine::{ChangeError, EngineError, IntakeError, JobError};
+use crate::engine::{ChangeError, EngineError, IntakeError, JobError, TooManyTests};
 use crate::store::{self, WriteError};
 
 /// One field at fault.
@@ -30,6 +30,8 @@ pub(super) struct Problem {
     pub(super) code: &'static str,
     detail: String,
     errors: Vec<FieldError>,
+    /// Fields at fault that `errors` does not name.
+    more: usize,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
@@ -41,8 +43,8 @@ struct Shown<'a> {
     status: u16,
     code: &'static str,
     detail: &'a str,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    errors: &'a [FieldError],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<&'a FieldError>,
 }
 
 impl Problem {
@@ -52,24 +54,38 @@ impl Problem {
             code,
             detail: detail.into(),
             errors: Vec::new(),
+            more: 0,
             headers: Vec::new(),
         }
     }
 
     /// 400 with the fields at fault. A single fault lends the problem its code.
     pub(super) fn fields(errors: Vec<FieldError>) -> Self {
+        Self::some_fields(errors, 0)
+    }
+
+    /// As [`Problem::fields`], with `more` at fault than those named.
+    pub(super) fn some_fields(errors: Vec<FieldError>, more: usize) -> Self {
         let code = match errors.as_slice() {
             [only] if only.code != "invalid" => only.code,
             _ => "fields_invalid",
         };
         let detail = match errors.as_slice() {
             [only] => format!("{}: {}", only.pointer, only.detail),
-            many => format!("{} fields are wrong; see `errors`", many.len()),
+            many => format!("{} fields are wrong; see `errors`", many.len() + more),
         };
         Self {
             errors,
+            more,
             ..Self::new(StatusCode::BAD_REQUEST, code, detail)
         }
+    }
+
+    /// The same naming at most so many fields at fault.
+    pub(super) fn with_faults_up_to(mut self, faults_max: usize) -> Self {
+        self.more += self.errors.len().saturating_sub(faults_max);
+        self.errors.truncate(faults_max);
+        self
     }
 
     pub(super) fn not_found(what: &str) -> Self {
@@ -100,13 +116,21 @@ impl Problem {
 
     /// The problem as a JSON value, for an answer that holds several.
     pub(super) fn to_json(&self) -> String {
+        let more = (self.more > 0).then(|| FieldError {
+            pointer: String::new(),
+            code: "more_faults",
+            detail: match self.more {
+                1 => "and one more field is wrong".to_owned(),
+                more => format!("and {more} more fields are wrong"),
+            },
+        });
         let shown = Shown {
             kind: format!("urn:hookwheel:problem:{}", self.code),
             title: self.status.canonical_reason().unwrap_or("Error"),
             status: self.status.as_u16(),
             code: self.code,
             detail: &self.detail,
-            errors: &self.errors,
+            errors: self.errors.iter().chain(&more).collect(),
         };
         serde_json::to_string(&shown).expect("a struct of text and numbers serialises")
     }
@@ -195,12 +219,25 @@ impl From<ChangeError> for Problem {
             ChangeError::Stale => Self::new(StatusCode::CONFLICT, "changed_in_between", detail),
             ChangeError::NotFound(what) => Self::not_found(what),
             ChangeError::Unclear => Self::new(StatusCode::CONFLICT, "state_unclear", detail),
+            ChangeError::Discarding => Self::new(StatusCode::CONFLICT, "discard_under_way", detail),
+            ChangeError::TooManyDiscards => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_discards", detail)
+                    .with(RETRY_AFTER, HeaderValue::from_static("5"))
+            }
             ChangeError::Active => Self::new(StatusCode::CONFLICT, "webhook_active", detail),
             ChangeError::InFlight => Self::new(StatusCode::CONFLICT, "in_flight", detail),
             ChangeError::Engine(EngineError::Account(_)) => Self::unauthorized(),
             ChangeError::Engine(error) => Self::internal(&error),
             ChangeError::Store(error) => error.into(),
         }
+    }
+}
+
+impl From<TooManyTests> for Problem {
+    fn from(error: TooManyTests) -> Self {
+        let status = StatusCode::TOO_MANY_REQUESTS;
+        Self::new(status, "too_many_tests", error.to_string())
+            .with(RETRY_AFTER, HeaderValue::from_static("5"))
     }
 }
 

@@ -7,23 +7,27 @@ use axum::response::Response;
 use http::StatusCode;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use crate::engine::{Draft, Posted};
 use crate::model::{AccountName, Event, EventId, Position, Scope, UnixMicros, WebhookId};
 
 use super::Api;
 use super::access::Caller;
-use super::deliveries::{self, blocking};
+use super::deliveries;
 use super::error::Problem;
 use super::fields::Fields;
 use super::input::Text;
 use super::page::{
     Asked, Named, Paging, json_answer, page, read_cursor, row_limit, show_cursor, text_answer,
 };
+use super::together::together;
 use super::webhooks::SCOPE_MAX;
 
 /// Events in one batch: one answer names them all, and the body limit holds for all together.
 const BATCH_MAX: usize = 1_000;
+/// Fields at fault that the answer to a batch names, over all of its events; of each it says how many more there are.
+const BATCH_FAULTS_MAX: usize = 2_000;
 
 /// Bytes of events in one page of a list, but for the last one's: a page of the largest events would be
 /// hundreds of megabytes. It then has fewer rows than asked for, and a cursor.
@@ -61,10 +65,13 @@ pub(super) async fn create_batch(
         );
         return Err(Problem::new(StatusCode::BAD_REQUEST, "batch_size", detail));
     }
-    let posts = events
-        .iter()
-        .map(|event| post(&api, caller.account(), event.get()));
-    let results = futures_join(posts).await;
+    let faults_max = BATCH_FAULTS_MAX / events.len();
+    let posts = events.iter().map(async |event| {
+        let posted = post(&api, caller.account(), event.get()).await;
+        posted.map_err(|problem| problem.with_faults_up_to(faults_max))
+    });
+    // Side by side, so that a batch shares its syncs.
+    let results = together(posts).await;
     let all_taken = results.iter().all(Result::is_ok);
     let rows: Vec<String> = results
         .iter()
@@ -82,32 +89,6 @@ pub(super) async fn create_batch(
         status,
         format!("{{\"data\":[{}]}}", rows.join(",")),
     ))
-}
-
-/// Runs all to their end at once, so that a batch shares its syncs; results in the given order.
-async fn futures_join<T>(work: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
-    let mut pending: Vec<_> = work.map(|one| (Box::pin(one), None)).collect();
-    std::future::poll_fn(|context| {
-        let mut all_done = true;
-        for (one, result) in &mut pending {
-            if result.is_none() {
-                match one.as_mut().poll(context) {
-                    std::task::Poll::Ready(value) => *result = Some(value),
-                    std::task::Poll::Pending => all_done = false,
-                }
-            }
-        }
-        if all_done {
-            std::task::Poll::Ready(())
-        } else {
-            std::task::Poll::Pending
-        }
-    })
-    .await;
-    pending
-        .into_iter()
-        .filter_map(|(_, result)| result)
-        .collect()
 }
 
 fn posted_json(posted: &Posted) -> String {
@@ -205,12 +186,12 @@ pub(super) async fn list(
     let limit = row_limit(query.limit)?;
     let before = read_cursor(query.cursor.as_deref())?;
     let (reader, account) = (api.engine.reader().clone(), caller.account().clone());
-    let (events, more) = blocking(move || {
+    let read = move |gone: &CancellationToken| {
         let (mut events, mut before, mut bytes) = (Vec::new(), before, 0);
         loop {
             let step = LIST_STEP.min(limit + 1 - events.len());
             let found = reader.events(&account, before, step)?;
-            if found.is_empty() {
+            if found.is_empty() || gone.is_cancelled() {
                 // Fewer than asked for is not the end: events that cannot be read are left out.
                 return Ok((events, false));
             }
@@ -223,8 +204,8 @@ pub(super) async fn list(
                 events.push((position, event));
             }
         }
-    })
-    .await?;
+    };
+    let (events, more) = api.reads.scan(caller.account(), read).await?;
     let next = events
         .last()
         .filter(|_| more)
@@ -245,7 +226,8 @@ pub(super) async fn show(
     caller.require(Scope::Read)?;
     let (position, event) = find(&api, caller.account(), &id).await?;
     let reader = api.engine.reader().clone();
-    let deliveries = blocking(move || reader.deliveries_of(position)).await?;
+    let read = move |_: &_| reader.deliveries_of(position);
+    let deliveries = api.reads.scan(caller.account(), read).await?;
     let rows: Vec<Value> = deliveries
         .iter()
         .map(|(webhook, state, attempts)| show_delivery(&api, *webhook, state, *attempts))
@@ -278,9 +260,9 @@ pub(super) async fn find(
 ) -> Result<(Position, Event), Problem> {
     let id = EventId::new(id).map_err(|_| Problem::not_found("event"))?;
     let (reader, account) = (api.engine.reader().clone(), account.clone());
-    blocking(move || reader.find_event(&account, &id))
-        .await?
-        .ok_or_else(|| Problem::not_found("event"))
+    let find = move || reader.find_event(&account, &id);
+    let found = api.reads.look_up(find).await?;
+    found.ok_or_else(|| Problem::not_found("event"))
 }
 
 fn show_event(event: &Event, api: &Api) -> Value {

@@ -18,7 +18,7 @@ use crate::store::LastAttempt;
 
 use super::Api;
 use super::access::Caller;
-use super::deliveries::{blocking, show_state, state_name};
+use super::deliveries::{show_state, state_name};
 use super::error::Problem;
 use super::events;
 use super::page::{Asked, Named, Paging, bad_cursor, json_answer, refused};
@@ -51,7 +51,8 @@ pub(super) async fn explain(
     };
     let (position, event) = events::find(&api, caller.account(), &id).await?;
     let reader = api.engine.reader().clone();
-    let recipients = blocking(move || reader.recipients(position)).await?;
+    let recipients = move || reader.recipients(position);
+    let recipients = api.reads.look_up(recipients).await?;
     let registered = api.engine.webhooks(caller.account());
     let mut webhooks: Vec<WebhookId> = registered.iter().map(|live| live.webhook.id).collect();
     let none_registered = webhooks.is_empty();
@@ -64,11 +65,11 @@ pub(super) async fn explain(
     let next = webhooks.last().filter(|_| more).map(ToString::to_string);
     let lanes: HashMap<_, _> = api.engine.lanes(&webhooks).await;
     let (engine, count) = (Arc::clone(&api.engine), recipients.len());
-    let (event, rows) = blocking(move || {
+    let look = move |_: &_| {
         let rows = engine.explain((position, &event), &webhooks, &recipients, &lanes)?;
         Ok((event, rows))
-    })
-    .await?;
+    };
+    let (event, rows) = api.reads.scan(caller.account(), look).await?;
     let clock = api.engine.clock();
     let rows: Vec<Value> = rows.iter().map(|row| show(row, clock)).collect();
     let detail = none_registered.then_some("the account has no webhook, so its events go nowhere");

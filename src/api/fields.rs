@@ -12,11 +12,17 @@ use serde_json::value::RawValue;
 
 use super::error::{FieldError, Problem};
 
+/// Fields at fault that one answer names: nobody mends more at once, and a small body must not make a large answer.
+const FAULTS_MAX: usize = 100;
+
 /// The members of one JSON object, taken one by one.
 #[derive(Debug)]
 pub(super) struct Fields<'a> {
     members: Vec<(Cow<'a, str>, &'a RawValue)>,
+    /// At most [`FAULTS_MAX`].
     errors: Vec<FieldError>,
+    /// How many more there are.
+    more: usize,
 }
 
 impl<'a> Fields<'a> {
@@ -37,6 +43,7 @@ impl<'a> Fields<'a> {
         let mut fields = Self {
             members,
             errors: Vec::new(),
+            more: 0,
         };
         fields.refuse_repeated();
         Ok(fields)
@@ -122,11 +129,11 @@ impl<'a> Fields<'a> {
     /// Ends the reading of a member taken with [`Fields::object`]; what is wrong with it is noted here.
     pub(super) fn close(&mut self, name: &str, mut inner: Self, known: &str) {
         inner.refuse_unknown(known);
-        self.errors
-            .extend(inner.errors.into_iter().map(|error| FieldError {
-                pointer: format!("/{name}{}", error.pointer),
-                ..error
-            }));
+        self.more += inner.more;
+        for error in inner.errors {
+            let pointer = format!("/{name}{}", error.pointer);
+            self.note(|| FieldError { pointer, ..error });
+        }
     }
 
     /// Takes a member that must be there.
@@ -150,11 +157,19 @@ impl<'a> Fields<'a> {
     /// Notes that a field is wrong, with a code of its own. `path` is a member's name, or a path of
     /// several joined by `/`.
     pub(super) fn refuse_as(&mut self, code: &'static str, path: &str, detail: impl Into<String>) {
-        self.errors.push(FieldError {
+        self.note(|| FieldError {
             pointer: format!("/{path}"),
             code,
             detail: detail.into(),
         });
+    }
+
+    fn note(&mut self, error: impl FnOnce() -> FieldError) {
+        if self.errors.len() < FAULTS_MAX {
+            self.errors.push(error());
+        } else {
+            self.more += 1;
+        }
     }
 
     /// Ends the reading: every member that nobody took is unknown.
@@ -166,7 +181,7 @@ impl<'a> Fields<'a> {
         if self.errors.is_empty() {
             Ok(())
         } else {
-            Err(Problem::fields(self.errors))
+            Err(Problem::some_fields(self.errors, self.more))
         }
     }
 
@@ -221,6 +236,32 @@ mod tests {
         for pointer in ["\"/url\"", "\"/b~1c\"", "\"/name\"", "\"/events\""] {
             assert!(shown.contains(pointer), "{pointer} is not in {shown}");
         }
+    }
+
+    #[test]
+    fn names_a_hundred_faults_and_says_how_many_more_there_are() {
+        let mut fields = Fields::parse(r#"{"inner": {"a": 1}}"#).unwrap();
+        let mut inner = fields.object("inner", "an object").unwrap().unwrap();
+        for at in 0..150 {
+            inner.refuse(&format!("list/{at}"), "is none");
+        }
+        // With the unknown `a` it has 151 faults.
+        fields.close("inner", inner, "list");
+        fields.refuse("late", "is wrong too");
+        let problem = fields.finish("inner").unwrap_err();
+        let shown: serde_json::Value = serde_json::from_str(&problem.to_json()).unwrap();
+        let errors = shown["errors"].as_array().unwrap();
+        assert_eq!(errors.len(), 101);
+        assert_eq!(errors[99]["pointer"], "/inner/list/99");
+        assert_eq!(errors[100]["code"], "more_faults");
+        assert_eq!(errors[100]["detail"], "and 52 more fields are wrong");
+        assert_eq!(shown["detail"], "152 fields are wrong; see `errors`");
+        // Shortened further, as in a batch, none is forgotten.
+        let shown: serde_json::Value =
+            serde_json::from_str(&problem.with_faults_up_to(2).to_json()).unwrap();
+        let errors = shown["errors"].as_array().unwrap();
+        assert_eq!(errors.len(), 3);
+        assert_eq!(errors[2]["detail"], "and 150 more fields are wrong");
     }
 
     #[test]

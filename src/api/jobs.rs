@@ -187,6 +187,11 @@ fn read_states(fields: &mut Fields<'_>) -> Vec<String> {
         Some(states) if states.is_empty() => {
             fields.refuse("states", "is empty; name a state, or leave it out");
         }
+        Some(states) if states.len() > ENDED_STATES.len() => {
+            let (given, all) = (states.len(), ENDED_STATES.len());
+            let detail = format!("names {given} states; a delivery ends in one of {all}");
+            fields.refuse("states", detail);
+        }
         Some(states) => {
             for (at, state) in states.iter().enumerate() {
                 if !fit(state) {

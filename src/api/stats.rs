@@ -9,11 +9,10 @@ use serde_json::{Map, Value, json};
 
 use crate::engine::schedule::{LaneFigures, Pause, Standing};
 use crate::engine::{Figures, Live, Percentiles, Queued, Said, Window};
-use crate::model::{Clock, Scope, UnixMillis};
+use crate::model::{AccountName, Clock, Scope, UnixMillis};
 
 use super::Api;
 use super::access::Caller;
-use super::deliveries::blocking;
 use super::error::Problem;
 use super::page::{Named, json_answer};
 use super::webhooks;
@@ -28,7 +27,7 @@ pub(super) async fn of_webhook(
     let live = webhooks::find(&api, caller.account(), &id)?;
     let (id, clock) = (live.webhook.id, api.engine.clock());
     let lane = api.engine.lanes(&[id]).await.remove(&id);
-    let (figures, queued) = looked_up(&api, vec![Arc::clone(&live)]).await?;
+    let (figures, queued) = looked_up(&api, caller.account(), vec![Arc::clone(&live)]).await?;
     let mut shown = Map::new();
     shown.insert("webhook_id".to_owned(), json!(id.to_string()));
     let since = clock.wall_of(figures.since).max(live.webhook.created_at);
@@ -49,7 +48,7 @@ pub(super) async fn of_account(
     let ids: Vec<_> = all.iter().map(|live| live.webhook.id).collect();
     let lanes = api.engine.lanes(&ids).await;
     let in_flight: usize = lanes.values().map(|lane| lane.in_flight).sum();
-    let (figures, queued) = looked_up(&api, all.to_vec()).await?;
+    let (figures, queued) = looked_up(&api, caller.account(), all.to_vec()).await?;
     let active = all.iter().filter(|live| live.webhook.active).count();
     let held = all
         .iter()
@@ -68,9 +67,14 @@ pub(super) async fn of_account(
     Ok(json_answer(StatusCode::OK, &Value::Object(shown)))
 }
 
-async fn looked_up(api: &Api, webhooks: Vec<Arc<Live>>) -> Result<(Figures, Queued), Problem> {
+async fn looked_up(
+    api: &Api,
+    account: &AccountName,
+    webhooks: Vec<Arc<Live>>,
+) -> Result<(Figures, Queued), Problem> {
     let engine = Arc::clone(&api.engine);
-    blocking(move || Ok((engine.figures(&webhooks), engine.queued(&webhooks)?))).await
+    let look = move |_: &_| Ok((engine.figures(&webhooks), engine.queued(&webhooks)?));
+    api.reads.scan(account, look).await
 }
 
 fn show_figures(figures: &Figures, since: UnixMillis, clock: &Clock) -> Map<String, Value> {

@@ -184,7 +184,7 @@ pub(super) async fn test(
 ) -> Result<Response, Problem> {
     caller.require(Scope::Admin)?;
     let live = find(&api, caller.account(), &id)?;
-    let tested = api.engine.test(&live).await;
+    let tested = api.engine.test(&live).await?;
     let attempt = super::deliveries::show_attempt(&tested.attempt);
     let shown = json!({
         "delivered": tested.delivered,

@@ -7,6 +7,7 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::DaemonError;
+use crate::engine::TESTS_MAX;
 
 /// Files besides sockets: the journal's segments and indexes, sled, the log, timers and name look-ups.
 const OWN_FILES: u64 = 256;
@@ -23,7 +24,7 @@ const CONNECTIONS_MIN: u64 = 64;
 pub fn room_for(connections_max: usize, in_flight_max: usize) -> Result<usize, DaemonError> {
     let limit = raised();
     let wanted = connections_max as u64;
-    let others = OWN_FILES + IDLE_CONNECTIONS + in_flight_max as u64;
+    let others = OWN_FILES + IDLE_CONNECTIONS + (in_flight_max + TESTS_MAX) as u64;
     let left = limit.saturating_sub(others);
     if left >= wanted {
         return Ok(connections_max);

@@ -252,6 +252,17 @@ impl Engine {
         event: &Event,
         number: u32,
     ) -> (Sent, Vec<(String, String)>) {
+        self.send_within(live, event, number, live.timeout).await
+    }
+
+    /// As [`Engine::send_once`], in a time of its own.
+    pub(super) async fn send_within(
+        &self,
+        live: &Live,
+        event: &Event,
+        number: u32,
+        timeout: Duration,
+    ) -> (Sent, Vec<(String, String)>) {
         let prepared = match prepare(live, event, number, self.clock.wall()) {
             Ok(prepared) => prepared,
             Err(why) => return (self.unsent(why), Vec::new()),
@@ -261,7 +272,7 @@ impl Engine {
             endpoint: live.webhook.url.clone(),
             headers: prepared.headers,
             body: prepared.body,
-            timeout: live.timeout,
+            timeout,
         };
         let sent = self.sender.send(request).await;
         drop(under_way);

@@ -1,10 +1,13 @@
 //! Discarding what an inactive webhook holds, because its owner asks for it.
 //!
 //! Only what is held when that is asked for ends: what arrives or is asked for later is left alone, and so is what is
-//! being sent. It stops where the webhook is activated meanwhile, and is carried on when the client hangs up. Every
-//! delivery ends on record and can be sent again.
+//! being sent. It stops where the webhook is activated meanwhile. When the client hangs up, what was looked at is carried
+//! to its end, and no more is looked at. One call at a time discards for a webhook. Every delivery ends on record and can
+//! be sent again.
 
 use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
 
 use crate::model::{EndReason, Position, QueueEntry, SteadyMillis, Trigger, UnixMicros, WebhookId};
 use crate::store::{QueueCursor, Reader, WriteError};
@@ -12,12 +15,14 @@ use crate::store::{QueueCursor, Reader, WriteError};
 use super::reserve::END_MAX;
 use super::unbroken::unbroken;
 use super::webhooks::ChangeError;
-use super::{Engine, Live};
+use super::{Engine, Full, Live};
 
 /// Deliveries that one call discards: some seconds' work. The answer then says that there is more.
 const DISCARD_MAX: usize = 100_000;
 /// Deliveries that one call looks at: with a time given, each of their events is read.
 const LOOK_AT_MAX: usize = 1_000_000;
+/// Calls at once, each of another webhook: each reads and writes as fast as the disk lets it, and others want that too.
+pub(super) const DISCARDS_MAX: usize = 2;
 /// Those looked at in one step, so that readers' lock on the live state is short.
 const LOOK_AT: usize = 1_000;
 
@@ -59,14 +64,22 @@ impl Engine {
     /// Ends what an inactive webhook holds now, of events created up to `until` if that is given.
     ///
     /// # Errors
-    /// [`ChangeError::Active`]; [`ChangeError`] where it could not be written or read: what was ended before stays so.
+    /// [`ChangeError::Active`]; [`ChangeError::Discarding`] and [`ChangeError::TooManyDiscards`] where others are at it;
+    /// [`ChangeError`] where it could not be written or read: what was ended before stays so.
     pub async fn discard_held(
         self: &Arc<Self>,
         webhook: WebhookId,
         until: Option<UnixMicros>,
     ) -> Result<Discarded, ChangeError> {
+        let place = self.discards.take(&webhook).map_err(|full| match full {
+            Full::Own => ChangeError::Discarding,
+            Full::All => ChangeError::TooManyDiscards,
+        })?;
         let engine = Arc::clone(self);
+        let gone = CancellationToken::new();
+        let _told = gone.clone().drop_guard();
         let work = async move {
+            let _place = place;
             let scope = Scope {
                 end: engine.reader.extent().1,
                 at: engine.clock.steady(),
@@ -79,12 +92,17 @@ impl Engine {
             if live.webhook.active {
                 return Err(ChangeError::Active);
             }
-            engine.discard(&live, scope).await
+            engine.discard(&live, scope, &gone).await
         };
         unbroken(&self.tracker, work).await
     }
 
-    async fn discard(&self, live: &Live, scope: Scope) -> Result<Discarded, ChangeError> {
+    async fn discard(
+        &self,
+        live: &Live,
+        scope: Scope,
+        gone: &CancellationToken,
+    ) -> Result<Discarded, ChangeError> {
         let (mut discarded, mut from, mut seen) = (Discarded::default(), None, 0);
         let result = loop {
             let (found, looked_at, next) = match self.held(live.webhook.id, from, scope).await {
@@ -96,7 +114,7 @@ impl Engine {
                 break Err(error);
             }
             from = next;
-            let full = discarded.count >= DISCARD_MAX || seen >= LOOK_AT_MAX;
+            let full = discarded.count >= DISCARD_MAX || seen >= LOOK_AT_MAX || gone.is_cancelled();
             if from.is_none() || full || !self.still_inactive(live.webhook.id) {
                 discarded.more |= full && from.is_some();
                 break Ok(discarded);

@@ -11,8 +11,11 @@ use crate::store::{Accepted, NewEvent, WriteError};
 use super::unbroken::unbroken;
 use super::{Contract, Engine, Hint, IntakeError};
 
-/// Bytes that filters may look at before an event is matched elsewhere: some milliseconds.
+/// Bytes of an event, times the rules that may be tried on each value, before it is matched elsewhere: some milliseconds.
+/// An array of small values under many rules comes near to that; else it is far less.
 const FILTERED_INLINE_MAX: usize = 4 << 20;
+/// Events weighed elsewhere at once: deliveries need threads that may block too, and a batch may have a thousand events.
+pub(super) const WEIGHED_MAX: usize = 4;
 /// Bytes of data that are held against a schema here and now: about a millisecond.
 const JUDGED_INLINE_MAX: usize = 64 << 10;
 
@@ -65,7 +68,7 @@ impl Engine {
         let (client_id, with_time) = (draft.id.is_some(), draft.created_at.is_some());
         let event = Arc::new(self.event_from(account, draft)?);
         if let Some(schema) = contract.profile.schemas.get(&event.event_type) {
-            fits(schema, &event).await?;
+            self.fits(schema, &event).await?;
         }
         self.store(&contract, event, (client_id, with_time)).await
     }
@@ -126,16 +129,48 @@ impl Engine {
             let subjects = pattern::subjects(&contract.profile, event);
             engine.registry.matching(event, &subjects, None)
         };
-        let filters_max = self.registry.of_account(&event.account).len();
-        if event.bytes().saturating_mul(filters_max) <= FILTERED_INLINE_MAX {
+        let rules = self.registry.rules_of(&event.account);
+        if event.bytes().saturating_mul(rules) <= FILTERED_INLINE_MAX {
             return Ok(find(self, contract, event));
         }
         let (engine, contract) = (Arc::clone(self), Arc::clone(contract));
         let event = Arc::clone(event);
-        let found = tokio::task::spawn_blocking(move || find(&engine, &contract, &event));
-        found
-            .await
-            .map_err(|_| IntakeError::Store(WriteError::Stopped))
+        self.weighed(move || find(&engine, &contract, &event)).await
+    }
+
+    /// Does what takes a while on a thread of its own, when one of few is free.
+    async fn weighed<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, IntakeError> {
+        let stopped = || IntakeError::Store(WriteError::Stopped);
+        let place = Arc::clone(&self.weighing).acquire_owned().await;
+        let place = place.map_err(|_| stopped())?;
+        let work = move || {
+            let _place = place;
+            work()
+        };
+        let done = tokio::task::spawn_blocking(work).await;
+        done.map_err(|_| stopped())
+    }
+
+    /// Holds an event's data against the schema of its type, on a thread of its own where that may take a while. To
+    /// find out what is wrong always may.
+    async fn fits(&self, schema: &Arc<Schema>, event: &Arc<Event>) -> Result<(), IntakeError> {
+        let is_small = event.data.len() <= JUDGED_INLINE_MAX;
+        if is_small && schema.fits(&event.data) {
+            return Ok(());
+        }
+        let (schema, event) = (Arc::clone(schema), Arc::clone(event));
+        let judge = move || match !is_small && schema.fits(&event.data) {
+            true => Vec::new(),
+            false => schema.faults(&event.data),
+        };
+        let faults: Vec<SchemaFault> = self.weighed(judge).await?;
+        match faults.is_empty() {
+            true => Ok(()),
+            false => Err(IntakeError::Schema(faults)),
+        }
     }
 
     /// Stores an event, and tells the scheduler of its deliveries.
@@ -197,26 +232,5 @@ impl Engine {
             self.missed.add(webhook, entry.due);
             self.metrics.hints_missed.inc();
         }
-    }
-}
-
-/// Holds an event's data against the schema of its type, on a thread of its own where that may take a while. To find
-/// out what is wrong always may.
-async fn fits(schema: &Arc<Schema>, event: &Arc<Event>) -> Result<(), IntakeError> {
-    let is_small = event.data.len() <= JUDGED_INLINE_MAX;
-    if is_small && schema.fits(&event.data) {
-        return Ok(());
-    }
-    let (schema, event) = (Arc::clone(schema), Arc::clone(event));
-    let judge = move || match !is_small && schema.fits(&event.data) {
-        true => Vec::new(),
-        false => schema.faults(&event.data),
-    };
-    let faults: Vec<SchemaFault> = tokio::task::spawn_blocking(judge)
-        .await
-        .map_err(|_| IntakeError::Store(WriteError::Stopped))?;
-    match faults.is_empty() {
-        true => Ok(()),
-        false => Err(IntakeError::Schema(faults)),
     }
 }

@@ -395,6 +395,13 @@ impl Registry {
         table.by_account.get(account).cloned().unwrap_or_default()
     }
 
+    /// The rules of all filters of an account: what an event's bytes are multiplied by, at most, when it is matched.
+    pub(super) fn rules_of(&self, account: &AccountName) -> usize {
+        let all = self.of_account(account);
+        let filters = all.iter().filter_map(|live| live.filter.as_ref());
+        filters.map(Filter::rules).sum()
+    }
+
     /// The webhooks of the event's account that want it, or `only` this one if it does. An inactive one wants it too:
     /// its deliveries are held.
     #[must_use]

@@ -1,6 +1,7 @@
 //! Changes to webhooks, sending again, and test events: what the API asks for besides intake.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::model::{
     Attempt, Event, EventId, Outcome, Position, QueueEntry, Trigger, Webhook, WebhookId,
@@ -9,7 +10,14 @@ use crate::render;
 use crate::store::{Requeued, WriteError, Written};
 
 use super::unbroken::unbroken;
-use super::{Engine, EngineError, Live};
+use super::{Engine, EngineError, Full, Live};
+
+/// Tests under way at once: they are outside of the bound on attempts, and each holds a socket.
+pub const TESTS_MAX: usize = 32;
+/// … of one account: people try one thing after another, and others must find a place.
+pub(super) const TESTS_OWN_MAX: usize = 4;
+/// How long a test may take, whatever the webhook's timeout: its client waits for the answer, and others for its place.
+const TEST_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// Why a change was not made.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +36,12 @@ pub enum ChangeError {
          sent by its schedule; to be sure, post the event again under a new id"
     )]
     Unclear,
+    /// It is being done already.
+    #[error("what this webhook holds is being discarded already; wait for that to end")]
+    Discarding,
+    /// Too many discards are under way.
+    #[error("what other webhooks hold is being discarded; wait for that to end")]
+    TooManyDiscards,
     /// Nothing is held: the webhook is active.
     #[error(
         "the webhook is active, so nothing is held for it; change it to `\"active\": false` first, then discard"
@@ -42,6 +56,19 @@ pub enum ChangeError {
     /// The store cannot take it.
     #[error(transparent)]
     Store(#[from] WriteError),
+}
+
+/// Too many tests are under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TooManyTests {
+    /// Of the same account.
+    #[error("{TESTS_OWN_MAX} tests of this account are under way; wait for one of them to end")]
+    Own,
+    /// Over all accounts.
+    #[error(
+        "{TESTS_MAX} tests of all accounts together are under way; wait for some of them to end"
+    )]
+    All,
 }
 
 /// What came of a test event.
@@ -155,13 +182,23 @@ impl Engine {
         }
     }
 
-    /// Sends the profile's example to a webhook now, once, outside of the queue and the log.
-    pub async fn test(&self, live: &Live) -> Tested {
+    /// Sends the profile's example to a webhook now, once, outside of the queue and the log. Who drops the future ends
+    /// the attempt.
+    ///
+    /// # Errors
+    /// [`TooManyTests`]; nothing is sent then.
+    pub async fn test(&self, live: &Live) -> Result<Tested, TooManyTests> {
+        let place = self.tests.take(&live.webhook.account);
+        let _place = place.map_err(|full| match full {
+            Full::Own => TooManyTests::Own,
+            Full::All => TooManyTests::All,
+        })?;
         let event = self.example(live);
-        let (sent, signed) = self.send_once(live, &event, 1).await;
+        let timeout = test_timeout(live.timeout);
+        let (sent, signed) = self.send_within(live, &event, 1, timeout).await;
         let delivered = matches!(sent.outcome,
             Outcome::Status(code) if live.policy.success.accepts(code));
-        Tested {
+        Ok(Tested {
             body: live.body(&event).ok(),
             event: event.id,
             attempt: Attempt {
@@ -174,7 +211,7 @@ impl Engine {
                 response: sent.response,
             },
             delivered,
-        }
+        })
     }
 
     fn example(&self, live: &Live) -> Event {
@@ -186,5 +223,22 @@ impl Engine {
             event.scope = Some(scope.clone());
         }
         event
+    }
+}
+
+/// How long a test may take where an attempt may take `own`.
+fn test_timeout(own: Duration) -> Duration {
+    own.min(TEST_TIME_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_takes_no_longer_than_an_attempt_and_half_a_minute() {
+        let seconds = Duration::from_secs;
+        assert_eq!(test_timeout(seconds(300)), seconds(30));
+        assert_eq!(test_timeout(seconds(10)), seconds(10));
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// No schedule has more retries than this: a longer list is a mistake, and the log keeps each attempt.
-const RETRIES_MAX: usize = 100;
+pub(crate) const RETRIES_MAX: usize = 100;
 /// No delay is longer than 30 days; retention would end the delivery before.
 const DELAY_MAX_MS: u64 = 30 * 24 * 3600 * 1000;
 

@@ -53,6 +53,7 @@ pub struct FilterError {
 #[derive(Clone, Debug)]
 pub struct Filter {
     root: Pattern,
+    rules: usize,
 }
 
 /// Fields and alternatives that must all fit.
@@ -106,7 +107,13 @@ impl Filter {
     /// # Errors
     /// Everything that is wrong with it, each at its place.
     pub fn parse(text: &str) -> Result<Self, Vec<FilterError>> {
-        parse::parse(text).map(|root| Self { root })
+        parse::parse(text).map(|(root, rules)| Self { root, rules })
+    }
+
+    /// How many rules it has: each may be tried on each value of an event.
+    #[must_use]
+    pub const fn rules(&self) -> usize {
+        self.rules
     }
 
     /// Whether an event fits.

@@ -1,9 +1,12 @@
 //! What the API refuses: with which status and code, and that nothing is changed by it.
 
+use std::time::Duration;
+
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, Site, get};
+use crate::support::{Daemon, Site, get, registered, until};
+use crate::web::Web;
 
 /// URLs, and the code of the answer.
 const URLS: [(&str, &str); 24] = [
@@ -235,4 +238,102 @@ async fn the_101st_request_in_a_minute_is_refused_where_the_limit_is_100() {
     for _ in 0..101 {
         assert_eq!(get(&mut other, "/api/v1/webhooks").await.status, 200);
     }
+}
+
+/// Posts text to a path as a POST of `standard`; gives the status and the answer.
+async fn answered(daemon: &Daemon, path: &str, text: String) -> (u16, Value) {
+    let mut client = daemon.client("standard");
+    let answer = client.call_text(Method::POST, path, text).await.unwrap();
+    (answer.status.as_u16(), answer.body)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_full_of_faults_gets_a_small_answer() {
+    let site = Site::new(&["standard"]);
+    let daemon = site.start();
+    let mut client = daemon.client("standard");
+    let id = registered(&mut client, json!({ "url": "https://127.0.0.1/" })).await;
+
+    let many = vec!["x"; 60_000];
+    let body = json!({ "url": "https://127.0.0.1/", "retry": { "delays": many } });
+    let (status, shown) = answered(&daemon, "/api/v1/webhooks", body.to_string()).await;
+    assert_eq!(
+        (status, shown["errors"].as_array().unwrap().len()),
+        (400, 1)
+    );
+    assert_eq!(shown["errors"][0]["pointer"], "/retry/delays");
+    assert!(
+        shown["detail"].as_str().unwrap().contains("at most 100"),
+        "{shown}"
+    );
+    // As many as there may be are each looked at.
+    let body = json!({ "url": "https://127.0.0.1/", "retry": { "delays": vec!["x"; 100] } });
+    let (_, shown) = answered(&daemon, "/api/v1/webhooks", body.to_string()).await;
+    assert_eq!(shown["errors"][99]["pointer"], "/retry/delays/99");
+
+    let path = format!("/api/v1/webhooks/{id}/replay");
+    let (status, shown) = answered(&daemon, &path, json!({ "states": many }).to_string()).await;
+    assert_eq!(
+        (status, &shown["errors"][0]["pointer"]),
+        (400, &json!("/states"))
+    );
+    assert!(
+        shown["detail"]
+            .as_str()
+            .unwrap()
+            .contains("names 60000 states"),
+        "{shown}"
+    );
+
+    // Four hundred events with sixty faults each, of which the answer names two thousand.
+    let members: Vec<String> = (0..58).map(|number| format!("\"{number}\":1")).collect();
+    let event = format!("{{{}}}", members.join(","));
+    let batch = format!("[{}]", vec![event.as_str(); 400].join(","));
+    assert!(batch.len() < 200 * 1024);
+    let (status, shown) = answered(&daemon, "/api/v1/events/batch", batch).await;
+    assert_eq!(status, 207);
+    let first = &shown["data"][0]["error"];
+    assert_eq!(first["detail"], "60 fields are wrong; see `errors`");
+    let errors = first["errors"].as_array().unwrap();
+    assert_eq!(errors.len(), 6);
+    assert_eq!(errors[5]["detail"], "and 55 more fields are wrong");
+    assert!(shown.to_string().len() < 512 * 1024);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fifth_test_of_an_account_is_refused_until_one_ends() {
+    let site = Site::new(&["standard", "dataflow"]);
+    let slow = Web::start_slow(&site.authority, Duration::from_secs(60)).await;
+    let quick = Web::start(&site.authority, |_| 200).await;
+    let daemon = site.start();
+    let mut client = daemon.client("standard");
+    let hanging = registered(&mut client, json!({ "url": slow.url("/") })).await;
+    let well = registered(&mut client, json!({ "url": quick.url("/") })).await;
+    let hanging = format!("/api/v1/webhooks/{hanging}/test");
+    let mut tests = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let (mut client, path) = (daemon.client("standard"), hanging.clone());
+        tests.spawn(async move { client.call(Method::POST, &path, None).await });
+    }
+    until("four are sent", async || (slow.count() == 4).then_some(())).await;
+    let path = format!("/api/v1/webhooks/{well}/test");
+    let refused = client.call(Method::POST, &path, None).await.unwrap();
+    assert_eq!(refused.status, 429, "{}", refused.body);
+    assert_eq!(refused.body["code"], "too_many_tests");
+    assert_eq!(quick.count(), 0, "nothing is sent then");
+    // Another account has places of its own.
+    let mut other = daemon.client("dataflow");
+    let body = json!({ "url": quick.url("/"), "events": ["pipeline.*"] });
+    let theirs = registered(&mut other, body).await;
+    let theirs = format!("/api/v1/webhooks/{theirs}/test");
+    let tested = other.call(Method::POST, &theirs, None).await.unwrap();
+    assert_eq!(tested.body["delivered"], true, "{}", tested.body);
+    // Clients that hang up leave their places.
+    tests.shutdown().await;
+    let tested = until("there is a place", async || {
+        let tested = client.call(Method::POST, &path, None).await.unwrap();
+        (tested.status == 200).then_some(tested)
+    })
+    .await;
+    assert_eq!(tested.body["delivered"], true, "{}", tested.body);
 }

@@ -259,7 +259,7 @@ async fn what_is_held_is_discarded_up_to_a_time_and_what_comes_later_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_discard_is_carried_to_its_end_when_nobody_waits_for_it() {
+async fn what_a_discard_has_looked_at_is_carried_to_its_end_when_nobody_waits_for_it() {
     let (site, _time) = site_in("standard");
     let new = disabled(InactiveReason::Request);
     let id = new.id;
@@ -272,5 +272,64 @@ async fn a_discard_is_carried_to_its_end_when_nobody_waits_for_it() {
         site.engine.reader().pending_count(id) == 0
     })
     .await;
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_discard_that_nobody_waits_for_looks_at_no_more() {
+    let (site, _time) = site_in("standard");
+    let new = disabled(InactiveReason::Request);
+    let id = new.id;
+    site.engine.create_webhook(new).await.unwrap();
+    let mut posts = tokio::task::JoinSet::new();
+    for number in 0..1_040 {
+        let engine = Arc::clone(&site.engine);
+        posts.spawn(async move {
+            let posted = engine.post(&account(), draft(&format!("e{number}"))).await;
+            posted.unwrap();
+        });
+    }
+    posts.join_all().await;
+    leave(site.engine.discard_held(id, None)).await;
+    until("it has ended", || site.engine.discards.take(&id).is_ok()).await;
+    let left = site.engine.reader().pending_count(id);
+    assert_eq!(left, 40, "a page is looked at, and ended as a whole");
+    let discarded = site.engine.discard_held(id, None).await.unwrap();
+    assert_eq!((discarded.count, discarded.more), (40, false));
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_discard_runs_for_a_webhook_and_few_in_all() {
+    let (site, _time) = site_in("standard");
+    let engine = &site.engine;
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let new = disabled(InactiveReason::Request);
+        ids.push(new.id);
+        engine.create_webhook(new).await.unwrap();
+    }
+    site.posted("e").await;
+    let places: Vec<_> = ids[..2]
+        .iter()
+        .map(|id| engine.discards.take(id).unwrap())
+        .collect();
+    let refused = engine.discard_held(ids[0], None).await;
+    assert!(
+        matches!(refused, Err(ChangeError::Discarding)),
+        "{refused:?}"
+    );
+    let refused = engine.discard_held(ids[2], None).await;
+    assert!(
+        matches!(refused, Err(ChangeError::TooManyDiscards)),
+        "{refused:?}"
+    );
+    drop(places);
+    // A call gives its place back, whether it discards or is refused.
+    for id in ids {
+        assert_eq!(engine.discard_held(id, None).await.unwrap().count, 1);
+        let unknown = engine.discard_held(WebhookId::generate(), None).await;
+        assert!(matches!(unknown, Err(ChangeError::NotFound(_))));
+    }
     site.stop().await;
 }

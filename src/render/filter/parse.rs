@@ -19,8 +19,8 @@ const RULES: &str =
 /// Faults that one answer tells: nobody mends more at once.
 const FAULTS_MAX: usize = 20;
 
-/// Parses a pattern.
-pub(super) fn parse(text: &str) -> Result<Pattern, Vec<FilterError>> {
+/// Parses a pattern; gives its number of rules, too.
+pub(super) fn parse(text: &str) -> Result<(Pattern, usize), Vec<FilterError>> {
     let mut parser = Parser {
         path: Vec::new(),
         faults: Vec::new(),
@@ -44,7 +44,7 @@ pub(super) fn parse(text: &str) -> Result<Pattern, Vec<FilterError>> {
         parser.refuse(format!("has {count} rules; there may be {RULES_MAX}"));
     }
     if parser.faults.is_empty() {
-        Ok(pattern)
+        Ok((pattern, parser.rules))
     } else {
         Err(parser.faults)
     }

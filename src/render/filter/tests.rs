@@ -534,3 +534,13 @@ fn alternatives_inside_arrays_share_one_look_at_each_element() {
     assert!(!Filter::parse(&pattern).unwrap().matches(&subject));
     assert!(Filter::parse(&wanted).unwrap().matches(&subject));
 }
+
+#[test]
+fn counts_the_rules_that_may_be_tried_on_a_value() {
+    let pattern = json!({
+        "type": ["a", "b"],
+        "$or": [{"data": {"x": [1]}}, {"data": {"y": [{"anything-but": ["p", "q", "r"]}]}}],
+    });
+    assert_eq!(filter(&pattern).rules(), 6);
+    assert_eq!(filter(&json!({"a": [{"exists": true}]})).rules(), 1);
+}

@@ -322,6 +322,11 @@ fn a_low_limit_on_open_files_is_raised_or_named() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("may open 500 files"), "{said}");
     assert!(said.contains("LimitNOFILE"), "{said}");
+    // 256 of its own, 1,024 idle connections, 64 attempts, 32 tests, and 64 clients at least.
+    let site = Site::new(&["standard"]).with("[delivery]\nin_flight_max = 64\n");
+    let output = limited(&site, "-n 1439").output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("may open 1439 files"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::api::fields::Fields;
-use crate::model::{RetryError, RetryPolicy, Webhook, parse_duration};
+use crate::model::{RETRIES_MAX, RetryError, RetryPolicy, Webhook, parse_duration};
 use crate::profile::Profile;
 
 /// No attempt may take longer: it holds a connection and a place among those under way.
@@ -144,6 +144,11 @@ fn exponential(fields: &mut Fields<'_>, jitter: Option<u8>) -> Option<RetryPolic
 fn delays(fields: &mut Fields<'_>) -> Option<Vec<u64>> {
     let expected = "a list of durations such as [\"5s\", \"5m\"]";
     let given = fields.value::<Vec<Amount>>("delays", expected)?;
+    // Before each is looked at: of a list as long as a body, each may be wrong.
+    if given.len() > RETRIES_MAX {
+        fields.refuse("delays", RetryError::TooMany(given.len()).to_string());
+        return None;
+    }
     let read = given.iter().enumerate().map(|(at, amount)| {
         let name = format!("delays/{at}");
         delay(fields, &name, amount)
