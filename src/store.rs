@@ -60,12 +60,10 @@ pub use copy::Listed;
 pub use directory::{check_versions, free_bytes, is_held};
 pub use durable::{FilterError, durable_sled, sled_is_durable};
 pub use error::{Error, WriteError};
-pub use history::{Delivery, DeliverySummary, Found, LastAttempt};
+pub use history::{Delivery, DeliverySummary, EventAt, Found, GoOn, LastAttempt, Stretch};
 pub use image::Difference;
 pub use open::{Handle, Opened, Report, open};
-pub use reader::{
-    Backlog, DeliveryStanding, EventAt, Page, PendingOf, QueueCursor, Reader, SegmentBacklog,
-};
+pub use reader::{Backlog, DeliveryStanding, Page, PendingOf, QueueCursor, Reader, SegmentBacklog};
 pub use repair::{Findings, RegistryFound, Repair};
 pub use restore::{RestoreOrder, Restored, restore};
 pub use space::Space;

@@ -7,18 +7,19 @@
 mod course;
 mod look;
 mod pace;
+mod page;
+mod patience;
 mod run;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, Notify, Semaphore};
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
-
 use crate::model::{AccountName, Job, JobFilter, JobId, JobKind, JobState, Position};
 use crate::store::{self, SegmentBacklog, WriteError};
+use tokio::sync::{Mutex, Notify, Semaphore};
+use tokio::time::Instant;
 
+use self::patience::Patience;
 use super::Engine;
 use super::unbroken::unbroken;
 
@@ -231,24 +232,19 @@ impl Engine {
         let engine = Arc::clone(self);
         let counting = self.tracker.spawn_blocking(move || {
             let _permit = permit;
-            engine.count_taken(&job, until, &stop)
+            engine.count_taken(&job, &mut Patience::until(until, stop))
         });
         Ok(counting.await.map_err(|_| JobError::Defect)??)
     }
 
-    fn count_taken(
-        &self,
-        job: &Job,
-        until: Instant,
-        stop: &CancellationToken,
-    ) -> Result<Counted, store::Error> {
+    fn count_taken(&self, job: &Job, patience: &mut Patience) -> Result<Counted, store::Error> {
         let (mut from, mut matched) = (job.next, 0);
         loop {
-            if Instant::now() >= until || stop.is_cancelled() {
+            if !patience.goes_on(0) {
                 let complete = false;
                 return Ok(Counted { matched, complete });
             }
-            let seen = self.look(job, from, COUNT_PAGE)?;
+            let seen = self.look(job, from, COUNT_PAGE, patience)?;
             let of_event = |one: &look::Match| one.picks.len() as u64 + one.skipped;
             matched += seen.matches.iter().map(of_event).sum::<u64>();
             match seen.next {

@@ -6,6 +6,7 @@
 mod failing;
 mod lists;
 mod standings;
+mod stretches;
 
 use std::collections::BTreeMap;
 
@@ -19,9 +20,11 @@ use super::codec;
 use super::record::{End, Record, delivery_key, position_of};
 
 pub(super) use failing::failing_since;
-pub(super) use lists::{added_to, deliveries, deliveries_from, listing, listing_from};
+pub(super) use lists::{added_to, deliveries, listing};
 pub use standings::Found;
 pub(super) use standings::found;
+pub use stretches::{EventAt, GoOn, Stretch};
+pub(super) use stretches::{deliveries_from, events_from};
 
 /// Records read of one delivery, at most: a schedule has 100 retries, and each request by hand is one more.
 const RECORDS_MAX: usize = 1000;
@@ -114,20 +117,25 @@ pub(super) fn trace(
     webhook: WebhookId,
     event: Position,
 ) -> Result<Vec<Position>, Error> {
-    let mut traces = traces(journal, webhook, event, event)?;
+    let traces = traces(journal, webhook, (event, event), &mut |_| true)?;
+    let mut traces = traces.unwrap_or_default();
     Ok(traces.remove(&event).unwrap_or_default())
 }
 
-/// Where the records of a webhook's deliveries of the events from `low` to `high` stand, newest first.
+/// Where the records of a webhook's deliveries of the events from `low` to `high` stand, newest first. `None`: the look
+/// was given up.
 fn traces(
     journal: &journal::Reader,
     webhook: WebhookId,
-    low: Position,
-    high: Position,
-) -> Result<BTreeMap<Position, Vec<Position>>, Error> {
+    (low, high): (Position, Position),
+    go_on: &mut GoOn<'_>,
+) -> Result<Option<BTreeMap<Position, Vec<Position>>>, Error> {
     let (first, last) = (delivery_key(webhook, low), delivery_key(webhook, high));
     let mut traces: BTreeMap<Position, Vec<Position>> = BTreeMap::new();
     for number in journal.numbers(low.segment, u32::MAX) {
+        if !go_on(0) {
+            return Ok(None);
+        }
         let entries = journal.range(number, &first, &last, Direction::Descending, usize::MAX)?;
         for entry in entries {
             let trace = traces.entry(position_of(&entry.key)).or_default();
@@ -139,7 +147,7 @@ fn traces(
             }
         }
     }
-    Ok(traces)
+    Ok(Some(traces))
 }
 
 /// Where a delivery stands, by the newest of its records that can be read.
@@ -152,7 +160,7 @@ pub(super) fn standing(
     let mut doubtful = false;
     for position in trace {
         let record = match record_at(journal, *position) {
-            Err(Error::Journal(journal::Error::Damaged(_) | journal::Error::Gone(_))) => {
+            Err(error) if error.is_lost() => {
                 doubtful = true;
                 continue;
             }
@@ -257,7 +265,8 @@ pub(super) fn attempts(
             ) => {
                 attempts.push((*position, attempt));
             }
-            Ok(_) | Err(Error::Journal(journal::Error::Damaged(_) | journal::Error::Gone(_))) => {}
+            Ok(_) => {}
+            Err(error) if error.is_lost() => {}
             Err(error) => return Err(error),
         }
         if attempts.len() == limit {
@@ -280,7 +289,7 @@ pub(super) fn last_attempt(
     }))
 }
 
-/// One delivery for a list, if its event is `wanted`.
+/// One delivery for a list, if its event is `wanted`. It is lost where none of its records tells where it stands.
 fn summary(
     journal: &journal::Reader,
     webhook: WebhookId,
@@ -293,7 +302,7 @@ fn summary(
         return Ok(None);
     }
     let Some(standing) = standing(journal, webhook, position, trace)? else {
-        return Ok(None);
+        return Err(journal::Error::Damaged(position).into());
     };
     let last_attempt = last_attempt(journal, trace)?;
     Ok(Some(DeliverySummary {

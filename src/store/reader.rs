@@ -13,7 +13,7 @@ use crate::model::{
 
 use super::Error;
 use super::apply::QueueKey;
-use super::history::{self, Delivery, DeliverySummary, Found, LastAttempt};
+use super::history::{self, Delivery, DeliverySummary, EventAt, Found, GoOn, LastAttempt, Stretch};
 use super::live::{Live, bounds_of};
 use super::record::{account_key, delivery_key, event_id_key};
 
@@ -65,9 +65,6 @@ pub struct QueueCursor(QueueKey);
 
 /// A pending delivery, and whose it is.
 pub type PendingOf = (WebhookId, QueueEntry);
-
-/// An event, where it stands, and whom it was accepted for.
-pub type EventAt = (Position, Event, Vec<WebhookId>);
 
 /// Reads the store. Cheap to clone.
 #[derive(Clone)]
@@ -307,18 +304,19 @@ impl Reader {
     }
 
     /// Looks at `limit` deliveries of a webhook, oldest event first, of the events from `from` on and before `end`; gives
-    /// those whose event is `wanted`, and the event to go on from. `None`: there are no more.
+    /// those whose event is `wanted`.
     ///
     /// # Errors
     /// [`Error::Journal`].
     pub fn deliveries_from(
         &self,
         webhook: WebhookId,
-        (from, end): (Position, Position),
+        span: (Position, Position),
         limit: usize,
         wanted: impl Fn(&Event) -> bool,
-    ) -> Result<(Vec<DeliverySummary>, Option<Position>), Error> {
-        history::deliveries_from(&self.journal, webhook, (from, end), limit, &wanted)
+        go_on: &mut GoOn<'_>,
+    ) -> Result<Stretch<DeliverySummary>, Error> {
+        history::deliveries_from(&self.journal, webhook, span, limit, &wanted, go_on)
     }
 
     /// Where the deliveries of these events to a webhook stand, in their order. `events` go from the oldest to the newest;
@@ -330,29 +328,21 @@ impl Reader {
         history::found(&self.journal, webhook, events)
     }
 
-    /// Events of an account, oldest first, from `from` on and before `end`, at most `limit`, and the position to go on
-    /// from. `None`: there are no more. Those that cannot be read are left out.
+    /// Shows `look` at most `limit` events of an account, oldest first, from `from` on and before `end`; gives what it
+    /// makes of them. One event is in memory at a time.
     ///
     /// # Errors
-    /// [`Error::Journal`].
-    pub fn events_from(
+    /// [`Error::Journal`], and what `look` gives.
+    pub fn events_from<T>(
         &self,
         account: &AccountName,
-        (from, end): (Position, Position),
+        span: (Position, Position),
         limit: usize,
-    ) -> Result<(Vec<EventAt>, Option<Position>), Error> {
+        look: impl FnMut(EventAt) -> Result<Option<T>, Error>,
+        go_on: &mut GoOn<'_>,
+    ) -> Result<Stretch<T>, Error> {
         let key_of = |event| account_key(account, event);
-        let (positions, last) = history::listing_from(&self.journal, key_of, (from, end), limit)?;
-        let mut events = Vec::with_capacity(positions.len());
-        for position in positions {
-            match history::event_at(&self.journal, position) {
-                Ok((event, webhooks)) => events.push((position, event, webhooks)),
-                Err(Error::Journal(journal::Error::Gone(_) | journal::Error::Damaged(_))) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        let next = last.map(|last| Position::from_u64(last.to_u64().saturating_add(1)));
-        Ok((events, next))
+        history::events_from(&self.journal, key_of, span, limit, look, go_on)
     }
 
     /// The oldest event that can be there, and the end of what is on disk now.

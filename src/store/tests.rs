@@ -9,6 +9,7 @@ pub(crate) mod history;
 mod jobs;
 mod model;
 pub(crate) mod stepped;
+mod stretches;
 mod transitions;
 mod upgrade;
 

@@ -14,6 +14,7 @@ use crate::support::{Site, delivery, delivery_in, get, post, registered, until};
 use crate::web::{Web, header};
 
 mod edges;
+mod full;
 
 /// Posts a body and gives status and answer.
 async fn call(client: &mut Client, path: &str, body: &Value) -> (u16, Value) {

@@ -2,13 +2,14 @@
 //!
 //! Nothing of it is needed after a restart: the job on disk says where to go on.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-use crate::model::{Job, Position, SteadyMillis};
+use crate::model::{Job, Position, SteadyMillis, WebhookId};
 use crate::store::{CANCEL_MAX, JobPick, JobStep};
 
 use super::look::Match;
 use super::pace::Pace;
+use super::page::PageSize;
 
 /// A stretch without matches is put on record this often, so that a restart does not look at it again.
 const MARK_EVERY_MS: u64 = 1_000;
@@ -18,6 +19,7 @@ const MARK_LOOKED: usize = 10_000;
 pub(super) struct Course {
     pub(super) pace: Pace,
     pub(super) per_second: u32,
+    pub(super) page: PageSize,
     /// What was found and not yet taken, in order.
     pub(super) found: VecDeque<Match>,
     /// Where looking goes on, and whether that is the end.
@@ -33,6 +35,8 @@ pub(super) struct Course {
     pub(super) looked: usize,
     pub(super) stepped: SteadyMillis,
     pub(super) waits_until: SteadyMillis,
+    /// Whether it has ever waited for a webhook's backlog, so that this is told once.
+    pub(super) was_held_back: bool,
 }
 
 impl Course {
@@ -40,6 +44,7 @@ impl Course {
         Self {
             pace: Pace::new(job.per_second, now),
             per_second: job.per_second,
+            page: PageSize::new(job.per_second),
             found: VecDeque::new(),
             ahead: job.next,
             at_end: job.next >= job.end,
@@ -50,6 +55,7 @@ impl Course {
             looked: 0,
             stepped: now,
             waits_until: SteadyMillis(0),
+            was_held_back: false,
         }
     }
 
@@ -68,6 +74,24 @@ impl Course {
 
     pub(super) fn picks(&self) -> usize {
         self.found.iter().map(|one| one.picks.len()).sum()
+    }
+
+    /// How many of the next `count` picks can be taken before the first for which its webhook has no room.
+    pub(super) fn fitting(
+        &self,
+        count: usize,
+        mut room_for: impl FnMut(WebhookId) -> usize,
+    ) -> usize {
+        let mut rooms: BTreeMap<WebhookId, usize> = BTreeMap::new();
+        let picks = self.found.iter().flat_map(|one| &one.picks).take(count);
+        let fits = |pick: &&JobPick| {
+            let webhook = pick.webhook;
+            let room = rooms.entry(webhook).or_insert_with(|| room_for(webhook));
+            let fits = *room > 0;
+            *room = room.saturating_sub(1);
+            fits
+        };
+        picks.take_while(fits).count()
     }
 
     /// Takes `count` picks at most from what was found. An event whose picks do not all fit is gone on with.
@@ -191,6 +215,24 @@ mod tests {
         let step = course.step(&job, 9, SteadyMillis(3)).unwrap();
         let webhooks: Vec<u128> = step.picks.iter().map(|pick| pick.webhook.0).collect();
         assert_eq!((webhooks, step.next), (vec![2, 0], at(60)));
+    }
+
+    #[test]
+    fn a_step_ends_before_the_first_pick_for_which_there_is_no_room() {
+        let job = job(10, 100);
+        let all = vec![found(20, 0, 1), found(30, 2, 0), found(40, 2, 0)];
+        let mut course = course(&job, all, 60);
+        let room_of_first = |room| move |webhook: WebhookId| if webhook.0 == 0 { room } else { 9 };
+        for (room, fits) in [(0, 0), (1, 2), (2, 4), (9, 4)] {
+            assert_eq!(course.fitting(9, room_of_first(room)), fits, "{room}");
+        }
+        assert_eq!(course.fitting(1, room_of_first(9)), 1);
+        let step = course.step(&job, 2, SteadyMillis(1)).unwrap();
+        assert_eq!((step.next, step.skipped, step.picks.len()), (at(40), 1, 2));
+        // The job waits before the event, and passes it by no other webhook's delivery either.
+        assert_eq!(course.fitting(9, room_of_first(0)), 0);
+        assert!(course.step(&job, 0, SteadyMillis(2)).is_none());
+        assert_eq!(course.reached, at(40));
     }
 
     #[test]

@@ -1,17 +1,16 @@
 //! What a job finds: pages of history, looked at with its filter.
 //!
 //! Nothing is changed here, and nothing is kept in memory but one page. It reads the disk, so it runs on a blocking
-//! thread.
+//! thread. What cannot be read is left alone and counted as skipped: a job does not come to a halt there.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use crate::engine::Engine;
 use crate::model::{Job, JobFilter, JobKind, Position, WebhookId};
 use crate::render::pattern;
 use crate::store::{self, EventAt, Found, JobPick};
 
-/// Events with their bodies read at once for a re-match: what they take in memory is bounded by the bodies' own bound.
-const EVENTS_MAX: usize = 16;
+use super::patience::Patience;
 
 /// What was found of one event.
 #[derive(Clone, Debug)]
@@ -30,37 +29,66 @@ pub(super) struct Seen {
     pub(super) matches: Vec<Match>,
     /// Where to go on; `None`: all has been looked at.
     pub(super) next: Option<Position>,
-    /// How many deliveries or events were looked at, about.
+    /// How many deliveries or events were looked at.
     pub(super) looked: usize,
 }
 
+impl Seen {
+    fn new(
+        mut matches: Vec<Match>,
+        lost: &[Position],
+        next: Option<Position>,
+        looked: usize,
+    ) -> Self {
+        if !lost.is_empty() {
+            matches.extend(lost.iter().map(|event| Match {
+                event: *event,
+                picks: Vec::new(),
+                skipped: 1,
+            }));
+            matches.sort_by_key(|one| one.event);
+        }
+        Self {
+            matches,
+            next,
+            looked,
+        }
+    }
+}
+
 impl Engine {
-    /// Looks at one page of at most `limit` deliveries or events from `from` on.
+    /// Looks at one page of at most `limit` deliveries or events from `from` on, for as long as the patience lasts.
     pub(super) fn look(
         &self,
         job: &Job,
         from: Position,
         limit: usize,
+        patience: &mut Patience,
     ) -> Result<Seen, store::Error> {
         let span = (from, job.end);
         match job.kind {
-            JobKind::Resend { from, to } => self.look_at_deliveries(job, from, to, span, limit),
-            JobKind::Rematch { only } => self.look_at_events(job, only, span, limit),
+            JobKind::Resend { from, to } => {
+                self.look_at_deliveries(job, (from, to), span, limit, patience)
+            }
+            JobKind::Rematch { only } => self.look_at_events(job, only, span, limit, patience),
         }
     }
 
     fn look_at_deliveries(
         &self,
         job: &Job,
-        from: WebhookId,
-        to: WebhookId,
+        (from, to): (WebhookId, WebhookId),
         span: (Position, Position),
         limit: usize,
+        patience: &mut Patience,
     ) -> Result<Seen, store::Error> {
         let filter: &JobFilter = &job.filter;
         let wanted = |event: &_| filter.takes_event(event);
-        let (mut rows, next) = self.reader.deliveries_from(from, span, limit, wanted)?;
-        let looked = next.map_or(rows.len(), |_| limit);
+        let go_on = &mut |looked| patience.goes_on(looked);
+        let seen = self
+            .reader
+            .deliveries_from(from, span, limit, wanted, go_on)?;
+        let mut rows = seen.found;
         rows.retain(|row| filter.takes_state(&row.state));
         let found = if from == to {
             let own = rows.iter().map(|row| match row.doubtful {
@@ -83,11 +111,12 @@ impl Engine {
                 picks: pick.into_iter().collect(),
             }
         });
-        Ok(Seen {
-            matches: matches.collect(),
-            next,
-            looked,
-        })
+        Ok(Seen::new(
+            matches.collect(),
+            &seen.lost,
+            seen.next,
+            seen.looked,
+        ))
     }
 
     fn look_at_events(
@@ -96,6 +125,7 @@ impl Engine {
         only: Option<WebhookId>,
         span: (Position, Position),
         limit: usize,
+        patience: &mut Patience,
     ) -> Result<Seen, store::Error> {
         let Some(contract) = self.registry.contract(&job.account) else {
             // A reload has just taken the account away. Nothing was looked at.
@@ -105,47 +135,52 @@ impl Engine {
                 ..Seen::default()
             });
         };
-        let limit = limit.min(EVENTS_MAX);
-        let (events, next) = self.reader.events_from(&job.account, span, limit)?;
-        let looked = events.len();
-        // Those that want an event and did not get it when it was accepted.
-        let mut missing: BTreeMap<WebhookId, Vec<Position>> = BTreeMap::new();
-        for (position, event, accepted_for) in taken(&job.filter, &events) {
-            let subjects = pattern::subjects(&contract.profile, event);
-            let accepted_for: HashSet<WebhookId> = accepted_for.iter().copied().collect();
-            for webhook in self.registry.matching(event, &subjects, only) {
-                if !accepted_for.contains(&webhook) {
-                    missing.entry(webhook).or_default().push(*position);
-                }
+        let look = |at: EventAt| {
+            if !job.filter.takes_event(&at.event) {
+                return Ok(None);
             }
-        }
-        let mut picks: BTreeMap<Position, Vec<JobPick>> = BTreeMap::new();
-        for (webhook, events) in missing {
-            let found = self.reader.found(webhook, &events)?;
-            for (event, found) in events.into_iter().zip(found) {
-                if found == Found::Nothing {
-                    let of_event = picks.entry(event).or_default();
-                    of_event.extend(pick(webhook, event, found));
-                }
-            }
-        }
-        let matches = picks.into_iter().map(|(event, picks)| Match {
-            event,
-            picks,
-            skipped: 0,
-        });
-        Ok(Seen {
-            matches: matches.collect(),
-            next,
-            looked,
-        })
+            let subjects = pattern::subjects(&contract.profile, &at.event);
+            let wanting = self.registry.matching(&at.event, &subjects, only);
+            self.missing(&at, wanting)
+        };
+        let go_on = &mut |looked| patience.goes_on(looked);
+        let seen = self
+            .reader
+            .events_from(&job.account, span, limit, look, go_on)?;
+        Ok(Seen::new(seen.found, &seen.lost, seen.next, seen.looked))
     }
-}
 
-fn taken<'a>(filter: &'a JobFilter, events: &'a [EventAt]) -> impl Iterator<Item = &'a EventAt> {
-    events
-        .iter()
-        .filter(|(_, event, _)| filter.takes_event(event))
+    /// What is to be queued of an event for those that want it and have no delivery of it.
+    fn missing(
+        &self,
+        at: &EventAt,
+        wanting: Vec<WebhookId>,
+    ) -> Result<Option<Match>, store::Error> {
+        let having: HashSet<WebhookId> = at.webhooks.iter().copied().collect();
+        let (mut picks, mut skipped) = (Vec::new(), 0);
+        for webhook in wanting {
+            if having.contains(&webhook) {
+                continue;
+            }
+            // Only where damage hides to whom it was added, each is asked for on its own.
+            let found = match at.doubtful {
+                true => self.reader.found(webhook, &[at.position])?.pop(),
+                false => None,
+            };
+            match found {
+                None | Some(Found::Nothing) => {
+                    picks.extend(pick(webhook, at.position, Found::Nothing));
+                }
+                Some(Found::Unclear) => skipped += 1,
+                Some(Found::Delivery { .. }) => {}
+            }
+        }
+        Ok((!picks.is_empty() || skipped > 0).then_some(Match {
+            event: at.position,
+            picks,
+            skipped,
+        }))
+    }
 }
 
 /// How a delivery that stands so is queued; `None` where it is on its way already, or cannot be told.
@@ -162,4 +197,26 @@ fn pick(webhook: WebhookId, event: Position, found: Found) -> Option<JobPick> {
         attempts,
         added,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_lost_is_skipped_at_its_place() {
+        let at = |offset| Position { segment: 1, offset };
+        let one = |offset, skipped| Match {
+            event: at(offset),
+            picks: Vec::new(),
+            skipped,
+        };
+        let seen = Seen::new(vec![one(10, 0), one(30, 0)], &[at(20), at(40)], None, 4);
+        let skipped: Vec<(u32, u64)> = seen
+            .matches
+            .iter()
+            .map(|one| (one.event.offset, one.skipped))
+            .collect();
+        assert_eq!(skipped, [(10, 0), (20, 1), (30, 0), (40, 1)]);
+    }
 }

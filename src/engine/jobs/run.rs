@@ -10,10 +10,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::engine::Engine;
+use crate::engine::backlog;
 use crate::model::{Job, JobId, JobKind, JobState, SteadyMillis, WebhookId};
 use crate::store::{self, CANCEL_MAX, JobStep, Space, WriteError};
 
 use super::course::Course;
+use super::patience::Patience;
 
 /// A turn comes this often: short enough for an even flow, long enough that a step is worth its record.
 const TURN: Duration = Duration::from_millis(50);
@@ -23,10 +25,8 @@ const TURN_MIN: Duration = Duration::from_millis(5);
 /// In one turn a job looks at this many deliveries or events, and for this long, at most.
 const LOOK_MAX: usize = 2_000;
 const LOOK_TIME_MAX: Duration = Duration::from_millis(10);
-/// A page: what is read beyond what is needed now is kept for the next turns.
-const PAGE_MIN: usize = 32;
-const PAGE_MAX: usize = 256;
-/// … for this long: what has changed since is left alone by the committer, and would be missed without need.
+/// What a page gives beyond what is needed now is kept for the next turns, and for this long: what has changed since is
+/// left alone by the committer, and would be missed without need.
 const KEPT_MAX_MS: u64 = 2_000;
 /// After a failure a job waits this long.
 const FAILED_WAIT_MS: u64 = 1_000;
@@ -44,6 +44,8 @@ struct Committing {
 pub(super) struct Runner {
     engine: Arc<Engine>,
     courses: BTreeMap<JobId, Course>,
+    /// What the steps of this turn queue, by webhook.
+    promised: BTreeMap<WebhookId, usize>,
     /// How long has been looked in this turn.
     looking: Duration,
     /// A job has more to queue at once than one step takes.
@@ -56,6 +58,7 @@ impl Engine {
         let mut runner = Runner {
             engine: Arc::clone(&self),
             courses: BTreeMap::new(),
+            promised: BTreeMap::new(),
             looking: Duration::ZERO,
             hurries: false,
         };
@@ -157,6 +160,7 @@ impl Runner {
     /// One turn of every job.
     async fn turn(&mut self) -> Result<(), StoreEnded> {
         (self.looking, self.hurries) = (Duration::ZERO, false);
+        self.promised.clear();
         let jobs: Vec<JobId> = self.courses.keys().copied().collect();
         let mut committing = Vec::new();
         // Nothing that is queued in this turn is due before this.
@@ -213,10 +217,30 @@ impl Runner {
                 course.look_again(job);
             }
             course = self.look_ahead(job, course, count).await;
-            course.step(job, count, now)
+            let fits = course.fitting(count, |webhook| self.room_for(webhook));
+            if fits == 0 && course.picks() > 0 && !course.was_held_back {
+                course.was_held_back = true;
+                tracing::info!(job_id = %job.id,
+                    "the job waits whenever what its profile lets wait for a webhook is half full");
+            }
+            course.step(job, fits, now)
         };
+        for pick in step.iter().flat_map(|step| &step.picks) {
+            *self.promised.entry(pick.webhook).or_default() += 1;
+        }
         self.courses.insert(job.id, course);
         Ok(step)
+    }
+
+    /// How many deliveries jobs may queue for a webhook now.
+    fn room_for(&self, webhook: WebhookId) -> usize {
+        let engine = &self.engine;
+        let live = engine.registry.find(webhook);
+        let half = live.and_then(|live| backlog::half(&live));
+        half.map_or(usize::MAX, |half| {
+            let promised = self.promised.get(&webhook).copied().unwrap_or(0);
+            half.saturating_sub(engine.reader.pending_count(webhook) + promised)
+        })
     }
 
     /// Reads pages until there are `count` picks, or the turn's share is used up.
@@ -315,15 +339,15 @@ fn look_on(
     count: usize,
 ) -> Result<(), store::Error> {
     let (began, mut looked) = (Instant::now(), 0);
-    let rate = usize::try_from(job.per_second).unwrap_or(PAGE_MAX);
-    let page = (rate / 60).clamp(PAGE_MIN, PAGE_MAX);
     while !course.at_end && course.picks() < count {
         if looked >= LOOK_MAX || began.elapsed() >= LOOK_TIME_MAX {
             break;
         }
         // Before the page, so that what changes while it is read is told by records that are looked at.
         let end = engine.reader.extent().1;
-        let seen = engine.look(job, course.ahead, page)?;
+        let mut patience = Patience::of_turn(LOOK_TIME_MAX, engine.stopping.clone());
+        let seen = engine.look(job, course.ahead, course.page.size(), &mut patience)?;
+        course.page.took(patience.waited(), patience.taken());
         if course.found.is_empty() {
             (course.read_at, course.read) = (end, engine.clock.steady());
         }

@@ -1,10 +1,10 @@
-//! Lists: which events an account or a webhook has, from the newest or from the oldest on.
+//! Lists: which events an account or a webhook has, from the newest on.
 //!
 //! An event's own segment holds the keys of the deliveries that it was accepted with. Those that were added later stand
 //! in later segments, under keys of their own, so that a list need not look for them among all that happened there.
 
 use crate::journal::{self, Direction, Key};
-use crate::model::{Event, Position, WebhookId};
+use crate::model::{Position, WebhookId};
 
 use super::super::Error;
 use super::super::record::{Record, added_key, added_to_key, delivery_key, position_of};
@@ -76,126 +76,22 @@ pub(in crate::store) fn deliveries(
     events.sort_unstable_by(|a, b| b.cmp(a));
     events.dedup();
     events.truncate(limit);
-    summaries(journal, webhook, &events, &|_: &Event| true)
-}
-
-/// What stands of the deliveries of these events, which come newest first or oldest first, and are `wanted`.
-fn summaries(
-    journal: &journal::Reader,
-    webhook: WebhookId,
-    events: &[Position],
-    wanted: &impl Fn(&Event) -> bool,
-) -> Result<Vec<DeliverySummary>, Error> {
-    let (Some(high), Some(low)) = (events.iter().max(), events.iter().min()) else {
+    let (Some(high), Some(low)) = (events.first(), events.last()) else {
         return Ok(Vec::new());
     };
-    let traces = traces(journal, webhook, *low, *high)?;
+    let traces = traces(journal, webhook, (*low, *high), &mut |_| true)?.unwrap_or_default();
     let mut page = Vec::with_capacity(events.len());
-    for event in events.iter().copied() {
+    for event in events {
         let trace = traces.get(&event).map_or(&[][..], Vec::as_slice);
-        match summary(journal, webhook, event, trace, wanted) {
+        match summary(journal, webhook, event, trace, &|_| true) {
             Ok(summary) => page.extend(summary),
-            Err(Error::Journal(journal::Error::Damaged(_) | journal::Error::Gone(_))) => {
+            Err(error) if error.is_lost() => {
                 tracing::warn!(event = %event, webhook_id = %webhook, "event cannot be read; left out of the list");
             }
             Err(error) => return Err(error),
         }
     }
     Ok(page)
-}
-
-/// A page of a webhook's deliveries of the events from `from` on and before `end`, oldest first, and the event to go
-/// on from; `None`: there are no more. At most `limit` are looked at, and those whose event is `wanted` are given.
-pub(in crate::store) fn deliveries_from(
-    journal: &journal::Reader,
-    webhook: WebhookId,
-    (from, end): (Position, Position),
-    limit: usize,
-    wanted: &impl Fn(&Event) -> bool,
-) -> Result<(Vec<DeliverySummary>, Option<Position>), Error> {
-    let (mut events, own_end) = listing_from(
-        journal,
-        |event| delivery_key(webhook, event),
-        (from, end),
-        limit,
-    )?;
-    let Some(last) = own_end.or_else(|| before(end)) else {
-        return Ok((Vec::new(), None));
-    };
-    let mut late = Vec::new();
-    for segment in journal.numbers(from.segment, u32::MAX) {
-        let (low, high) = (added_key(webhook, from), added_key(webhook, last));
-        // One more than fits shows that there are more.
-        let most = limit.saturating_add(1);
-        let entries = journal.range(segment, &low, &high, Direction::Ascending, most)?;
-        late.extend(entries.iter().map(|entry| position_of(&entry.key)));
-    }
-    let oldest = journal.bounds().0;
-    events.extend(late.into_iter().filter(|event| event.segment >= oldest));
-    events.sort_unstable();
-    events.dedup();
-    let cut = events.len() > limit;
-    events.truncate(limit);
-    let next = if cut {
-        events.last().copied().map(after)
-    } else {
-        own_end.map(after)
-    };
-    Ok((summaries(journal, webhook, &events, wanted)?, next))
-}
-
-/// The events under keys of one subject from `from` on and before `end`, oldest first, at most `limit`; and the last
-/// of them where there may be more behind it.
-pub(in crate::store) fn listing_from(
-    journal: &journal::Reader,
-    key_of: impl Fn(Position) -> Key,
-    (from, end): (Position, Position),
-    limit: usize,
-) -> Result<(Vec<Position>, Option<Position>), Error> {
-    let Some(last) = before(end) else {
-        return Ok((Vec::new(), None));
-    };
-    let mut found: Vec<Position> = Vec::new();
-    let mut segments = journal.numbers(from.segment, last.segment);
-    segments.sort_unstable();
-    for segment in segments {
-        let mut low = from.max(Position { segment, offset: 0 });
-        let high = key_of(last.min(Position {
-            segment,
-            offset: u32::MAX,
-        }));
-        loop {
-            let entries = journal.range(
-                segment,
-                &key_of(low),
-                &high,
-                Direction::Ascending,
-                ENTRIES_MAX,
-            )?;
-            for event in entries.iter().map(|entry| position_of(&entry.key)) {
-                if found.last() == Some(&event) {
-                    continue;
-                }
-                if found.len() == limit {
-                    return Ok((found.clone(), found.last().copied()));
-                }
-                found.push(event);
-            }
-            match entries.last().map(|entry| position_of(&entry.key)) {
-                Some(highest) if entries.len() == ENTRIES_MAX => low = after(highest),
-                _ => break,
-            }
-        }
-    }
-    Ok((found, None))
-}
-
-fn before(position: Position) -> Option<Position> {
-    position.to_u64().checked_sub(1).map(Position::from_u64)
-}
-
-fn after(position: Position) -> Position {
-    Position::from_u64(position.to_u64().saturating_add(1))
 }
 
 /// The newest events before `before` to which a delivery to the webhook was added later, at most `limit`.
@@ -244,8 +140,8 @@ pub(in crate::store) fn added_to(
                         .filter(|one| one.added && one.event == event)
                         .map(|one| one.webhook),
                 ),
-                Ok(_)
-                | Err(Error::Journal(journal::Error::Damaged(_) | journal::Error::Gone(_))) => {}
+                Ok(_) => {}
+                Err(error) if error.is_lost() => {}
                 Err(error) => return Err(error),
             }
         }

@@ -6,7 +6,7 @@ use crate::model::{
 };
 use crate::store::{Found, JobPick, JobStep};
 
-fn job(reader: &Reader) -> Job {
+pub(super) fn job(reader: &Reader) -> Job {
     let (next, end) = reader.extent();
     Job {
         id: JobId::generate(),
@@ -28,7 +28,7 @@ fn job(reader: &Reader) -> Job {
     }
 }
 
-fn pick(webhook: u128, event: Position, attempts: u32, added: bool) -> JobPick {
+pub(super) fn pick(webhook: u128, event: Position, attempts: u32, added: bool) -> JobPick {
     JobPick {
         webhook: WebhookId(webhook),
         event,
@@ -164,12 +164,12 @@ fn oldest_first(reader: &Reader, limit: usize) -> Vec<Position> {
     let (mut from, mut found) = (reader.extent().0, Vec::new());
     loop {
         let span = (from, reader.extent().1);
-        let (rows, next) = reader
-            .deliveries_from(WebhookId(2), span, limit, |_| true)
+        let seen = reader
+            .deliveries_from(WebhookId(2), span, limit, |_| true, &mut |_| true)
             .unwrap();
-        assert!(rows.len() <= limit);
-        found.extend(rows.iter().map(|row| row.event));
-        match next {
+        assert!(seen.found.len() <= limit);
+        found.extend(seen.found.iter().map(|row| row.event));
+        match seen.next {
             Some(next) => from = next,
             None => return found,
         }
@@ -236,11 +236,12 @@ fn deliveries_are_read_from_the_oldest_on_with_those_added_later() {
     newest_first.reverse();
     assert_eq!(newest_first, events);
     assert_eq!(reader.deliveries_of(events[1]).unwrap().len(), 2);
-    let (found, next) = reader
-        .events_from(&account(), (events[5], events[9]), 10)
+    let look = |at: EventAt| Ok(Some(at));
+    let seen = reader
+        .events_from(&account(), (events[5], events[9]), 10, look, &mut |_| true)
         .unwrap();
-    let found: Vec<Position> = found.iter().map(|(position, ..)| *position).collect();
-    assert_eq!((found.as_slice(), next), (&events[5..9], None));
+    let found: Vec<Position> = seen.found.iter().map(|at| at.position).collect();
+    assert_eq!((found.as_slice(), seen.next), (&events[5..9], None));
 }
 
 #[test]
@@ -279,12 +280,12 @@ fn where_many_deliveries_stand_is_found_over_all_segments() {
         number.is_some_and(|number| number.is_multiple_of(2))
     };
     let span = (events[10], events[20]);
-    let (rows, next) = reader
-        .deliveries_from(WebhookId(1), span, 100, even)
+    let seen = reader
+        .deliveries_from(WebhookId(1), span, 100, even, &mut |_| true)
         .unwrap();
-    let wanted: Vec<Position> = rows.iter().map(|row| row.event).collect();
+    let wanted: Vec<Position> = seen.found.iter().map(|row| row.event).collect();
     let evens: Vec<Position> = events[10..20].iter().copied().step_by(2).collect();
-    assert_eq!((wanted, next), (evens, None), "only what is wanted");
+    assert_eq!((wanted, seen.next), (evens, None), "only what is wanted");
     let few: Vec<Position> = events.iter().copied().step_by(300).collect();
     for (webhook, asked) in [(1, &events), (2, &events), (1, &few), (2, &few), (9, &few)] {
         let found = reader.found(WebhookId(webhook), asked).unwrap();
