@@ -281,15 +281,17 @@ async fn a_discard_that_nobody_waits_for_looks_at_no_more() {
     let new = disabled(InactiveReason::Request);
     let id = new.id;
     site.engine.create_webhook(new).await.unwrap();
-    let mut posts = tokio::task::JoinSet::new();
-    for number in 0..1_040 {
-        let engine = Arc::clone(&site.engine);
-        posts.spawn(async move {
-            let posted = engine.post(&account(), draft(&format!("e{number}"))).await;
-            posted.unwrap();
-        });
+    // So many at once as surely fit into the committer's queue.
+    for part in 0..13 {
+        let mut posts = tokio::task::JoinSet::new();
+        for number in 0..80 {
+            let (engine, event) = (Arc::clone(&site.engine), format!("e{part}-{number}"));
+            posts.spawn(async move {
+                engine.post(&account(), draft(&event)).await.unwrap();
+            });
+        }
+        posts.join_all().await;
     }
-    posts.join_all().await;
     leave(site.engine.discard_held(id, None)).await;
     until("it has ended", || site.engine.discards.take(&id).is_ok()).await;
     let left = site.engine.reader().pending_count(id);
