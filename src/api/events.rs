@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::{Draft, Posted};
-use crate::model::{AccountName, Event, EventId, Position, Scope, UnixMicros, WebhookId};
+use crate::model::{AccountName, Event, EventId, Position, Scope, WebhookId};
 
 use super::Api;
 use super::access::Caller;
@@ -148,14 +148,7 @@ fn read_draft(text: &str, scope_field: &str) -> Result<Draft, Problem> {
         Some(Err(error)) => fields.refuse_as("id_invalid", "id", error.to_string()),
         None => {}
     }
-    let at = fields
-        .nullable::<String>("created_at", "an RFC 3339 time")
-        .flatten();
-    match at.map(|at| UnixMicros::parse(&at)) {
-        Some(Ok(at)) => draft.created_at = Some(at),
-        Some(Err(error)) => fields.refuse("created_at", error.to_string()),
-        None => {}
-    }
+    draft.created_at = fields.time("created_at");
     match fields.raw("metadata") {
         None | Some("null") => {}
         Some(object) if object.starts_with('{') => draft.metadata = Some(object.to_owned()),

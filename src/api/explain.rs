@@ -21,7 +21,7 @@ use super::access::Caller;
 use super::deliveries::{show_state, state_name};
 use super::error::Problem;
 use super::events;
-use super::page::{Asked, Named, Paging, bad_cursor, json_answer, refused};
+use super::page::{Asked, Named, Paging, json_answer, refused};
 use super::stats::{show_lane, show_said};
 
 /// Webhooks in one answer where no limit is named, and at most: each may have a filter to be held against the event,
@@ -45,10 +45,7 @@ pub(super) async fn explain(
         let detail = format!("limit is a number from 1 to {WEBHOOKS_MAX}");
         return Err(refused("limit_invalid", detail));
     }
-    let after = match &query.cursor {
-        Some(cursor) => Some(cursor.parse::<WebhookId>().map_err(|_| bad_cursor())?),
-        None => None,
-    };
+    let after = query.after::<WebhookId>()?;
     let (position, event) = events::find(&api, caller.account(), &id).await?;
     let reader = api.engine.reader().clone();
     let recipients = move || reader.recipients(position);

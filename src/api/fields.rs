@@ -10,6 +10,8 @@ use http::StatusCode;
 use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::model::UnixMicros;
+
 use super::error::{FieldError, Problem};
 
 /// Fields at fault that one answer names: nobody mends more at once, and a small body must not make a large answer.
@@ -97,6 +99,13 @@ impl<'a> Fields<'a> {
                 None
             }
         }
+    }
+
+    /// Takes a member as a time; null is none.
+    pub(super) fn time(&mut self, name: &str) -> Option<UnixMicros> {
+        let text: String = self.nullable(name, "an RFC 3339 time").flatten()?;
+        let at = UnixMicros::parse(&text);
+        at.map_err(|why| self.refuse(name, why.to_string())).ok()
     }
 
     /// Takes a member as a `T`; null is wrong.

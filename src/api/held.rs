@@ -35,15 +35,7 @@ pub(super) async fn discard(
 fn read_until(text: &str) -> Result<Option<UnixMicros>, Problem> {
     let text = if text.trim().is_empty() { "{}" } else { text };
     let mut fields = Fields::parse(text)?;
-    let given = fields.nullable::<String>("until", "an RFC 3339 time");
-    let until = match given.flatten().map(|given| UnixMicros::parse(&given)) {
-        None => None,
-        Some(Ok(until)) => Some(until),
-        Some(Err(error)) => {
-            fields.refuse("until", error.to_string());
-            None
-        }
-    };
+    let until = fields.time("until");
     fields.finish("until")?;
     Ok(until)
 }

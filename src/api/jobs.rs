@@ -21,7 +21,7 @@ use super::access::Caller;
 use super::error::{self, Problem};
 use super::fields::Fields;
 use super::input::Text;
-use super::page::{Asked, Named, Paging, bad_cursor, json_answer, page, row_limit};
+use super::page::{Asked, Named, Paging, json_answer, page, row_limit};
 use super::webhooks;
 
 /// Event types that a job's filter names: as many as a person would list.
@@ -115,7 +115,7 @@ struct Draft {
 
 impl Draft {
     fn read(fields: &mut Fields<'_>, profile: &Profile) -> Self {
-        let (since, until) = (read_time(fields, "since"), read_time(fields, "until"));
+        let (since, until) = (fields.time("since"), fields.time("until"));
         if let (Some(since), Some(until)) = (since, until)
             && since > until
         {
@@ -144,19 +144,6 @@ impl Draft {
             filter,
             per_second,
             dry_run: dry_run.unwrap_or(false),
-        }
-    }
-}
-
-fn read_time(fields: &mut Fields<'_>, name: &str) -> Option<UnixMicros> {
-    let text = fields
-        .nullable::<String>(name, "an RFC 3339 time")
-        .flatten()?;
-    match UnixMicros::parse(&text) {
-        Ok(at) => Some(at),
-        Err(why) => {
-            fields.refuse(name, why.to_string());
-            None
         }
     }
 }
@@ -238,10 +225,7 @@ pub(super) async fn list(
 ) -> Result<Response, Problem> {
     caller.require(Scope::Read)?;
     let limit = row_limit(query.limit)?;
-    let before = match &query.cursor {
-        Some(cursor) => Some(cursor.parse::<JobId>().map_err(|_| bad_cursor())?),
-        None => None,
-    };
+    let before = query.after::<JobId>()?;
     let mut jobs = api.engine.jobs(caller.account());
     jobs.retain(|job| before.is_none_or(|before| job.id < before));
     let more = jobs.len() > limit;

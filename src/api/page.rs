@@ -2,6 +2,8 @@
 //!
 //! A page has `limit` rows at most and a cursor for the next one, which is taken back unchanged.
 
+use std::str::FromStr;
+
 use axum::extract::{FromRequestParts, Path, Query};
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -27,6 +29,17 @@ pub(super) struct Paging {
     pub(super) limit: Option<usize>,
     /// `next_cursor` of the page before.
     pub(super) cursor: Option<String>,
+}
+
+impl Paging {
+    /// The cursor, where it is the last id that was shown.
+    ///
+    /// # Errors
+    /// 400 where it is none of ours.
+    pub(super) fn after<T: FromStr>(&self) -> Result<Option<T>, Problem> {
+        let cursor = self.cursor.as_deref().map(str::parse);
+        cursor.transpose().map_err(|_| bad_cursor())
+    }
 }
 
 /// The query of a request, read into a `T`.
@@ -80,7 +93,7 @@ pub(super) fn row_limit(limit: Option<usize>) -> Result<usize, Problem> {
 }
 
 /// 400 for a cursor that is none of ours.
-pub(super) fn bad_cursor() -> Problem {
+fn bad_cursor() -> Problem {
     refused(
         "cursor_invalid",
         "take the cursor from `next_cursor` of the page before, unchanged",

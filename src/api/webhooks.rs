@@ -16,7 +16,7 @@ use super::access::Caller;
 use super::error::Problem;
 use super::fields::Fields;
 use super::input::Text;
-use super::page::{Asked, Named, Paging, bad_cursor, json_answer, page, row_limit};
+use super::page::{Asked, Named, Paging, json_answer, page, row_limit};
 
 mod chosen;
 mod draft;
@@ -92,10 +92,7 @@ pub(super) async fn list(
 ) -> Result<Response, Problem> {
     caller.require(Scope::Read)?;
     let limit = row_limit(query.limit)?;
-    let after = match &query.cursor {
-        Some(cursor) => Some(cursor.parse::<WebhookId>().map_err(|_| bad_cursor())?),
-        None => None,
-    };
+    let after = query.after::<WebhookId>()?;
     let now = api.engine.clock().wall();
     let all = api.engine.webhooks(caller.account());
     let from = after.map_or(0, |after| {

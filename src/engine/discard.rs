@@ -81,7 +81,7 @@ impl Engine {
         let work = async move {
             let _place = place;
             let scope = Scope {
-                end: engine.reader.extent().1,
+                end: engine.reader.end(),
                 at: engine.clock.steady(),
                 until,
             };

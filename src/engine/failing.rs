@@ -128,7 +128,7 @@ impl Engine {
     pub(super) fn note_success(&self, live: &Live, sent: &Sent) {
         let took_ms = u64::from(sent.phases.total_us / 1_000);
         let at = UnixMillis(sent.started_at.0.saturating_add(took_ms));
-        live.last_success.note(at, self.reader.extent().1);
+        live.last_success.note(at, self.reader.end());
     }
 
     /// Since when an active webhook has been failing, as far as memory tells.

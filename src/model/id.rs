@@ -192,6 +192,12 @@ impl Position {
             offset: (value & 0xffff_ffff) as u32,
         }
     }
+
+    /// The place right behind this one: where to go on after it.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self::from_u64(self.to_u64().saturating_add(1))
+    }
 }
 
 impl fmt::Display for Position {

@@ -349,7 +349,13 @@ impl Reader {
     #[must_use]
     pub fn extent(&self) -> (Position, Position) {
         let (oldest, _) = self.journal.bounds();
-        (self.journal.start_of(oldest), self.journal.end())
+        (self.journal.start_of(oldest), self.end())
+    }
+
+    /// Where the next record will stand.
+    #[must_use]
+    pub fn end(&self) -> Position {
+        self.journal.end()
     }
 
     /// The jobs, by id.

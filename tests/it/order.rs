@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use hookwheel::cli::client::Client;
 use hookwheel::receiver::{Answer, Authority, Options, Receiver};
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Site, delivery, delivery_in, get, post, register, registered, until};
+use crate::support::{
+    Site, delivery, delivery_in, get, post, post_all, register, registered, until,
+};
 
 /// A request as the receiver took it.
 #[derive(Clone, Debug, PartialEq)]
@@ -98,22 +99,6 @@ impl Desk {
     }
 }
 
-/// Posts these as one batch, in their order; gives their ids.
-async fn post_all(client: &mut Client, data: impl Iterator<Item = Value>) -> Vec<String> {
-    let batch: Vec<Value> = data
-        .map(|data| json!({ "type": "a", "data": data }))
-        .collect();
-    let answer = client
-        .call(Method::POST, "/api/v1/events/batch", Some(&json!(batch)))
-        .await
-        .unwrap();
-    assert_eq!(answer.status, 202, "{}", answer.body);
-    let rows = answer.body["data"].as_array().unwrap();
-    rows.iter()
-        .map(|row| row["id"].as_str().unwrap().to_owned())
-        .collect()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn first_in_first_out_whatever_fails() {
     let site = Site::new(&["standard"]);
@@ -131,7 +116,7 @@ async fn first_in_first_out_whatever_fails() {
         "url": desk.receiver.url("/"), "order": "fifo", "retry": { "delays": ["20ms", "40ms"] },
     });
     let id = registered(&mut client, body).await;
-    let events = post_all(&mut client, (0..40).map(|n| json!({ "n": n }))).await;
+    let events = post_all(&mut client, "a", (0..40).map(|n| json!({ "n": n }))).await;
     delivery_in(&mut client, &id, &events[39], "delivered").await;
     let mut expected = Vec::new();
     for n in 0..40 {
@@ -176,7 +161,7 @@ async fn a_key_that_waits_does_not_stop_the_others() {
         "" => json!({ "n": n }),
         customer => json!({ "n": n, "customer": { "id": customer } }),
     };
-    let events = post_all(&mut client, (0..200).map(data)).await;
+    let events = post_all(&mut client, "a", (0..200).map(data)).await;
     for event in [196, 198, 199] {
         delivery_in(&mut client, &id, &events[event], "delivered").await;
     }
@@ -236,7 +221,7 @@ async fn killed_and_in_order(order: Value) {
     let mut events = Vec::new();
     for round in 0..4 {
         let from = round * 30;
-        events.extend(post_all(&mut client, (from..from + 30).map(data)).await);
+        events.extend(post_all(&mut client, "a", (from..from + 30).map(data)).await);
         let before = desk.succeeded();
         until("a part of them arrives", async || {
             (desk.succeeded() >= before + 12).then_some(())
@@ -281,7 +266,7 @@ async fn an_order_taken_away_lets_go_what_waited_behind() {
     });
     let id = registered(&mut client, body).await;
     let path = format!("/api/v1/webhooks/{id}");
-    let events = post_all(&mut client, (0..10).map(|n| json!({ "n": n }))).await;
+    let events = post_all(&mut client, "a", (0..10).map(|n| json!({ "n": n }))).await;
     until("the first has failed", async || {
         (!desk.took().is_empty()).then_some(())
     })
@@ -303,7 +288,7 @@ async fn an_order_taken_away_lets_go_what_waited_behind() {
     let change = json!({ "order": "fifo" });
     let changed = client.call(Method::PATCH, &path, Some(&change)).await;
     assert_eq!(changed.unwrap().body["order"], "fifo");
-    let events = post_all(&mut client, (10..30).map(|n| json!({ "n": n }))).await;
+    let events = post_all(&mut client, "a", (10..30).map(|n| json!({ "n": n }))).await;
     delivery_in(&mut client, &id, &events[19], "delivered").await;
     assert_eq!(desk.numbers()[11..], (10..30).collect::<Vec<u64>>());
 }

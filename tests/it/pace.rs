@@ -7,23 +7,8 @@ use http::Method;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::support::{Site, delivery_in, get, registered, until};
+use crate::support::{Site, delivery_in, get, post_all, registered, until};
 use crate::web::Web;
-
-async fn post_many(client: &mut Client, count: usize) -> Vec<String> {
-    let batch: Vec<Value> = (0..count)
-        .map(|n| json!({ "type": "a", "data": n }))
-        .collect();
-    let answer = client
-        .call(Method::POST, "/api/v1/events/batch", Some(&json!(batch)))
-        .await
-        .unwrap();
-    assert_eq!(answer.status, 202, "{}", answer.body);
-    let rows = answer.body["data"].as_array().unwrap();
-    rows.iter()
-        .map(|row| row["id"].as_str().unwrap().to_owned())
-        .collect()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_held_flows_at_a_bounded_rate() {
@@ -33,7 +18,7 @@ async fn what_was_held_flows_at_a_bounded_rate() {
     let mut client = daemon.client("standard");
     let id = registered(&mut client, json!({ "url": web.url("/"), "active": false })).await;
     let path = format!("/api/v1/webhooks/{id}");
-    let events = post_many(&mut client, 60).await;
+    let events = post_all(&mut client, "a", (0..60).map(Value::from)).await;
     delivery_in(&mut client, &id, &events[59], "held").await;
     let active = json!({ "active": true });
     client
@@ -45,7 +30,7 @@ async fn what_was_held_flows_at_a_bounded_rate() {
     }
     // It has caught up: what comes now is bound by nothing.
     let start = Instant::now();
-    post_many(&mut client, 500).await;
+    post_all(&mut client, "a", (0..500).map(Value::from)).await;
     until("all arrive", async || (web.count() == 560).then_some(())).await;
     let took = start.elapsed();
     assert!(took < Duration::from_secs(8), "500 took {took:?}");
@@ -68,7 +53,7 @@ async fn a_receiver_that_is_not_there_is_tried_now_and_then_and_all_comes_when_i
     let body = json!({ "url": format!("https://{receiver}/"), "retry": { "delays": delays } });
     let id = registered(&mut client, body).await;
     let start = Instant::now();
-    let events = post_many(&mut client, 60).await;
+    let events = post_all(&mut client, "a", (0..60).map(Value::from)).await;
     // Five in a row, those that were under way beside the fifth, and then one a second and one two seconds later.
     until("it is tried", async || {
         (attempts(&mut client).await >= 10).then_some(())

@@ -10,7 +10,7 @@ use http::Method;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::support::{Site, delivery, delivery_in, get, post, registered, until};
+use crate::support::{Site, delivery, delivery_in, get, post, post_all, registered, until};
 use crate::web::{Web, header};
 
 mod edges;
@@ -58,20 +58,8 @@ async fn ended(client: &mut Client, id: &str, state: &str) -> Value {
 
 /// Posts `count` events of a type as batches; gives their ids.
 async fn post_many(client: &mut Client, event_type: &str, count: usize) -> Vec<String> {
-    let events: Vec<Value> = (0..count)
-        .map(|number| json!({ "type": event_type, "data": { "number": number } }))
-        .collect();
-    let mut ids = Vec::new();
-    for batch in events.chunks(500) {
-        let (status, answer) = call(client, "/api/v1/events/batch", &json!(batch)).await;
-        assert_eq!(status, 202, "{answer}");
-        let rows = answer["data"].as_array().unwrap();
-        ids.extend(
-            rows.iter()
-                .map(|row| row["id"].as_str().unwrap().to_owned()),
-        );
-    }
-    ids
+    let data = (0..count).map(|number| json!({ "number": number }));
+    post_all(client, event_type, data).await
 }
 
 /// How many rows a list of deliveries has, all its pages together.

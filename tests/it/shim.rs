@@ -110,8 +110,14 @@ impl Rig {
         path
     }
 
-    /// `hookwheel serve`, recorded, with the clock of the rig; `fail` as the library's variable has it.
+    /// `hookwheel serve`, recorded, with the clock of the rig; `fail` as the library's variable has it. What a kill tore of
+    /// the process before is taken from the recording's end, or nobody could read what comes behind it.
     pub fn command(&self, fail: Option<&str>) -> Command {
+        if self.recording().exists() {
+            let whole = Recording::read(&self.recording()).whole();
+            let recording = fs::OpenOptions::new().write(true).open(self.recording());
+            recording.unwrap().set_len(whole).unwrap();
+        }
         let mut command = self.plain("disk");
         command
             .env("LD_PRELOAD", self.library)
@@ -215,6 +221,11 @@ impl Recording {
         Self { bytes, ops }
     }
 
+    /// Its length without a torn record at its end.
+    fn whole(&self) -> u64 {
+        self.ops.last().map_or(0, |op| op.end)
+    }
+
     /// How many operations change something, and how many syncs there are: what may be made to fail.
     pub fn counts(&self) -> (u64, u64) {
         let syncs = self.count(|did| matches!(did, Did::Sync(_) | Did::FailedSync(_)));
@@ -225,4 +236,23 @@ impl Recording {
     pub fn count(&self, which: impl Fn(&Did) -> bool) -> u64 {
         self.ops.iter().filter(|op| which(&op.did)).count() as u64
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_kill_tore_of_the_recording_hides_nothing_of_the_next_process() {
+    let Some(rig) = Rig::new("a torn recording", "") else {
+        return;
+    };
+    rig.start().kill();
+    let before = Recording::read(&rig.recording());
+    let file = fs::OpenOptions::new().write(true).open(rig.recording());
+    // The first bytes of a record, as a kill may leave them.
+    file.unwrap()
+        .write_all_at(&[0, 0, 0, 4, 0], before.whole())
+        .unwrap();
+    assert!(rig.start().terminate().success());
+    let after = Recording::read(&rig.recording());
+    assert_eq!(after.count(|did| matches!(did, Did::Start)), 2);
+    assert!(after.ops.len() > before.ops.len() + 1);
+    assert_eq!(after.whole(), after.bytes.len() as u64);
 }

@@ -275,6 +275,29 @@ pub async fn post(client: &mut Client, event_type: &str, data: Value) -> String 
     answer.body["id"].as_str().unwrap().to_owned()
 }
 
+/// Posts these as events of a type, up to 500 of them as one batch, in their order; gives their ids.
+pub async fn post_all(
+    client: &mut Client,
+    event_type: &str,
+    data: impl Iterator<Item = Value>,
+) -> Vec<String> {
+    let events: Vec<Value> = data
+        .map(|data| json!({ "type": event_type, "data": data }))
+        .collect();
+    let mut ids = Vec::new();
+    for batch in events.chunks(500) {
+        let answer = client
+            .call(Method::POST, "/api/v1/events/batch", Some(&json!(batch)))
+            .await
+            .unwrap();
+        assert_eq!(answer.status, 202, "{}", answer.body);
+        let rows = answer.body["data"].as_array().unwrap();
+        let id = |row: &Value| row["id"].as_str().unwrap().to_owned();
+        ids.extend(rows.iter().map(id));
+    }
+    ids
+}
+
 pub async fn get(client: &mut Client, path: &str) -> Answer {
     client.call(Method::GET, path, None).await.unwrap()
 }

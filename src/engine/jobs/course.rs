@@ -107,7 +107,7 @@ impl Course {
             }
             picks.append(&mut first.picks);
             self.skipped += first.skipped;
-            self.reached = after(first.event);
+            self.reached = first.event.next();
             self.found.pop_front();
         }
         self.reached = self.ahead;
@@ -133,10 +133,6 @@ impl Course {
             skipped: self.skipped,
         })
     }
-}
-
-fn after(position: Position) -> Position {
-    Position::from_u64(position.to_u64().saturating_add(1))
 }
 
 #[cfg(test)]

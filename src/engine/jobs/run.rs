@@ -344,7 +344,7 @@ fn look_on(
             break;
         }
         // Before the page, so that what changes while it is read is told by records that are looked at.
-        let end = engine.reader.extent().1;
+        let end = engine.reader.end();
         let mut patience = Patience::of_turn(LOOK_TIME_MAX, engine.stopping.clone());
         let seen = engine.look(job, course.ahead, course.page.size(), &mut patience)?;
         course.page.took(patience.waited(), patience.taken());

@@ -23,7 +23,7 @@ pub(super) const fn spot(entry: &QueueEntry) -> Spot {
 
 /// The place right behind another.
 pub(super) fn behind((due, event): Spot) -> Spot {
-    (due, Position::from_u64(event.to_u64().saturating_add(1)))
+    (due, event.next())
 }
 
 /// The bounds of the scheduler. A zero counts as one, but for `resume_per_second`.

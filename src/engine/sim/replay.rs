@@ -80,7 +80,7 @@ impl World {
             job: job.id,
             from: job.next,
             next: Position::from_u64(job.next.to_u64() + 1),
-            read_at: self.store().reader.extent().1,
+            read_at: self.store().reader.end(),
             picks: picks.iter().map(pick).collect(),
             skipped: 0,
         }

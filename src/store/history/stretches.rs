@@ -101,7 +101,7 @@ pub(in crate::store) fn deliveries_from(
     let Some(listed) = delivery_events(journal, webhook, (from, end), limit.max(1), go_on)? else {
         return given_up;
     };
-    let stretch = Stretch::new(listed.last.map(after));
+    let stretch = Stretch::new(listed.last.map(Position::next));
     let (Some(low), Some(high)) = (listed.events.first(), listed.events.last()) else {
         return Ok(stretch);
     };
@@ -199,7 +199,7 @@ fn listing_from(
                 listed.events.push(event);
             }
             match entries.last().map(|entry| position_of(&entry.key)) {
-                Some(highest) if entries.len() == ENTRIES_MAX => low = after(highest),
+                Some(highest) if entries.len() == ENTRIES_MAX => low = highest.next(),
                 _ => break,
             }
         }
@@ -223,7 +223,7 @@ pub(in crate::store) fn events_from<T>(
     let Some(mut additions) = Additions::to(journal, &listed.events, go_on)? else {
         return given_up;
     };
-    let stretch = Stretch::new(listed.last.map(after));
+    let stretch = Stretch::new(listed.last.map(Position::next));
     stretch.look_at(&listed.events, go_on, |position| {
         let (event, mut webhooks) = event_at(journal, position)?;
         let (added, doubtful) = additions.of(journal, position)?;
@@ -346,8 +346,4 @@ impl<'a> Additions<'a> {
 
 fn before(position: Position) -> Option<Position> {
     position.to_u64().checked_sub(1).map(Position::from_u64)
-}
-
-fn after(position: Position) -> Position {
-    Position::from_u64(position.to_u64().saturating_add(1))
 }

@@ -65,11 +65,10 @@ impl Waiting {
     /// The counts that changed since this was last asked.
     pub(super) fn changed(&mut self) -> Vec<(WebhookId, i64)> {
         let mut changed = Vec::new();
-        for (webhook, _) in std::mem::take(&mut self.since)
-            .into_iter()
-            .filter(|(_, delta)| *delta != 0)
-        {
-            changed.push((webhook, self.count(webhook)));
+        for (webhook, delta) in std::mem::take(&mut self.since) {
+            if delta != 0 {
+                changed.push((webhook, self.count(webhook)));
+            }
         }
         self.all.retain(|_, count| *count != 0);
         changed
