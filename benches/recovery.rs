@@ -339,6 +339,8 @@ fn webhook(id: WebhookId) -> Webhook {
         created_at: UnixMillis(1),
         updated_at: UnixMillis(1),
         order: hookwheel::model::Order::None,
+        tls: None,
+        oauth2: None,
     }
 }
 

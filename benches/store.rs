@@ -355,6 +355,8 @@ async fn register(writer: &Writer, count: u128) {
             created_at: UnixMillis(1),
             updated_at: UnixMillis(1),
             order: hookwheel::model::Order::None,
+            tls: None,
+            oauth2: None,
         };
         assert_eq!(
             writer.put_webhook(webhook, None).await.unwrap(),

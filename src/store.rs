@@ -27,6 +27,7 @@ mod committer;
 mod copy;
 mod directory;
 mod durable;
+mod earlier;
 mod error;
 mod flusher;
 mod group;
@@ -36,7 +37,6 @@ mod inbox;
 mod keys;
 mod live;
 mod open;
-mod plain;
 mod reader;
 mod record;
 mod recover;
@@ -60,7 +60,9 @@ pub use copy::Listed;
 pub use directory::{check_versions, free_bytes, is_held};
 pub use durable::{FilterError, durable_sled, sled_is_durable};
 pub use error::{Error, WriteError};
-pub use history::{Delivery, DeliverySummary, EventAt, Found, GoOn, LastAttempt, Stretch};
+pub use history::{
+    AuditPage, Audited, Delivery, DeliverySummary, EventAt, Found, GoOn, LastAttempt, Stretch,
+};
 pub use image::Difference;
 pub use open::{Handle, Opened, Report, open};
 pub use reader::{Backlog, DeliveryStanding, Page, PendingOf, QueueCursor, Reader, SegmentBacklog};

@@ -419,6 +419,7 @@ fn met(outcome: &Outcome) -> String {
             FaultKind::Protocol => "failed: the answer was not valid HTTP",
             FaultKind::AddressBlocked => "was not sent: the destination's address is refused",
             FaultKind::Render => "was not sent: no request could be made of the event",
+            FaultKind::Token => "was not sent: no access token could be had",
         }
         .to_owned(),
     }

@@ -410,7 +410,8 @@ fn verdict(outcome: &Outcome, next: &Next) -> Verdict {
             | FaultKind::Timeout
             | FaultKind::Reset
             | FaultKind::Protocol
-            | FaultKind::AddressBlocked => Verdict::Absent,
+            | FaultKind::AddressBlocked
+            | FaultKind::Token => Verdict::Absent,
         },
     }
 }

@@ -317,6 +317,8 @@ mod tests {
             created_at: UnixMillis(10),
             updated_at: UnixMillis(10),
             order: Order::None,
+            tls: None,
+            oauth2: None,
         }
     }
 

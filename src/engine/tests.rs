@@ -150,6 +150,8 @@ fn webhook() -> Webhook {
         created_at: UnixMillis(0),
         updated_at: UnixMillis(0),
         order: crate::model::Order::None,
+        tls: None,
+        oauth2: None,
     }
 }
 

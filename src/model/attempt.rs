@@ -85,6 +85,8 @@ pub enum FaultKind {
     AddressBlocked,
     /// The request could not be made from the event and the profile.
     Render,
+    /// No access token could be had for it; the receiver was not asked.
+    Token,
 }
 
 impl FaultKind {
@@ -100,6 +102,7 @@ impl FaultKind {
             Self::Protocol => "protocol",
             Self::AddressBlocked => "address_blocked",
             Self::Render => "render",
+            Self::Token => "token",
         }
     }
 }

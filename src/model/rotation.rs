@@ -145,6 +145,8 @@ mod tests {
             created_at: UnixMillis(0),
             updated_at: UnixMillis(0),
             order: crate::model::Order::None,
+            tls: None,
+            oauth2: None,
         }
     }
 

@@ -83,6 +83,33 @@ pub enum Order {
     ByKey(String),
 }
 
+/// How a client shows a token endpoint who it is (RFC 6749, 2.3.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ClientAuth {
+    /// By HTTP Basic, which every server must support.
+    #[default]
+    Basic,
+    /// By `client_id` and `client_secret` in the body.
+    Body,
+}
+
+/// The client credentials grant (RFC 6749, 4.4) by which a webhook's requests get their access token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OAuth2 {
+    /// The token endpoint.
+    pub token_url: Endpoint,
+    /// Who asks.
+    pub client_id: String,
+    /// The client's secret.
+    pub client_secret: Secret,
+    /// What is asked for, as the server names it, space-delimited.
+    pub scope: Option<String>,
+    /// For whom the token is meant, where the server wants to be told; no part of the RFC, but common.
+    pub audience: Option<String>,
+    /// How the client shows who it is.
+    pub client_auth: ClientAuth,
+}
+
 /// A registered destination.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Webhook {
@@ -128,4 +155,8 @@ pub struct Webhook {
     pub updated_at: UnixMillis,
     /// In which order its deliveries are sent.
     pub order: Order,
+    /// The TLS settings of the config that its requests are made with, by name; `None`: the usual ones.
+    pub tls: Option<String>,
+    /// How its requests get an access token, where they carry one.
+    pub oauth2: Option<OAuth2>,
 }

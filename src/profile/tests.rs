@@ -406,6 +406,8 @@ fn an_old_secret_signs_until_it_expires_and_only_where_secrets_overlap() {
         created_at: UnixMillis(0),
         updated_at: UnixMillis(0),
         order: crate::model::Order::None,
+        tls: None,
+        oauth2: None,
     };
     let profiles = Profiles::built_in();
     let overlap = profiles.get("standard").unwrap();

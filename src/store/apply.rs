@@ -79,7 +79,8 @@ pub(super) fn apply(record: &Record, position: Position) -> Vec<Change> {
             webhook, entries, ..
         } => cancelled(*webhook, entries),
         Record::WebhookPut { webhook, .. } => vec![registered(webhook.clone().into())],
-        Record::WebhookStored { webhook, .. } => vec![registered(webhook.clone())],
+        Record::WebhookStored { webhook, .. } => vec![registered(webhook.clone().into())],
+        Record::WebhookKept { webhook, .. } => vec![registered(webhook.clone())],
         Record::WebhookRemoved { webhook, .. } => vec![Change::Tombstone(*webhook)],
         Record::WebhookForgotten { webhook, .. } => vec![Change::Forget(*webhook)],
         Record::Snapshot { rows, .. } => rows
@@ -88,8 +89,13 @@ pub(super) fn apply(record: &Record, position: Position) -> Vec<Change> {
             .collect(),
         Record::Registry { rows, .. } => rows
             .iter()
+            .map(|row| Change::Row(Box::new(row.clone().into())))
+            .collect(),
+        Record::Roster { rows, .. } => rows
+            .iter()
             .map(|row| Change::Row(Box::new(row.clone())))
             .collect(),
+        Record::Audited { .. } => Vec::new(),
         Record::JobStored { job, .. } => vec![Change::Job(Box::new(job.clone()))],
         Record::JobStepped {
             job, queued, due, ..

@@ -12,11 +12,13 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::journal::PAYLOAD_BYTES_MAX;
 use crate::model::Job;
 
-use super::plain::PlainRow;
+use super::earlier::{EarlierRow, OrderedWebhook, PlainWebhook};
 use super::record::{Record, Row};
 
 /// What is written. Its form is that of version 2, with kinds of records and values that older programs do not know.
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
+/// Webhooks have an order, and no more than that.
+const ORDERED: u8 = 3;
 /// Fewer kinds of records and values.
 const FEWER: u8 = 2;
 /// Fixed widths.
@@ -63,7 +65,7 @@ pub(super) fn decode_record(bytes: &[u8]) -> Result<Record, CodecError> {
 /// Whether a record is of a version and a kind that are known, without reading it.
 pub(super) fn check_known(bytes: &[u8]) -> Result<(), CodecError> {
     let kind = match bytes.split_first() {
-        Some((&(VERSION | FEWER), body)) => match body.first() {
+        Some((&(VERSION | ORDERED | FEWER), body)) => match body.first() {
             Some(kind) if *kind < VARINT_LONG => u32::from(*kind),
             Some(_) => u32::MAX,
             None => 0,
@@ -129,7 +131,8 @@ pub(super) fn encode_row(row: &Row) -> Result<Vec<u8>, CodecError> {
 /// The registry row that `bytes` hold.
 pub(super) fn decode_row(bytes: &[u8]) -> Result<Row, CodecError> {
     match bytes.first() {
-        Some(&(FEWER | FIXED)) => decode::<PlainRow>(bytes).map(Row::from),
+        Some(&(FEWER | FIXED)) => decode::<EarlierRow<PlainWebhook>>(bytes).map(Row::from),
+        Some(&ORDERED) => decode::<EarlierRow<OrderedWebhook>>(bytes).map(Row::from),
         _ => decode(bytes),
     }
 }
@@ -154,7 +157,7 @@ fn encode(value: &impl Serialize, to: &mut Vec<u8>) -> Result<(), CodecError> {
 
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
     match bytes.split_first() {
-        Some((&(VERSION | FEWER), body)) => Ok(options().deserialize(body)?),
+        Some((&(VERSION | ORDERED | FEWER), body)) => Ok(options().deserialize(body)?),
         Some((&FIXED, body)) => Ok(fixed().deserialize(body)?),
         Some((version, _)) => Err(CodecError::Version(*version)),
         None => Err(CodecError::Version(0)),

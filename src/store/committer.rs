@@ -130,6 +130,7 @@ impl Committer {
     /// Writes through this committer.
     pub(super) fn writer(&self) -> Writer {
         Writer {
+            note: None,
             inbox: Arc::clone(&self.inbox),
             space: Arc::clone(&self.space),
         }

@@ -5,6 +5,7 @@
 //! A group that is dropped instead answers nobody; its callers learn that the committer ended.
 
 mod again;
+mod registry;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use crate::journal::{self, Journal, Key};
 use crate::metrics::Metrics;
 use crate::model::{
-    Attempt, EndReason, Event, Job, JobId, Next, Position, QueueEntry, SteadyMillis, Webhook,
+    Attempt, AuditEntry, EndReason, Event, Job, JobId, Next, Position, QueueEntry, SteadyMillis,
     WebhookId,
 };
 
@@ -36,6 +37,8 @@ pub(super) struct Ground<'a> {
 pub(super) struct Group<'a> {
     ground: Ground<'a>,
     staged: Staged,
+    /// The entry of the audit log that stands before the next record.
+    note: Option<AuditEntry>,
 }
 
 /// What a group has gathered. Its records are staged in the journal.
@@ -99,12 +102,17 @@ impl<'a> Group<'a> {
                 replies: Vec::new(),
                 tally: Tally::default(),
             },
+            note: None,
         }
     }
 
     /// A group that had no room before.
     pub(super) const fn again(ground: Ground<'a>, staged: Staged) -> Self {
-        Self { ground, staged }
+        Self {
+            ground,
+            staged,
+            note: None,
+        }
     }
 
     pub(super) fn staged_bytes(&self) -> usize {
@@ -152,6 +160,13 @@ impl<'a> Group<'a> {
                 answer,
             } => Reply::Count(answer, self.cancel(webhook, &entries, reason)?),
             Op::DeleteThrough { answer, .. } => Reply::Count(answer, Ok(0)),
+            Op::Note { entry, answer } => Reply::Write(answer, self.note(*entry)?),
+            Op::Noted { entry, op } => {
+                self.note = Some(*entry);
+                let taken = self.take(*op);
+                self.note = None;
+                return taken;
+            }
         };
         self.staged.replies.push(reply);
         Ok(())
@@ -310,45 +325,6 @@ impl<'a> Group<'a> {
         Ok(self.stage(&record)?.map(|_| Written::Done))
     }
 
-    fn put(
-        &mut self,
-        webhook: Webhook,
-        expected: Option<u64>,
-    ) -> Result<Result<Written, WriteError>, Error> {
-        let current = self
-            .row(webhook.id)
-            .map(|row| (row.webhook.version, row.removed));
-        let fits = match (current, expected) {
-            (None, None) => true,
-            (Some((version, false)), Some(expected)) => version == expected,
-            _ => false,
-        };
-        if !fits {
-            return Ok(Ok(Written::Stale));
-        }
-        let record = Record::WebhookStored {
-            webhook,
-            at: self.staged.now,
-        };
-        Ok(self.stage(&record)?.map(|_| Written::Done))
-    }
-
-    fn remove(
-        &mut self,
-        webhook: WebhookId,
-        expected: u64,
-    ) -> Result<Result<Written, WriteError>, Error> {
-        let fits = |row: Row| !row.removed && row.webhook.version == expected;
-        if !self.row(webhook).is_some_and(fits) {
-            return Ok(Ok(Written::Stale));
-        }
-        let record = Record::WebhookRemoved {
-            webhook,
-            at: self.staged.now,
-        };
-        Ok(self.stage(&record)?.map(|_| Written::Done))
-    }
-
     fn cancel(
         &mut self,
         webhook: WebhookId,
@@ -410,18 +386,6 @@ impl<'a> Group<'a> {
         staged.map_err(|_| Error::Broken("purge"))
     }
 
-    /// Stages a part of the registry as it is. It restates what is, so it changes nothing now; recovery applies
-    /// it when the records before it are gone.
-    pub(super) fn snapshot(&mut self, rows: &[Row]) -> Result<(), Error> {
-        let record = Record::Registry {
-            rows: rows.to_vec(),
-            at: self.staged.now,
-        };
-        codec::encode_record(&record, self.ground.buffer)?;
-        self.ground.journal.stage(self.ground.buffer, Vec::new())?;
-        Ok(())
-    }
-
     /// Stages a part of the jobs as they are, as [`Group::snapshot`] does for the registry.
     pub(super) fn snapshot_jobs(&mut self, jobs: &[Job]) -> Result<(), Error> {
         let record = Record::Jobs {
@@ -433,15 +397,31 @@ impl<'a> Group<'a> {
         Ok(())
     }
 
-    /// Stages a record and remembers its changes. The inner error is the caller's: too large to be written.
-    fn stage(&mut self, record: &Record) -> Result<Result<Position, WriteError>, Error> {
+    /// Brings a record into the buffer. The inner error is the caller's: too large to be written.
+    fn encode(&mut self, record: &Record) -> Result<Result<(), WriteError>, Error> {
         match codec::encode_record(record, self.ground.buffer) {
             Err(CodecError::Invalid(error)) if matches!(*error, bincode::ErrorKind::SizeLimit) => {
-                return Ok(Err(WriteError::TooLarge(
+                Ok(Err(WriteError::TooLarge(
                     "more than one journal record can hold".to_owned(),
-                )));
+                )))
             }
-            encoded => encoded?,
+            encoded => Ok(Ok(encoded?)),
+        }
+    }
+
+    /// Stages a record and remembers its changes. The inner error is the caller's: too large to be written.
+    ///
+    /// What is to be noted of it is staged before it, so that no change stands without its entry after a crash.
+    fn stage(&mut self, record: &Record) -> Result<Result<Position, WriteError>, Error> {
+        if let Err(refused) = self.encode(record)? {
+            return Ok(Err(refused));
+        }
+        if let Some(entry) = self.note.take() {
+            if let Err(refused) = self.note(entry)? {
+                return Ok(Err(refused));
+            }
+            // The note took the buffer.
+            codec::encode_record(record, self.ground.buffer)?;
         }
         let keys = record.keys(self.ground.journal.next());
         let position = match self.ground.journal.stage(self.ground.buffer, keys) {
@@ -509,7 +489,7 @@ impl<'a> Group<'a> {
 
     /// Syncs, applies, answers.
     pub(super) fn commit(self) -> Result<Outcome, Error> {
-        let Self { ground, staged } = self;
+        let Self { ground, staged, .. } = self;
         let writes = ground.journal.staged_bytes() > 0;
         match ground.journal.commit() {
             Err(journal::Error::NoRoom { .. }) => return Ok(Outcome::NoRoom(Box::new(staged))),

@@ -3,6 +3,7 @@
 //! It costs sled nothing: a delivery's records are found by the segments' indexes. The latest record of a
 //! delivery says where it stands.
 
+mod audit;
 mod failing;
 mod lists;
 mod standings;
@@ -19,6 +20,8 @@ use super::Error;
 use super::codec;
 use super::record::{End, Record, delivery_key, position_of};
 
+pub(super) use audit::audit;
+pub use audit::{AuditPage, Audited};
 pub(super) use failing::failing_since;
 pub(super) use lists::{added_to, deliveries, listing};
 pub use standings::Found;
@@ -238,6 +241,9 @@ fn standing_after(record: &Record, webhook: WebhookId, event: Position) -> Optio
         | Record::Snapshot { .. }
         | Record::WebhookStored { .. }
         | Record::Registry { .. }
+        | Record::WebhookKept { .. }
+        | Record::Roster { .. }
+        | Record::Audited { .. }
         | Record::JobStored { .. }
         | Record::JobForgotten { .. }
         | Record::Jobs { .. } => return None,

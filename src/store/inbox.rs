@@ -12,7 +12,8 @@ use tokio::time::Instant;
 
 use crate::journal::Key;
 use crate::model::{
-    Attempt, EndReason, Job, JobId, JobState, Next, Position, QueueEntry, Webhook, WebhookId,
+    Attempt, AuditEntry, EndReason, Job, JobId, JobState, Next, Position, QueueEntry, Webhook,
+    WebhookId,
 };
 
 use super::WriteError;
@@ -88,6 +89,16 @@ pub(super) enum Op {
         segment: u32,
         answer: Answer<u32>,
     },
+    /// An entry of the audit log alone.
+    Note {
+        entry: Box<AuditEntry>,
+        answer: Answer<Written>,
+    },
+    /// What somebody asked for: where it writes something, the entry stands before it.
+    Noted {
+        entry: Box<AuditEntry>,
+        op: Box<Self>,
+    },
 }
 
 impl Op {
@@ -99,9 +110,11 @@ impl Op {
             | Self::Put { answer, .. }
             | Self::Remove { answer, .. }
             | Self::PutJob { answer, .. }
-            | Self::ForgetJob { answer, .. } => {
+            | Self::ForgetJob { answer, .. }
+            | Self::Note { answer, .. } => {
                 send(answer, Err(error));
             }
+            Self::Noted { op, .. } => op.refuse(error),
             Self::Requeue { answer, .. } => send(answer, Err(error)),
             Self::SetJob { answer, .. } | Self::StepJob { answer, .. } => {
                 send(answer, Err(error));
@@ -123,6 +136,7 @@ impl Op {
                 RECORD_BYTES + response.map_or(0, |response| response.body.len())
             }
             Self::StepJob { step, .. } => RECORD_BYTES + step.picks.len() * size_of::<JobPick>(),
+            Self::Noted { op, .. } => RECORD_BYTES + op.bytes(),
             _ => RECORD_BYTES,
         }
     }
@@ -133,6 +147,7 @@ impl Op {
             Self::Accept { new, .. } => new.webhooks.len().max(1),
             Self::Cancel { entries, .. } => entries.len().max(1),
             Self::StepJob { step, .. } => step.picks.len().max(1),
+            Self::Noted { op, .. } => op.changes(),
             _ => 1,
         }
     }

@@ -13,7 +13,9 @@ use crate::model::{
 
 use super::Error;
 use super::apply::QueueKey;
-use super::history::{self, Delivery, DeliverySummary, EventAt, Found, GoOn, LastAttempt, Stretch};
+use super::history::{
+    self, AuditPage, Delivery, DeliverySummary, EventAt, Found, GoOn, LastAttempt, Stretch,
+};
 use super::live::{Live, bounds_of};
 use super::record::{account_key, delivery_key, event_id_key};
 
@@ -356,6 +358,21 @@ impl Reader {
     #[must_use]
     pub fn end(&self) -> Position {
         self.journal.end()
+    }
+
+    /// At most `limit` entries of an account's audit log, newest first, from before `before` on; of one webhook, where
+    /// one is named.
+    ///
+    /// # Errors
+    /// [`Error::Journal`].
+    pub fn audit(
+        &self,
+        account: &AccountName,
+        webhook: Option<WebhookId>,
+        before: Option<Position>,
+        limit: usize,
+    ) -> Result<AuditPage, Error> {
+        history::audit(&self.journal, account, webhook, before, limit)
     }
 
     /// The jobs, by id.

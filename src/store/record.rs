@@ -10,11 +10,11 @@ use sha2::{Digest, Sha256};
 
 use crate::journal::{IndexKey, Key};
 use crate::model::{
-    AccountName, Attempt, EndReason, Event, EventId, Job, JobId, Position, SteadyMillis,
-    UnixMillis, Webhook, WebhookId,
+    AccountName, Attempt, AuditEntry, EndReason, Event, EventId, Job, JobId, Position,
+    SteadyMillis, UnixMillis, Webhook, WebhookId,
 };
 
-use super::plain::{PlainRow, PlainWebhook};
+use super::earlier::{EarlierRow, OrderedWebhook, PlainWebhook};
 
 /// When a record was made, on both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,11 +110,17 @@ pub(super) enum Record {
         at: Moment,
     },
     /// The registry as it is, as it was written up to encoding 2.
-    Snapshot { rows: Vec<PlainRow>, at: Moment },
-    /// A webhook was registered or changed.
-    WebhookStored { webhook: Webhook, at: Moment },
-    /// The registry as it is, written when a segment begins, so that older ones can be deleted.
-    Registry { rows: Vec<Row>, at: Moment },
+    Snapshot {
+        rows: Vec<EarlierRow<PlainWebhook>>,
+        at: Moment,
+    },
+    /// A webhook was registered or changed, as encoding 3 has it.
+    WebhookStored { webhook: OrderedWebhook, at: Moment },
+    /// The registry as it is, as encoding 3 has it.
+    Registry {
+        rows: Vec<EarlierRow<OrderedWebhook>>,
+        at: Moment,
+    },
     /// An attempt failed and another will follow, from the same place in the queue.
     Deferred {
         webhook: WebhookId,
@@ -138,6 +144,12 @@ pub(super) enum Record {
     JobForgotten { job: JobId, at: Moment },
     /// The jobs as they are, written when a segment begins.
     Jobs { jobs: Vec<Job>, at: Moment },
+    /// A webhook was registered or changed.
+    WebhookKept { webhook: Webhook, at: Moment },
+    /// The registry as it is, written when a segment begins, so that older ones can be deleted.
+    Roster { rows: Vec<Row>, at: Moment },
+    /// Somebody did something. It stands before the record of what was done, where there is one.
+    Audited { entry: AuditEntry, at: Moment },
 }
 
 impl Record {
@@ -162,7 +174,10 @@ impl Record {
             | Self::JobStored { at, .. }
             | Self::JobStepped { at, .. }
             | Self::JobForgotten { at, .. }
-            | Self::Jobs { at, .. } => *at,
+            | Self::Jobs { at, .. }
+            | Self::WebhookKept { at, .. }
+            | Self::Roster { at, .. }
+            | Self::Audited { at, .. } => *at,
         }
     }
 
@@ -211,7 +226,16 @@ impl Record {
             | Self::Registry { .. }
             | Self::JobStored { .. }
             | Self::JobForgotten { .. }
-            | Self::Jobs { .. } => Vec::new(),
+            | Self::Jobs { .. }
+            | Self::WebhookKept { .. }
+            | Self::Roster { .. } => Vec::new(),
+            Self::Audited { entry, .. } => {
+                let mut keys = vec![plain(audit_key(&entry.account, position))];
+                if let Some(webhook) = entry.webhook {
+                    keys.push(plain(webhook_audit_key(webhook, position)));
+                }
+                keys
+            }
         }
     }
 }
@@ -243,6 +267,18 @@ pub(super) fn added_to_key(event: Position) -> Key {
 /// The key of an event in its account's listing.
 pub(super) fn account_key(account: &AccountName, event: Position) -> Key {
     subject_key(hash128(&[account.as_str()]), event.to_u64())
+}
+
+/// The key of an entry in its account's audit log.
+pub(super) fn audit_key(account: &AccountName, entry: Position) -> Key {
+    let subject = hash128_bytes(&[b"audit", account.as_str().as_bytes()]);
+    subject_key(subject, entry.to_u64())
+}
+
+/// The key of an entry in its webhook's audit log.
+pub(super) fn webhook_audit_key(webhook: WebhookId, entry: Position) -> Key {
+    let subject = hash128_bytes(&[b"audit of", &webhook.0.to_be_bytes()]);
+    subject_key(subject, entry.to_u64())
 }
 
 /// The key of an event by its id. Clients choose ids, so the hash is a cryptographic one, and whoever

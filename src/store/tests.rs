@@ -1,5 +1,6 @@
 //! The store as the daemon meets it.
 
+mod audit;
 mod copies;
 mod crash;
 mod faults;
@@ -109,6 +110,8 @@ pub(crate) fn webhook(id: u128) -> Webhook {
         created_at: UnixMillis(1_700_000_000_000),
         updated_at: UnixMillis(1_700_000_000_001),
         order: crate::model::Order::None,
+        tls: None,
+        oauth2: None,
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 use crate::model::{
-    Attempt, EndReason, Event, Job, JobId, JobState, Next, Position, QueueEntry, SteadyMillis,
-    Webhook, WebhookId,
+    Attempt, AuditEntry, EndReason, Event, Job, JobId, JobState, Next, Position, QueueEntry,
+    SteadyMillis, Webhook, WebhookId,
 };
 
 use super::inbox::{Answer, Inbox, Op};
@@ -138,9 +138,30 @@ pub struct Pulse {
 pub struct Writer {
     pub(super) inbox: Arc<Inbox>,
     pub(super) space: Arc<watch::Sender<Space>>,
+    pub(super) note: Option<Arc<AuditEntry>>,
 }
 
 impl Writer {
+    /// As this one, but what [`Writer::put_webhook`], [`Writer::remove_webhook`], [`Writer::requeue`],
+    /// [`Writer::cancel`], [`Writer::put_job`] and [`Writer::set_job`] of it write stands in the audit log, too.
+    /// Where they write nothing, nor does the log.
+    #[must_use]
+    pub fn noting(&self, entry: AuditEntry) -> Self {
+        Self {
+            note: Some(Arc::new(entry)),
+            ..self.clone()
+        }
+    }
+
+    /// Adds an entry to the audit log.
+    ///
+    /// # Errors
+    /// [`WriteError::Stopped`], [`WriteError::Failed`], [`WriteError::DiskReserve`].
+    pub async fn audit(&self, entry: AuditEntry) -> Result<Written, WriteError> {
+        let entry = Box::new(entry);
+        self.ask(|answer| Op::Note { entry, answer }).await
+    }
+
     /// Stores an event and its deliveries.
     ///
     /// # Errors
@@ -351,7 +372,14 @@ impl Writer {
             return Err(WriteError::DiskReserve);
         }
         let (answer, answered) = oneshot::channel();
-        self.inbox.push(op(answer)).await?;
+        let op = match &self.note {
+            Some(entry) => Op::Noted {
+                entry: Box::new(AuditEntry::clone(entry)),
+                op: Box::new(op(answer)),
+            },
+            None => op(answer),
+        };
+        self.inbox.push(op).await?;
         reply(answered).await
     }
 }

@@ -196,6 +196,8 @@ fn webhook(id: WebhookId, account: AccountName) -> Webhook {
         inactive: None,
         created_at: UnixMillis(1),
         order: hookwheel::model::Order::None,
+        tls: None,
+        oauth2: None,
         updated_at: UnixMillis(1),
     }
 }

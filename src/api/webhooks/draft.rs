@@ -41,6 +41,8 @@ fn blank(account: AccountName, now: UnixMillis, url: Endpoint) -> Webhook {
         created_at: now,
         updated_at: now,
         order: Order::None,
+        tls: None,
+        oauth2: None,
     }
 }
 

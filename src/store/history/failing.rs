@@ -88,6 +88,9 @@ fn told(record: &Record) -> Told<'_> {
         | Record::WebhookStored { .. }
         | Record::Snapshot { .. }
         | Record::Registry { .. }
+        | Record::WebhookKept { .. }
+        | Record::Roster { .. }
+        | Record::Audited { .. }
         | Record::JobStored { .. }
         | Record::JobStepped { .. }
         | Record::JobForgotten { .. }

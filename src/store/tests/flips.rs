@@ -367,8 +367,8 @@ impl<'a> Round<'a> {
         let webhooks = by_id(reader);
         for (id, found) in &webhooks {
             let known = truth.records.iter().any(|(_, _, record)| match record {
-                Record::WebhookStored { webhook, .. } => webhook == found,
-                Record::Registry { rows, .. } => rows.iter().any(|row| row.webhook == *found),
+                Record::WebhookKept { webhook, .. } => webhook == found,
+                Record::Roster { rows, .. } => rows.iter().any(|row| row.webhook == *found),
                 _ => false,
             });
             assert!(known, "{id} was never so: {hits:?}");

@@ -5,7 +5,8 @@
 
 use super::*;
 use crate::model::{
-    EndReason, FaultKind, Job, JobFilter, JobId, JobKind, JobState, Order, UnixMicros,
+    Actor, AuditAction, AuditEntry, ClientAuth, EndReason, Endpoint, FaultKind, Job, JobFilter,
+    JobId, JobKind, JobState, OAuth2, Order, Secret, UnixMicros,
 };
 use crate::store::codec::{check_known, decode_record, encode_record};
 use crate::store::record::{Cancellation, End, Moment, Queued, Record, Row};
@@ -162,20 +163,24 @@ fn records() -> Vec<(&'static str, Record)> {
                 webhook: Webhook {
                     order: Order::ByKey("/customer".to_owned()),
                     ..webhook(7)
-                },
+                }
+                .into(),
                 at,
             },
         ),
         (
             "registry",
             Record::Registry {
-                rows: vec![Row {
-                    webhook: Webhook {
-                        order: Order::Fifo,
-                        ..webhook(8)
-                    },
-                    removed: true,
-                }],
+                rows: vec![
+                    Row {
+                        webhook: Webhook {
+                            order: Order::Fifo,
+                            ..webhook(8)
+                        },
+                        removed: true,
+                    }
+                    .into(),
+                ],
                 at,
             },
         ),
@@ -222,7 +227,74 @@ fn records() -> Vec<(&'static str, Record)> {
                 at,
             },
         ),
+        (
+            "webhook_kept",
+            Record::WebhookKept {
+                webhook: with_token(),
+                at,
+            },
+        ),
+        (
+            "roster",
+            Record::Roster {
+                rows: vec![Row {
+                    webhook: with_token(),
+                    removed: true,
+                }],
+                at,
+            },
+        ),
+        (
+            "audited",
+            Record::Audited {
+                entry: AuditEntry {
+                    account: AccountName::new("acme").unwrap(),
+                    actor: Actor::Key {
+                        name: "backend".to_owned(),
+                        address: Some([192, 0, 2, 7].into()),
+                    },
+                    action: AuditAction::ProfileChanged,
+                    webhook: Some(id),
+                    subject: Some("evt_1".to_owned()),
+                    details: vec!["url".to_owned()],
+                },
+                at,
+            },
+        ),
+        (
+            "attempted_without_token",
+            Record::Attempted {
+                webhook: id,
+                event: position,
+                due,
+                attempt: Attempt {
+                    outcome: Outcome::Fault {
+                        kind: FaultKind::Token,
+                        detail: "401".to_owned(),
+                    },
+                    ..attempt(0)
+                },
+                run_attempts: 1,
+                next_due: due.plus(5_000),
+                at,
+            },
+        ),
     ]
+}
+
+fn with_token() -> Webhook {
+    Webhook {
+        tls: Some("partner".to_owned()),
+        oauth2: Some(OAuth2 {
+            token_url: Endpoint::parse("https://id.example.com/token").unwrap(),
+            client_id: "hookwheel".to_owned(),
+            client_secret: Secret::new("s3cret".to_owned()),
+            scope: Some("events".to_owned()),
+            audience: None,
+            client_auth: ClientAuth::Body,
+        }),
+        ..webhook(9)
+    }
 }
 
 fn job() -> Job {
@@ -253,12 +325,16 @@ fn job() -> Job {
 }
 
 /// The versions of the encoding that were ever released, and the one that is written.
-const VERSIONS: [u8; 3] = [1, 2, 3];
-const WRITTEN: u8 = 3;
+const VERSIONS: [u8; 4] = [1, 2, 3, 4];
+const WRITTEN: u8 = 4;
 /// Kinds of records that only versions before 3 have written.
 const BEFORE_3: [&str; 2] = ["webhook_put", "snapshot"];
 /// How many kinds the first two versions had; those after them came with version 3.
 const KINDS_BEFORE_3: usize = 11;
+/// Kinds of records that only version 3 has written.
+const ONLY_3: [&str; 2] = ["webhook_stored", "registry"];
+/// How many there were before version 4.
+const KINDS_BEFORE_4: usize = 18;
 
 #[test]
 fn records_of_every_version_decode() {
@@ -269,10 +345,10 @@ fn records_of_every_version_decode() {
         encode_record(&record, &mut bytes).unwrap();
         assert_eq!(bytes[0], WRITTEN);
         for version in VERSIONS {
-            let had = if version < 3 {
-                at < KINDS_BEFORE_3
-            } else {
-                !BEFORE_3.contains(&name)
+            let had = match version {
+                1 | 2 => at < KINDS_BEFORE_3,
+                3 => at < KINDS_BEFORE_4 && !BEFORE_3.contains(&name),
+                _ => !BEFORE_3.contains(&name) && !ONLY_3.contains(&name),
             };
             if !had {
                 continue;
@@ -297,7 +373,7 @@ fn records_of_every_version_decode() {
         }
     }
     let files = std::fs::read_dir(&directory).unwrap().count();
-    assert_eq!((checked, files), (38, 38));
+    assert_eq!((checked, files), (56, 56));
 }
 
 #[test]

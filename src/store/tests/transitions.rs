@@ -376,6 +376,7 @@ fn a_full_queue_and_a_full_disk_refuse_events_at_once() {
     let directory = tempfile::tempdir().unwrap();
     let inbox = Arc::new(inbox::Inbox::new(1));
     let writer = Writer {
+        note: None,
         inbox: Arc::clone(&inbox),
         space: Arc::default(),
     };
@@ -430,6 +431,7 @@ fn a_full_queue_and_a_full_disk_refuse_events_at_once() {
 fn large_events_that_wait_are_bounded_by_their_bytes() {
     let inbox = Arc::new(inbox::Inbox::new(100));
     let writer = Writer {
+        note: None,
         inbox: Arc::clone(&inbox),
         space: Arc::default(),
     };

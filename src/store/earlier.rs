@@ -1,4 +1,5 @@
-//! Webhooks as encodings 1 and 2 have them, which decode for ever.
+//! Webhooks as earlier encodings have them, which decode for ever: 1 and 2, and 3. A structure's fields follow one
+//! another without a frame, so a later form is an earlier one and what came to it.
 
 use serde::{Deserialize, Serialize};
 
@@ -34,10 +35,17 @@ pub(super) struct PlainWebhook {
     updated_at: UnixMillis,
 }
 
-/// A row of the registry then.
+/// A webhook before it had TLS settings and access tokens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct PlainRow {
-    webhook: PlainWebhook,
+pub(super) struct OrderedWebhook {
+    plain: PlainWebhook,
+    order: Order,
+}
+
+/// A row of the registry with a webhook of that time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct EarlierRow<W> {
+    pub(super) webhook: W,
     removed: bool,
 }
 
@@ -65,15 +73,26 @@ impl From<PlainWebhook> for Webhook {
             created_at: plain.created_at,
             updated_at: plain.updated_at,
             order: Order::None,
+            tls: None,
+            oauth2: None,
         }
     }
 }
 
-impl From<PlainRow> for Row {
-    fn from(plain: PlainRow) -> Self {
+impl From<OrderedWebhook> for Webhook {
+    fn from(ordered: OrderedWebhook) -> Self {
         Self {
-            webhook: plain.webhook.into(),
-            removed: plain.removed,
+            order: ordered.order,
+            ..ordered.plain.into()
+        }
+    }
+}
+
+impl<W: Into<Webhook>> From<EarlierRow<W>> for Row {
+    fn from(row: EarlierRow<W>) -> Self {
+        Self {
+            webhook: row.webhook.into(),
+            removed: row.removed,
         }
     }
 }
@@ -82,6 +101,7 @@ impl From<PlainRow> for Row {
 impl From<Webhook> for PlainWebhook {
     fn from(webhook: Webhook) -> Self {
         assert_eq!(webhook.order, Order::None, "it has no place for one");
+        assert_eq!((&webhook.tls, &webhook.oauth2), (&None, &None));
         Self {
             id: webhook.id,
             account: webhook.account,
@@ -108,7 +128,18 @@ impl From<Webhook> for PlainWebhook {
 }
 
 #[cfg(test)]
-impl From<Row> for PlainRow {
+impl From<Webhook> for OrderedWebhook {
+    fn from(mut webhook: Webhook) -> Self {
+        let order = std::mem::take(&mut webhook.order);
+        Self {
+            plain: webhook.into(),
+            order,
+        }
+    }
+}
+
+#[cfg(test)]
+impl<W: From<Webhook>> From<Row> for EarlierRow<W> {
     fn from(row: Row) -> Self {
         Self {
             webhook: row.webhook.into(),
