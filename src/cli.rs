@@ -16,6 +16,7 @@ use clap::{Args, Parser, Subcommand};
 use sha2::{Digest, Sha256};
 
 use crate::config::Config;
+use crate::vault::MasterKey;
 
 /// Exit code for a command line or a config that is wrong (`EX_USAGE` of sysexits.h).
 pub const EXIT_USAGE: u8 = 64;
@@ -93,6 +94,12 @@ pub enum KeyCommand {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
+    /// Make a master key, which seals webhooks' secrets on disk. Without it they cannot be opened again.
+    Master {
+        /// Write the key to this new file, readable by its owner only, instead of printing it.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
 }
 
 /// How the demo runs.
@@ -146,6 +153,29 @@ pub fn new_key(name: &str, out: Option<&Path>) -> anyhow::Result<ExitCode> {
         key_hash(&key)
     );
     println!("scopes = [\"admin\", \"send\", \"read\"]");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `key master`: makes a fresh master key and says where it belongs.
+///
+/// # Errors
+/// Where the system gives no random bytes, or the file is there already or cannot be written.
+#[expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is what the command is for"
+)]
+pub fn new_master_key(out: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let key = MasterKey::generate()?;
+    let Some(path) = out else {
+        println!("{}", key.expose());
+        eprintln!("keep it in a file of its own, and a copy where no backup of the data is");
+        return Ok(ExitCode::SUCCESS);
+    };
+    write_key(path, key.expose())?;
+    let shown = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    println!("[secrets]\nkey_file = {:?}", shown.display().to_string());
+    eprintln!("keep a copy of it where no backup of the data is: without it the secrets are lost");
     Ok(ExitCode::SUCCESS)
 }
 

@@ -17,6 +17,7 @@ mod formats;
 mod profiles;
 mod reader;
 mod report;
+mod secrets;
 mod sections;
 mod tree;
 mod values;
@@ -31,6 +32,7 @@ use toml::de::DeTable;
 use crate::model::Account;
 use crate::profile::Profiles;
 use crate::render::Formats;
+use crate::vault::Vault;
 use crate::{engine, sender, store, telemetry};
 
 pub use report::{ConfigError, ConfigErrors, Place};
@@ -61,6 +63,8 @@ pub struct Config {
     pub formats: Formats,
     /// Who gets operational events, and which.
     pub alerts: engine::AlertOptions,
+    /// The keys that webhooks' secrets are sealed with on disk.
+    pub vault: Vault,
     /// The log.
     pub log: telemetry::Options,
 }
@@ -118,7 +122,7 @@ impl Config {
     }
 
     /// Whether what differs from `running` is more than a running daemon takes over: anything but
-    /// accounts, keys, profiles, formats, alerts and the log's level.
+    /// accounts, keys, profiles, formats, alerts, master keys and the log's level.
     #[must_use]
     pub fn needs_restart(&self, running: &Self) -> bool {
         self.server != running.server
@@ -181,6 +185,7 @@ impl Config {
         let sections = sections::read(&mut root, base);
         let accounts = accounts::read(&mut root, base, &names);
         let alerts = alerts::read(root.section("alerts"), &accounts);
+        let vault = secrets::read(root.section("secrets"), base);
         root.also_known("profiles");
         root.also_known("formats");
         root.finish();
@@ -197,6 +202,7 @@ impl Config {
             profiles,
             formats,
             alerts,
+            vault,
             log: sections.log,
         };
         Ok((config, context.known))

@@ -153,6 +153,7 @@ impl Daemon {
             sender: sender.clone(),
             clock: store.clock.clone(),
             metrics: metrics.clone(),
+            vault: config.vault.clone(),
         };
         let names = accounts(&config);
         let (engine, running) = Engine::start(
@@ -329,12 +330,15 @@ async fn sweep(engine: Arc<Engine>, writer: Writer, limits: retention::Limits) {
 }
 
 impl Handle {
-    /// Takes over accounts, keys, profiles, formats and alerts of a new config. What else changed needs a restart.
+    /// Takes over accounts, keys, profiles, formats, alerts and master keys of a new config. What else changed needs a
+    /// restart.
     ///
     /// # Errors
-    /// Where a profile does not compile; nothing is changed then.
+    /// Where a profile does not compile or a master key is missing; accounts and what belongs to them are as before
+    /// then.
     pub async fn reload(&self, config: &Config) -> Result<(), EngineError> {
         let names = accounts(config);
+        self.engine.set_vault(config.vault.clone())?;
         self.engine
             .set_accounts(&names, &config.profiles, &config.formats, &config.alerts)
             .await?;

@@ -26,6 +26,7 @@ mod reserve;
 mod retry_after;
 mod run;
 pub mod schedule;
+mod seals;
 mod stats;
 mod unbroken;
 mod webhooks;
@@ -45,6 +46,7 @@ use crate::profile::{Profiles, SchemaFault};
 use crate::render::Formats;
 use crate::sender::Sender;
 use crate::store::{self, Reader, Space, WriteError, Writer};
+use crate::vault::Vault;
 
 use alerts::Alerts;
 use hints::{BodyBudget, Hint, Missed};
@@ -52,6 +54,7 @@ use probe::Probing;
 use progress::{Deaths, Heartbeat};
 use registry::Registry;
 use schedule::{Core, Limits};
+use seals::Seals;
 use stats::Stats;
 
 pub use alerts::{Alert, AlertOptions};
@@ -107,6 +110,8 @@ pub struct Parts {
     pub clock: Clock,
     /// The counters.
     pub metrics: Metrics,
+    /// The keys that webhooks' secrets are sealed with on disk.
+    pub vault: Vault,
 }
 
 /// The engine. Shared as an `Arc`.
@@ -116,6 +121,7 @@ pub struct Engine {
     profiles: RwLock<Profiles>,
     writer: Writer,
     reader: Reader,
+    seals: Seals,
     sender: Sender,
     clock: Clock,
     metrics: Metrics,
@@ -169,6 +175,17 @@ pub enum EngineError {
         id: WebhookId,
         /// What is wrong.
         reason: String,
+    },
+    /// The secrets of stored webhooks are sealed with keys that are not there.
+    #[error(
+        "the secrets of {webhooks} stored webhook(s) are sealed with the master key {key}, which the config does not \
+         have; name its file as [secrets] key_file, or among old_key_files after a new one"
+    )]
+    Sealed {
+        /// The name of one such key.
+        key: String,
+        /// How many webhooks that is.
+        webhooks: usize,
     },
     /// The store could not be read.
     #[error(transparent)]
@@ -248,6 +265,7 @@ impl Engine {
             profiles: RwLock::new(profiles.clone()),
             writer: parts.writer,
             reader: parts.reader,
+            seals: Seals::new(parts.vault),
             sender: parts.sender,
             metrics: parts.metrics,
             hints,
@@ -284,6 +302,7 @@ impl Engine {
             resume_per_second: options.resume_per_second,
         };
         let mut core = Core::new(limits, now);
+        engine.check_sealed(&engine.seals.vault())?;
         engine.open_lanes(&mut core)?;
         // Each may have reported twice.
         let reports_max = 2 * limits.under_way_max();
@@ -308,6 +327,8 @@ impl Engine {
         self.keep_on("the task that runs jobs", jobs);
         let alerts = Arc::clone(self).keep_alerts();
         self.keep_on("the task that raises operational events", alerts);
+        let seals = Arc::clone(self).keep_sealed();
+        self.keep_on("the task that seals secrets", seals);
     }
 
     /// That such a task ends before, by a panic, is told.
@@ -323,7 +344,7 @@ impl Engine {
         for webhook in self.reader.webhooks() {
             let id = webhook.id;
             let next_due = self.reader.first_due(id)?;
-            match self.registry.refresh(id, || Some(webhook)) {
+            match self.registry.refresh(id, || self.opened(webhook).map(Some)) {
                 Ok(Some(live)) => {
                     if let Some(reason) = live.misfit() {
                         tracing::warn!(webhook_id = %id, %reason, "the webhook is held");
@@ -388,7 +409,13 @@ impl Engine {
     /// now, or `None` if it has been removed.
     async fn refresh(&self, id: WebhookId) -> Result<Option<Arc<Live>>, EngineError> {
         let before = self.registry.find(id);
-        let refreshed = self.registry.refresh(id, || self.reader.webhook(id));
+        let stored = || {
+            self.reader
+                .webhook(id)
+                .map(|it| self.opened(it))
+                .transpose()
+        };
+        let refreshed = self.registry.refresh(id, stored);
         self.tell(Hint::Changed { webhook: id }).await;
         if let (Some(before), Ok(Some(now))) = (before, &refreshed)
             && !before.speaks_for(now)

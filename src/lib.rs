@@ -24,5 +24,6 @@ pub mod store;
 pub mod systemd;
 pub mod telemetry;
 pub mod upkeep;
+pub mod vault;
 pub mod verify;
 pub mod wheel;

@@ -72,6 +72,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Check(ConfigPath { config }) => Ok(cli::check(&config)),
         Command::Key(KeyCommand::New { name, out }) => cli::new_key(&name, out.as_deref()),
+        Command::Key(KeyCommand::Master { out }) => cli::new_master_key(out.as_deref()),
         Command::Demo(options) => {
             filter_for_commands();
             block_on(demo::run(&options))

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::engine::{ChangeError, EngineError, IntakeError, JobError, TooManyTests};
 use crate::store::{self, WriteError};
+use crate::vault::VaultError;
 
 /// One field at fault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -228,6 +229,10 @@ impl From<ChangeError> for Problem {
             ChangeError::InFlight => Self::new(StatusCode::CONFLICT, "in_flight", detail),
             ChangeError::Engine(EngineError::Account(_)) => Self::unauthorized(),
             ChangeError::Engine(error) => Self::internal(&error),
+            ChangeError::Vault(VaultError::Reserved { .. }) => {
+                Self::new(StatusCode::BAD_REQUEST, "secret_reserved", detail)
+            }
+            ChangeError::Vault(error) => Self::internal(&error),
             ChangeError::Store(error) => error.into(),
         }
     }

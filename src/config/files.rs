@@ -12,6 +12,8 @@ use rustls::pki_types::pem::PemObject;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use crate::vault::MasterKey;
+
 use super::values::Refusal;
 
 /// A bundle of all public authorities is about 250 kB.
@@ -103,6 +105,19 @@ pub(super) fn key_hash(base: &Path, written: &str) -> Result<[u8; 32], Refusal> 
         return Err(Refusal::new(problem, fix));
     }
     Ok(Sha256::digest(key).into())
+}
+
+/// The master key in a file; one newline at the end is not part of it.
+pub(super) fn master_key(base: &Path, written: &str) -> Result<MasterKey, Refusal> {
+    let path = resolve(base, written)?;
+    let bytes = read(&path, KEY_BYTES_MAX)?;
+    let text = std::str::from_utf8(&bytes).unwrap_or_default();
+    MasterKey::parse(text.trim_end_matches(['\r', '\n'])).map_err(|why| {
+        Refusal::new(
+            format!("`{}` holds no master key: {why}", path.display()),
+            "make one: hookwheel key master --out FILE",
+        )
+    })
 }
 
 /// A path as written, taken from the config file's directory where it is relative.

@@ -323,7 +323,7 @@ mod tests {
     }
 
     fn put(registry: &Registry, webhook: Webhook) -> Arc<Live> {
-        let stored = || Some(webhook.clone());
+        let stored = || Ok(Some(webhook.clone()));
         registry.refresh(webhook.id, stored).unwrap().unwrap()
     }
 

@@ -304,16 +304,20 @@ impl Registry {
     /// one leaves what is on disk.
     ///
     /// # Errors
-    /// Where its account is not configured, or a stored field no longer parses. It is not in the table then.
+    /// Where its account is not configured, a stored field no longer parses, or `stored` fails. It is not in the table
+    /// then.
     pub(super) fn refresh(
         &self,
         id: WebhookId,
-        stored: impl FnOnce() -> Option<Webhook>,
+        stored: impl FnOnce() -> Result<Option<Webhook>, EngineError>,
     ) -> Result<Option<Arc<Live>>, EngineError> {
         let mut table = self.table.write().expect("no holder of this lock panics");
-        let made = stored().map(|webhook| match table.contracts.get(&webhook.account) {
-            Some(contract) => Live::new(webhook, Arc::clone(contract)),
-            None => Err(EngineError::Account(webhook.account)),
+        let made = stored().transpose().map(|webhook| {
+            let webhook = webhook?;
+            match table.contracts.get(&webhook.account) {
+                Some(contract) => Live::new(webhook, Arc::clone(contract)),
+                None => Err(EngineError::Account(webhook.account)),
+            }
         });
         if let Some(Ok(mut live)) = made {
             let before = table.by_id.get(&id);

@@ -74,6 +74,7 @@ fn site_that(
     };
     let store = store::open(options, metrics.clone()).unwrap();
     let parts = Parts {
+        vault: Vault::default(),
         writer: store.writer.clone(),
         reader: store.reader.clone(),
         fatal: store.fatal.clone(),

@@ -8,6 +8,7 @@ use crate::model::{
 };
 use crate::render;
 use crate::store::{Requeued, WriteError, Written};
+use crate::vault::VaultError;
 
 use super::unbroken::unbroken;
 use super::{Engine, EngineError, Full, Live};
@@ -53,6 +54,9 @@ pub enum ChangeError {
     /// The webhook does not fit the live table.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// A secret cannot be sealed.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
     /// The store cannot take it.
     #[error(transparent)]
     Store(#[from] WriteError),
@@ -115,7 +119,8 @@ impl Engine {
 
     async fn put(&self, webhook: Webhook, from: Option<u64>) -> Result<Arc<Live>, ChangeError> {
         let id = webhook.id;
-        match self.writer.put_webhook(webhook, from).await? {
+        let sealed = self.sealed(webhook)?;
+        match self.writer.put_webhook(sealed, from).await? {
             Written::Done => {}
             Written::Stale => return Err(ChangeError::Stale),
         }

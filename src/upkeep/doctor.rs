@@ -7,6 +7,7 @@ mod clock;
 mod data;
 mod place;
 mod receivers;
+mod secrets;
 
 use std::process::ExitCode;
 
@@ -140,6 +141,7 @@ async fn look(config: &Config, offline: bool, checks: &mut Vec<Check>) {
         }
     };
     let (webhooks, newest) = data::checks(config, running, checks).await;
+    checks.push(secrets::check(&config.vault, &webhooks));
     let now = Clock::system().wall();
     checks.extend(clock::checks(now, newest));
     checks.extend(certificates::checks(&config.sender.extra_ca, now));

@@ -45,6 +45,7 @@ mod replay;
 mod rotation;
 mod rude;
 mod schemas;
+mod sealed;
 mod shim;
 mod stats;
 mod stop;

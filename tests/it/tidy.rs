@@ -17,6 +17,7 @@ type Row = (u8, &'static str, &'static [&'static str]);
 const FLOOR_0: &[&str] = &["model", "metrics", "systemd", "telemetry"];
 const FLOOR_1: &[&str] = &[
     "wheel", "profile", "render", "sign", "journal", "store", "sender", "receiver", "verify",
+    "vault",
 ];
 const FLOOR_2: &[&str] = &["engine", "retention"];
 const FLOOR_3: &[&str] = &["api", "dashboard"];
@@ -39,9 +40,10 @@ fn table() -> Vec<(u8, &'static str, Vec<&'static str>)> {
         (1, "sender", &["model", "metrics"]),
         (1, "receiver", &["model"]),
         (1, "verify", &["model", "profile", "render"]),
+        (1, "vault", &["model"]),
         (2, "retention", &["model", "metrics", "store"]),
         (3, "dashboard", &[]),
-        (4, "cli", &["model", "config"]),
+        (4, "cli", &["model", "vault", "config"]),
     ];
     let mut table: Vec<_> = rows
         .iter()

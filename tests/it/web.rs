@@ -88,9 +88,14 @@ impl Web {
         usize::try_from(self.receiver.requests_count()).unwrap()
     }
 
+    /// What was received so far, oldest first.
+    pub fn received(&self) -> Vec<ReceivedRequest> {
+        self.receiver.requests()
+    }
+
     /// Stops and gives what was received.
     pub async fn stop(self) -> Vec<ReceivedRequest> {
-        let requests = self.receiver.requests();
+        let requests = self.received();
         self.receiver.stop().await;
         requests
     }
