@@ -12,6 +12,7 @@ mod events;
 mod explain;
 mod fields;
 mod filters;
+mod heads;
 mod health;
 mod held;
 mod input;
@@ -21,23 +22,29 @@ mod page;
 mod quota;
 mod reads;
 mod secrets;
+mod seldom;
 mod server;
 mod stats;
+mod tls;
 mod together;
 mod webhooks;
+mod wire;
 
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 
 use crate::engine::Engine;
 use crate::metrics::Metrics;
-use crate::model::AddressPolicy;
+use crate::model::{Account, AddressPolicy};
 
-pub use access::Access;
 pub use server::serve;
+pub use tls::{Identity, Tls};
+
+use access::Access;
 
 /// What the API needs to know.
 #[derive(Clone, Debug)]
@@ -52,6 +59,8 @@ pub struct Options {
     pub header_timeout: Duration,
     /// A request's body must arrive within this time; also how long a client may take nothing of an answer.
     pub body_timeout: Duration,
+    /// Bytes of a body that must come in a second, on average and after a grace; 0 for any.
+    pub body_rate_min: u64,
 }
 
 /// What every handler can reach.
@@ -63,6 +72,7 @@ pub struct Api {
     bodies: input::Budget,
     reads: reads::Reads,
     access: RwLock<Arc<Access>>,
+    turned_away: seldom::Seldom,
 }
 
 impl Api {
@@ -73,7 +83,7 @@ impl Api {
         metrics: Metrics,
         policy: AddressPolicy,
         options: Options,
-        access: Access,
+        accounts: &[Account],
     ) -> Arc<Self> {
         Arc::new(Self {
             engine,
@@ -82,13 +92,16 @@ impl Api {
             bodies: input::Budget::new(options.body_memory),
             reads: reads::Reads::default(),
             options,
-            access: RwLock::new(Arc::new(access)),
+            access: RwLock::new(Arc::new(Access::new(accounts))),
+            turned_away: seldom::Seldom::default(),
         })
     }
 
-    /// Replaces the keys, as a reload does. Requests under way keep the ones they came with.
-    pub fn set_access(&self, access: Access) {
-        *self.access.write().expect("no holder of this lock panics") = Arc::new(access);
+    /// Replaces the keys, as a reload does. Requests under way keep the ones they came with; what keys of the same
+    /// name have asked for goes on counting.
+    pub fn set_accounts(&self, accounts: &[Account]) {
+        let mut access = self.access.write().expect("no holder of this lock panics");
+        *access = Arc::new(access.followed_by(accounts));
     }
 
     fn access(&self) -> Arc<Access> {
@@ -138,6 +151,7 @@ impl Api {
             .route("/metrics", get(health::metrics))
             .fallback(error::not_found)
             .method_not_allowed_fallback(error::method_not_allowed)
+            .layer(from_fn_with_state(Arc::clone(self), access::attend))
             .with_state(Arc::clone(self))
     }
 }

@@ -120,6 +120,9 @@ pub struct DemoOptions {
 pub fn check(path: &Path) -> ExitCode {
     match Config::load(path) {
         Ok(config) => {
+            for warning in &config.warnings {
+                eprintln!("warning: {warning}\n");
+            }
             println!(
                 "{}: the config is good: {} account(s)",
                 path.display(),

@@ -14,6 +14,7 @@ mod alerts;
 mod environment;
 mod files;
 mod formats;
+mod identity;
 mod profiles;
 mod reader;
 mod report;
@@ -29,6 +30,7 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
+use crate::api::Identity;
 use crate::model::Account;
 use crate::profile::Profiles;
 use crate::render::Formats;
@@ -49,6 +51,8 @@ const CONFIG_BYTES_MAX: u64 = 4 << 20;
 pub struct Config {
     /// The HTTP server.
     pub server: ServerOptions,
+    /// What the HTTP server shows of itself, where it speaks TLS.
+    pub identity: Option<Identity>,
     /// The store.
     pub storage: store::Options,
     /// The engine.
@@ -67,6 +71,8 @@ pub struct Config {
     pub vault: Vault,
     /// The log.
     pub log: telemetry::Options,
+    /// What is no fault, but should be known.
+    pub warnings: Vec<ConfigError>,
 }
 
 /// What the HTTP server needs to know.
@@ -84,6 +90,8 @@ pub struct ServerOptions {
     pub header_timeout: Duration,
     /// How long a client may take for a request's body, and take nothing of an answer.
     pub body_timeout: Duration,
+    /// Bytes of a request's body that must come in a second; 0 for any.
+    pub body_rate_min: u64,
 }
 
 /// Reads a size as the config has it: `512B`, `256KiB`, `64MiB`, `20GiB`, `1TiB`.
@@ -122,10 +130,12 @@ impl Config {
     }
 
     /// Whether what differs from `running` is more than a running daemon takes over: anything but
-    /// accounts, keys, profiles, formats, alerts, master keys and the log's level.
+    /// accounts, keys, certificates, profiles, formats, alerts, master keys and the log's level. With TLS and without it
+    /// are two different servers.
     #[must_use]
     pub fn needs_restart(&self, running: &Self) -> bool {
         self.server != running.server
+            || self.identity.is_some() != running.identity.is_some()
             || self.storage != running.storage
             || self.delivery != running.delivery
             || self.sender != running.sender
@@ -195,6 +205,7 @@ impl Config {
         }
         let config = Self {
             server: sections.server,
+            identity: sections.identity,
             storage: sections.storage,
             delivery: sections.delivery,
             sender: sections.sender,
@@ -204,6 +215,7 @@ impl Config {
             alerts,
             vault,
             log: sections.log,
+            warnings: context.faults.into_warnings(),
         };
         Ok((config, context.known))
     }

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::{self, Access, Api};
+use crate::api::{self, Api, Tls};
 use crate::config::Config;
 use crate::engine::{self, Engine, EngineError, SchedulerDied, TaskDied};
 use crate::metrics::Metrics;
@@ -110,6 +110,7 @@ pub struct Daemon {
     running: engine::Running,
     api: Arc<Api>,
     options: api::Options,
+    tls: Option<Arc<Tls>>,
     sender: Sender,
     store: Opened,
     retention: retention::Limits,
@@ -121,6 +122,7 @@ pub struct Daemon {
 pub struct Handle {
     engine: Arc<Engine>,
     api: Arc<Api>,
+    tls: Option<Arc<Tls>>,
 }
 
 impl Daemon {
@@ -137,12 +139,7 @@ impl Daemon {
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let (storage, counters) = (config.storage.clone(), metrics.clone());
-        if !address.ip().is_loopback() {
-            tracing::warn!(
-                %address,
-                "the API speaks plain HTTP: beyond this machine, put a proxy that ends TLS before it"
-            );
-        }
+        warn_of(&config, address);
         let opened = tokio::task::spawn_blocking(move || store::open(storage, counters));
         let store = opened.await.map_err(|_| DaemonError::Panic)??;
         let sender = Sender::new(config.sender.clone(), store.clock.clone(), metrics.clone())?;
@@ -170,17 +167,18 @@ impl Daemon {
             connections_max,
             header_timeout: config.server.header_timeout,
             body_timeout: config.server.body_timeout,
+            body_rate_min: config.server.body_rate_min,
         };
         let policy = config.sender.policy.clone();
-        let access = Access::new(&config.accounts);
         Ok(Self {
             api: Api::new(
                 Arc::clone(&engine),
                 metrics,
                 policy,
                 options.clone(),
-                access,
+                &config.accounts,
             ),
+            tls: config.identity.map(|identity| Arc::new(Tls::new(identity))),
             grace: config.delivery.stop_grace,
             retention: (&config.storage).into(),
             address,
@@ -205,6 +203,7 @@ impl Daemon {
         Handle {
             engine: Arc::clone(&self.engine),
             api: Arc::clone(&self.api),
+            tls: self.tls.clone(),
         }
     }
 
@@ -226,6 +225,7 @@ impl Daemon {
             self.listener,
             router,
             self.options,
+            self.tls,
             stop.clone(),
             self.grace,
         );
@@ -330,8 +330,8 @@ async fn sweep(engine: Arc<Engine>, writer: Writer, limits: retention::Limits) {
 }
 
 impl Handle {
-    /// Takes over accounts, keys, profiles, formats, alerts and master keys of a new config. What else changed needs a
-    /// restart.
+    /// Takes over accounts, keys, certificates, profiles, formats, alerts and master keys of a new config. What else
+    /// changed needs a restart.
     ///
     /// # Errors
     /// Where a profile does not compile or a master key is missing; accounts and what belongs to them are as before
@@ -342,7 +342,10 @@ impl Handle {
         self.engine
             .set_accounts(&names, &config.profiles, &config.formats, &config.alerts)
             .await?;
-        self.api.set_access(Access::new(&config.accounts));
+        self.api.set_accounts(&config.accounts);
+        if let (Some(tls), Some(identity)) = (&self.tls, &config.identity) {
+            tls.replace(identity.clone());
+        }
         Ok(())
     }
 
@@ -350,6 +353,19 @@ impl Handle {
     #[must_use]
     pub fn is_progressing(&self) -> bool {
         self.engine.faults(WATCHDOG_STALL_MS).is_empty()
+    }
+}
+
+/// Tells what an operator should know of a config that is right.
+fn warn_of(config: &Config, address: SocketAddr) {
+    for warning in &config.warnings {
+        tracing::warn!("{}", warning.line());
+    }
+    if config.identity.is_none() && !address.ip().is_loopback() {
+        tracing::warn!(
+            %address,
+            "the API speaks plain HTTP: beyond this machine, set [server.tls], or put a proxy that ends TLS before it"
+        );
     }
 }
 

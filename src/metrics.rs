@@ -18,6 +18,8 @@ pub struct Metrics {
     pub events_accepted: Counter,
     /// Events refused, by reason.
     pub events_refused: Family<[(&'static str, &'static str); 1], Counter>,
+    /// Requests without a valid key, by reason.
+    pub auth_failures: Family<[(&'static str, &'static str); 1], Counter>,
     /// Operational events posted, by kind.
     pub alerts: Family<[(&'static str, &'static str); 1], Counter>,
     /// Deliveries made from accepted events.
@@ -91,6 +93,7 @@ impl Metrics {
             registry: Arc::new(Registry::default()),
             events_accepted: Counter::default(),
             events_refused: Family::default(),
+            auth_failures: Family::default(),
             alerts: Family::default(),
             deliveries_created: Counter::default(),
             deliveries_queued_by_jobs: Counter::default(),
@@ -138,6 +141,11 @@ impl Metrics {
             "events_refused",
             "Events refused, by reason",
             self.events_refused.clone(),
+        );
+        to.register(
+            "auth_failures",
+            "Requests without a valid key, by reason: missing or unknown",
+            self.auth_failures.clone(),
         );
         to.register(
             "alerts",

@@ -122,7 +122,7 @@ pub struct Profile {
     pub exhausted: Exhausted,
     /// How fast one webhook is sent to.
     pub rate: Rate,
-    /// Requests that one API key may make in a minute to the webhooks' part of the API.
+    /// Calls that one API key may make in a minute, those that post events aside.
     pub requests_per_minute: Option<u32>,
     /// The test event.
     pub example: Example,

@@ -1,14 +1,18 @@
-//! Who may do what: keys as SHA-256 hashes, and their scopes.
+//! Who may do what: keys as SHA-256 hashes, their scopes, and how much they may ask for.
 //!
 //! A presented key is hashed first and the hash is looked up, so the time of a look-up says nothing about
-//! a key: whoever can make two hashes share a prefix has broken SHA-256.
+//! a key: whoever can make two hashes share a prefix has broken SHA-256. A wrong key is answered as none is.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use http::header::{self, CONNECTION, HeaderMap};
 use http::request::Parts;
-use http::{StatusCode, header};
+use http::{HeaderValue, Method, StatusCode};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
@@ -16,15 +20,15 @@ use crate::model::{Account, AccountName, ApiKey, Scope};
 
 use super::Api;
 use super::error::Problem;
-use super::quota::Quota;
+use super::quota::{Limits, Quota};
+use super::server::Arrival;
 
-/// Where webhooks are managed: the paths that a profile's `requests_per_minute` counts. Posting events is not
-/// among them.
-const MANAGED: &str = "/api/v1/webhooks";
+/// Where events are posted. Any other call with a key is one that manages.
+const INTAKE: [&str; 2] = ["/api/v1/events", "/api/v1/events/batch"];
 
 /// All keys of all accounts.
 #[derive(Debug, Default)]
-pub struct Access {
+pub(super) struct Access {
     keys: HashMap<[u8; 32], Arc<Key>>,
 }
 
@@ -32,25 +36,38 @@ pub struct Access {
 struct Key {
     account: AccountName,
     key: ApiKey,
-    quota: Quota,
+    quota: Arc<Quota>,
 }
+
+/// What a request has come in with, for what is said in its answer.
+type Seen = Arc<OnceLock<Arc<Key>>>;
 
 impl Access {
     /// The table of these accounts' keys.
-    #[must_use]
-    pub fn new(accounts: &[Account]) -> Self {
+    pub(super) fn new(accounts: &[Account]) -> Self {
+        Self::default().followed_by(accounts)
+    }
+
+    /// The table of these accounts' keys, where keys that have kept their names keep their counts. There are as many
+    /// counts as keys in the config.
+    pub(super) fn followed_by(&self, accounts: &[Account]) -> Self {
+        let old: HashMap<_, _> = self
+            .keys
+            .values()
+            .map(|key| ((&key.account, &key.key.name), &key.quota))
+            .collect();
         let mut keys = HashMap::new();
         for account in accounts {
             for key in &account.keys {
-                let (account, key) = (account.name.clone(), key.clone());
-                let sha256 = key.sha256;
-                let quota = Quota::default();
-                let key = Key {
-                    account,
-                    key,
-                    quota,
-                };
-                keys.insert(sha256, Arc::new(key));
+                let quota = old.get(&(&account.name, &key.name));
+                let shared = Arc::new(Key {
+                    account: account.name.clone(),
+                    key: key.clone(),
+                    quota: quota.map(|quota| Arc::clone(quota)).unwrap_or_default(),
+                });
+                for hash in key.hashes() {
+                    keys.insert(*hash, Arc::clone(&shared));
+                }
             }
         }
         Self { keys }
@@ -66,11 +83,22 @@ impl Access {
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
     key: Arc<Key>,
+    peer: Option<IpAddr>,
 }
 
 impl Caller {
     pub(super) fn account(&self) -> &AccountName {
         &self.key.account
+    }
+
+    /// The name that the config has for the key.
+    pub(super) fn key_name(&self) -> &str {
+        &self.key.key.name
+    }
+
+    /// Where the request came from: the client, or the last proxy before us.
+    pub(super) const fn peer(&self) -> Option<IpAddr> {
+        self.peer
     }
 
     /// Who may manage may also read what there is to manage.
@@ -86,11 +114,50 @@ impl Caller {
         Err(Problem::new(
             StatusCode::FORBIDDEN,
             "scope_missing",
-            format!(
-                "the key `{}` has not the scope `{scope}`",
-                self.key.key.name
-            ),
+            format!("the key `{}` has not the scope `{scope}`", self.key_name()),
         ))
+    }
+
+    /// Counts events of a batch against what the key may post.
+    ///
+    /// # Errors
+    /// 429 where it has posted too many.
+    pub(super) fn count_events(&self, api: &Api, count: usize) -> Result<(), Problem> {
+        let Some(rate) = self.key.key.events_per_second else {
+            return Ok(());
+        };
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        let taken = self.key.quota.take_events(count, rate, Instant::now());
+        taken.inspect_err(|problem| {
+            api.metrics
+                .events_refused
+                .get_or_create(&[("reason", problem.code)])
+                .inc();
+            self.tell_refused(problem);
+        })
+    }
+
+    /// Counts a call against what the key may ask for. A batch is only looked at: how many events it has is not
+    /// known yet.
+    fn count(&self, api: &Api, method: &Method, path: &str) -> Result<(), Problem> {
+        if method == Method::POST && INTAKE.contains(&path) {
+            return self.count_events(api, usize::from(path == INTAKE[0]));
+        }
+        let Some(max) = limits(api, &self.key).requests else {
+            return Ok(());
+        };
+        let taken = self.key.quota.take_request(max, Instant::now());
+        taken.inspect_err(|problem| self.tell_refused(problem))
+    }
+
+    fn tell_refused(&self, problem: &Problem) {
+        tracing::debug!(
+            account = %self.account(),
+            key = self.key_name(),
+            peer = ?self.peer(),
+            code = problem.code,
+            "a key is over its limit"
+        );
     }
 }
 
@@ -98,23 +165,79 @@ impl FromRequestParts<Arc<Api>> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
-        let presented = match parts.headers.get("x-api-key") {
-            Some(key) => key.as_bytes(),
-            None => parts
-                .headers
-                .get(header::AUTHORIZATION)
-                .and_then(|value| bearer(value.as_bytes()))
-                .ok_or_else(Problem::unauthorized)?,
+        let peer = parts.extensions.get::<Arrival>().map(|from| from.peer);
+        let Some(presented) = presented(&parts.headers) else {
+            return Err(api.turn_away(peer, "missing"));
         };
         let key = api.access().find(presented);
-        let key = key.ok_or_else(Problem::unauthorized)?;
-        if parts.uri.path().starts_with(MANAGED)
-            && let Some(contract) = api.engine.contract(&key.account)
-            && let Some(max) = contract.profile.requests_per_minute
-        {
-            key.quota.take(max, Instant::now())?;
+        let key = key.ok_or_else(|| api.turn_away(peer, "unknown"))?;
+        if let Some(seen) = parts.extensions.get::<Seen>() {
+            seen.get_or_init(|| Arc::clone(&key));
         }
-        Ok(Self { key })
+        let caller = Self { key, peer };
+        caller.count(api, &parts.method, parts.uri.path())?;
+        Ok(caller)
+    }
+}
+
+/// What goes before and after each request: an ambiguous one is refused, and the answer to a key that has limits
+/// says how it stands.
+pub(super) async fn attend(
+    State(api): State<Arc<Api>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let arrival = request.extensions().get::<Arrival>();
+    if arrival.is_some_and(|arrival| arrival.is_ambiguous) {
+        return ambiguous().into_response();
+    }
+    let seen = Seen::default();
+    request.extensions_mut().insert(Arc::clone(&seen));
+    let mut response = next.run(request).await;
+    if let Some(key) = seen.get() {
+        let limits = limits(&api, key);
+        key.quota
+            .show(limits, Instant::now(), response.headers_mut());
+    }
+    response
+}
+
+impl Api {
+    /// Counts and tells a request without a valid key, and gives its answer: the same for any.
+    fn turn_away(&self, peer: Option<IpAddr>, reason: &'static str) -> Problem {
+        self.metrics
+            .auth_failures
+            .get_or_create(&[("reason", reason)])
+            .inc();
+        if let Some(count) = self.turned_away.tell() {
+            let peer = peer.map(|peer| peer.to_string());
+            tracing::warn!(
+                peer = peer.as_deref().unwrap_or("unknown"),
+                reason,
+                count,
+                "a request had no valid key"
+            );
+        }
+        Problem::unauthorized()
+    }
+}
+
+/// The bounds of a key: of the calls that manage the lower one of its own and its account's profile's.
+fn limits(api: &Api, key: &Key) -> Limits {
+    let contract = api.engine.contract(&key.account);
+    let of_profile = contract.and_then(|contract| contract.profile.requests_per_minute);
+    let own = key.key.requests_per_minute;
+    Limits {
+        requests: own.into_iter().chain(of_profile).min(),
+        events: key.key.events_per_second,
+    }
+}
+
+/// The key that a request comes with.
+fn presented(headers: &HeaderMap) -> Option<&[u8]> {
+    match headers.get("x-api-key") {
+        Some(key) => Some(key.as_bytes()),
+        None => bearer(headers.get(header::AUTHORIZATION)?.as_bytes()),
     }
 }
 
@@ -126,10 +249,36 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
         .then(|| token.trim_ascii())
 }
 
+fn ambiguous() -> Problem {
+    let detail = "the request has both Content-Length and Transfer-Encoding: send one of them";
+    Problem::new(StatusCode::BAD_REQUEST, "length_ambiguous", detail)
+        .with(CONNECTION, HeaderValue::from_static("close"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::Scopes;
+
+    fn accounts(keys: Vec<ApiKey>) -> [Account; 1] {
+        [Account {
+            name: AccountName::new("acme").unwrap(),
+            profile: "standard".to_owned(),
+            keys,
+        }]
+    }
+
+    fn key(name: &str, keys: &[&str]) -> ApiKey {
+        let mut hashes = keys.iter().map(|key| Sha256::digest(key).into());
+        ApiKey {
+            name: name.to_owned(),
+            sha256: hashes.next().unwrap(),
+            sha256_other: hashes.next(),
+            scopes: Scopes::default().with(Scope::Send),
+            requests_per_minute: None,
+            events_per_second: None,
+        }
+    }
 
     #[test]
     fn reads_the_bearer_scheme_in_any_case() {
@@ -141,17 +290,30 @@ mod tests {
 
     #[test]
     fn finds_a_key_by_its_hash_only() {
-        let key = ApiKey {
-            name: "backend".to_owned(),
-            sha256: Sha256::digest(b"right").into(),
-            scopes: Scopes::default().with(Scope::Send),
-        };
-        let access = Access::new(&[Account {
-            name: AccountName::new("acme").unwrap(),
-            profile: "standard".to_owned(),
-            keys: vec![key],
-        }]);
+        let access = Access::new(&accounts(vec![key("backend", &["right"])]));
         assert!(access.find(b"right").is_some());
         assert!(access.find(b"wrong").is_none());
+        let hash = Sha256::digest(b"right");
+        assert!(access.find(&hash).is_none(), "the hash is no key");
+    }
+
+    #[test]
+    fn counts_stay_with_the_name_and_are_shared_by_both_hashes() {
+        let first = Access::new(&accounts(vec![key("a", &["old"]), key("b", &["b"])]));
+        let now = Instant::now();
+        let take = |access: &Access, presented: &[u8]| {
+            let key = access.find(presented).unwrap();
+            key.quota.take_request(2, now).is_ok()
+        };
+        assert!(take(&first, b"old"));
+        let second =
+            first.followed_by(&accounts(vec![key("a", &["new", "old"]), key("c", &["c"])]));
+        assert!(take(&second, b"new"));
+        assert!(!take(&second, b"old"), "both are one key");
+        assert!(take(&second, b"c"), "another key has its own");
+        assert!(second.find(b"b").is_none());
+        let third = second.followed_by(&accounts(vec![key("a", &["new"])]));
+        assert!(third.find(b"old").is_none());
+        assert!(!take(&third, b"new"));
     }
 }

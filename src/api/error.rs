@@ -115,6 +115,10 @@ impl Problem {
         self
     }
 
+    pub(super) fn headers(&self) -> &[(HeaderName, HeaderValue)] {
+        &self.headers
+    }
+
     /// The problem as a JSON value, for an answer that holds several.
     pub(super) fn to_json(&self) -> String {
         let more = (self.more > 0).then(|| FieldError {

@@ -65,6 +65,7 @@ pub(super) async fn create_batch(
         );
         return Err(Problem::new(StatusCode::BAD_REQUEST, "batch_size", detail));
     }
+    caller.count_events(&api, events.len())?;
     let faults_max = BATCH_FAULTS_MAX / events.len();
     let posts = events.iter().map(async |event| {
         let posted = post(&api, caller.account(), event.get()).await;

@@ -1,10 +1,14 @@
 //! Reading a request's body within its bounds: size, time, encoding, and memory for all bodies together.
 //!
+//! A body has a time for the whole of it, and a rate below which its client is not waited for: else a client that
+//! sends a byte now and then keeps its place, and what it has sent in memory, for all of that time.
+//!
 //! Invariant: what is held of bodies, half read ones too, is never more than the budget, and a body keeps its
 //! share until its request is answered. A body that finds no room is refused at once, never made to wait: bodies
 //! that wait for each other's room would do so for ever.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
@@ -12,9 +16,13 @@ use http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use super::Api;
 use super::error::Problem;
+
+/// A body is not judged by its rate before this time: connections begin slowly, and a lost packet costs seconds.
+const RATE_GRACE: Duration = Duration::from_secs(5);
 
 /// The memory for the bodies of all requests together, in bytes.
 #[derive(Clone, Debug)]
@@ -57,13 +65,12 @@ impl FromRequest<Arc<Api>> for Text {
         let limit = api.options.body_bytes_max;
         let (parts, body) = request.into_parts();
         check_head(&parts.headers, limit, &api.bodies)?;
-        let read = read(body, limit, &api.bodies);
-        let text = tokio::time::timeout(api.options.body_timeout, read)
-            .await
-            .map_err(|_| {
-                let detail = "the request's body did not arrive in time";
-                Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", detail)
-            })??;
+        let pace = Pace {
+            begun: Instant::now(),
+            timeout: api.options.body_timeout,
+            rate_min: api.options.body_rate_min,
+        };
+        let text = read(body, limit, pace, &api.bodies).await?;
         match std::str::from_utf8(&text.bytes) {
             Ok(_) => Ok(text),
             Err(error) => Err(Problem::new(
@@ -98,10 +105,66 @@ fn check_head(headers: &HeaderMap, limit: usize, budget: &Budget) -> Result<(), 
     }
 }
 
+/// How long a body is waited for.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    begun: Instant,
+    timeout: Duration,
+    /// Bytes in a second; 0 for any.
+    rate_min: u64,
+}
+
+/// Which time of a body is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Late {
+    Slow,
+    Whole,
+}
+
+impl Pace {
+    /// Until when more must come after so many bytes, and what it is where it does not.
+    fn deadline(self, bytes: usize) -> (Instant, Late) {
+        let whole = self.begun + self.timeout;
+        if self.rate_min == 0 {
+            return (whole, Late::Whole);
+        }
+        let covered = Duration::from_secs_f64(bytes as f64 / self.rate_min as f64);
+        let slow = self.begun + RATE_GRACE + covered;
+        if slow < whole {
+            (slow, Late::Slow)
+        } else {
+            (whole, Late::Whole)
+        }
+    }
+
+    fn problem(self, late: Late) -> Problem {
+        let status = StatusCode::REQUEST_TIMEOUT;
+        match late {
+            Late::Whole => {
+                let detail = "the request's body did not arrive in time";
+                Problem::new(status, "body_timeout", detail)
+            }
+            Late::Slow => {
+                let rate = self.rate_min;
+                let detail = format!(
+                    "the request's body came more slowly than {rate} bytes in a second (server.body_rate_min); send it \
+                     again over a better connection"
+                );
+                Problem::new(status, "body_too_slow", detail)
+            }
+        }
+    }
+}
+
 /// Takes room as the body comes, so that a client that announces much and sends little holds little.
-async fn read(mut body: Body, limit: usize, budget: &Budget) -> Result<Text, Problem> {
+async fn read(mut body: Body, limit: usize, pace: Pace, budget: &Budget) -> Result<Text, Problem> {
     let (mut bytes, mut room) = (Vec::new(), None::<OwnedSemaphorePermit>);
-    while let Some(frame) = body.frame().await {
+    loop {
+        let (until, late) = pace.deadline(bytes.len());
+        let frame = tokio::time::timeout_at(until, body.frame()).await;
+        let Some(frame) = frame.map_err(|_| pace.problem(late))? else {
+            break;
+        };
         let frame = frame.map_err(|error| {
             let detail = format!("the body could not be read to its end: {error}");
             Problem::new(StatusCode::BAD_REQUEST, "body_incomplete", detail)
@@ -137,4 +200,28 @@ fn too_large(limit: usize) -> Problem {
         "too_large",
         format!("the body is over the limit of {limit} bytes"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_has_a_grace_then_a_rate_and_a_time_for_the_whole() {
+        let begun = Instant::now();
+        let pace = |rate_min| Pace {
+            begun,
+            timeout: Duration::from_secs(30),
+            rate_min,
+        };
+        let judged = |rate_min, bytes| {
+            let (until, late) = pace(rate_min).deadline(bytes);
+            ((until - begun).as_millis(), late)
+        };
+        assert_eq!(judged(100, 0), (5_000, Late::Slow));
+        assert_eq!(judged(100, 250), (7_500, Late::Slow));
+        assert_eq!(judged(100, 2_500), (30_000, Late::Whole));
+        assert_eq!(judged(100, 4 << 20), (30_000, Late::Whole));
+        assert_eq!(judged(0, 0), (30_000, Late::Whole));
+    }
 }

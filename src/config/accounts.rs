@@ -5,16 +5,20 @@ use std::path::Path;
 
 use crate::model::{Account, AccountName, ApiKey, Scope, Scopes};
 
-use super::files::key_hash;
+use super::files::{key_hash, readable_by_all};
 use super::profiles::Known;
 use super::reader::{Placed, Reader};
 use super::tree::Origin;
-use super::values::{near, parse_hash};
+use super::values::{Refusal, near, parse_hash};
 
 /// The profile of an account that names none: Standard Webhooks, the one that is no product's own.
 const PROFILE_DEFAULT: &str = "standard";
 /// Names of keys appear in logs, on one line with other things.
 const KEY_NAME_CHARS_MAX: usize = 64;
+/// The old one and the new one.
+const HASHES_MAX: usize = 2;
+/// More than one process can take is no bound.
+const LIMIT_MAX: usize = 1_000_000;
 
 /// What must be unique over all accounts, and where it was first.
 #[derive(Debug, Default)]
@@ -117,13 +121,19 @@ fn key(
     seen: &mut Seen,
 ) -> Option<ApiKey> {
     let name = key_name(&mut reader, names);
-    let hash = hash(&mut reader, base, seen);
+    let hashes = hashes(&mut reader, base, seen);
     let scopes = scopes(&mut reader);
+    let requests_per_minute = limit(&mut reader, "requests_per_minute");
+    let events_per_second = limit(&mut reader, "events_per_second");
     reader.finish();
+    let (sha256, sha256_other) = hashes?;
     Some(ApiKey {
         name: name?,
-        sha256: hash?,
+        sha256,
+        sha256_other,
         scopes,
+        requests_per_minute,
+        events_per_second,
     })
 }
 
@@ -158,46 +168,71 @@ fn key_name(reader: &mut Reader<'_, '_>, names: &mut HashMap<String, Origin>) ->
     Some(text.value)
 }
 
-fn hash(reader: &mut Reader<'_, '_>, base: &Path, seen: &mut Seen) -> Option<[u8; 32]> {
-    let (text, found) = match (reader.text("hash"), reader.text("file")) {
-        (Some(hash), None) => {
-            let found = parse_hash(&hash.value);
-            (hash, found)
+/// The hashes of a key: one, or two while one takes the other's place.
+fn hashes(
+    reader: &mut Reader<'_, '_>,
+    base: &Path,
+    seen: &mut Seen,
+) -> Option<([u8; 32], Option<[u8; 32]>)> {
+    let (hashes, files) = (reader.text_or_texts("hash"), reader.text_or_texts("file"));
+    if let (Some(_), Some(file)) = (hashes.first(), files.first()) {
+        reader.refuse(
+            file,
+            "the key has a hash already",
+            "keep either hash or file",
+        );
+        return None;
+    }
+    if hashes.is_empty() && files.is_empty() {
+        let fix =
+            "add hash = \"sha256:…\", or file = \"…\" with the path of a file that holds the key";
+        return missing(reader, "hash", fix);
+    }
+    let first_over = hashes.iter().chain(&files).nth(HASHES_MAX).cloned();
+    if let Some(text) = first_over {
+        let fix = "keep the old one and the new one; for another use make a key of its own";
+        reader.refuse(&text, "is one more than a key may have", fix);
+        return None;
+    }
+    let mut found = Vec::new();
+    for text in hashes {
+        let parsed = parse_hash(&text.value);
+        found.push(unique(reader, &text, parsed, seen));
+    }
+    for text in files {
+        let read = key_hash(base, &text.value);
+        if let (Ok(_), Some(remedy)) = (&read, readable_by_all(base, &text.value)) {
+            reader.warn(&text, "the key can be read by everybody", remedy);
         }
-        (None, Some(file)) => {
-            let found = key_hash(base, &file.value);
-            (file, found)
-        }
-        (Some(_), Some(file)) => {
-            reader.refuse(
-                &file,
-                "the key has a hash already",
-                "keep either hash or file",
-            );
-            return None;
-        }
-        (None, None) => {
-            let fix = "add hash = \"sha256:…\", or file = \"…\" with the path of a file that holds the key";
-            return missing(reader, "hash", fix);
-        }
-    };
-    let hash = match found {
-        Ok(hash) => hash,
-        Err(refusal) => {
-            reader.refuse(&text, refusal.problem, refusal.fix);
-            return None;
-        }
-    };
+        found.push(unique(reader, &text, read, seen));
+    }
+    let mut found = found.into_iter();
+    // A fault of either is a fault of the key.
+    let first = found.next()??;
+    match found.next() {
+        None => Some((first, None)),
+        Some(other) => Some((first, Some(other?))),
+    }
+}
+
+/// A hash that no other key has.
+fn unique(
+    reader: &mut Reader<'_, '_>,
+    text: &Placed<String>,
+    found: Result<[u8; 32], Refusal>,
+    seen: &mut Seen,
+) -> Option<[u8; 32]> {
+    let hash = reader.checked(text, found)?;
     if let Some(first) = seen.hashes.get(&hash) {
         let line = reader.context().faults.line_of(first);
         reader.refuse(
-            &text,
+            text,
             format!("the same key is there already, in line {line}"),
             "make a key of its own for each use, so that one can be withdrawn",
         );
         return None;
     }
-    seen.hashes.insert(hash, text.at);
+    seen.hashes.insert(hash, text.at.clone());
     Some(hash)
 }
 
@@ -221,6 +256,11 @@ fn scope(text: &Placed<String>) -> Option<Scope> {
     Scope::ALL
         .into_iter()
         .find(|scope| scope.as_str() == text.value)
+}
+
+fn limit(reader: &mut Reader<'_, '_>, key: &'static str) -> Option<u32> {
+    let count = reader.count_if_any(key, 1..=LIMIT_MAX)?;
+    Some(u32::try_from(count).expect("the bound is below 2^32"))
 }
 
 fn missing<T>(reader: &mut Reader<'_, '_>, key: &str, fix: &str) -> Option<T> {

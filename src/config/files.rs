@@ -1,14 +1,15 @@
-//! The files that a config names: CA certificates and key files. Read while checking, with a bound.
+//! The files that a config names: certificates, their keys, and files with API keys. Read while checking, with a bound.
 //!
 //! Relative paths are taken from the config file's directory. Nothing is written.
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -20,6 +21,10 @@ use super::values::Refusal;
 const CA_BYTES_MAX: u64 = 4 << 20;
 /// A key is a line; more is some other file.
 const KEY_BYTES_MAX: u64 = 4 << 10;
+/// The longest keys in use are some kilobytes; certificates may stand in the same file.
+const PRIVATE_KEY_BYTES_MAX: u64 = 256 << 10;
+/// Clients get the whole chain with each handshake, and take few.
+const CHAIN_MAX: usize = 16;
 /// A key shorter than this can be guessed through the API.
 const KEY_BYTES_MIN: usize = 16;
 
@@ -82,6 +87,57 @@ pub(super) fn certificates(
         ));
     }
     Ok(found)
+}
+
+/// The certificates of a PEM file in their order, as a server shows them.
+pub(super) fn chain(base: &Path, written: &str) -> Result<Vec<CertificateDer<'static>>, Refusal> {
+    const FIX: &str = "put the server's certificate there as PEM, from -----BEGIN CERTIFICATE----- on, and below it \
+                       those between it and its authority";
+    let path = resolve(base, written)?;
+    let bytes = read(&path, CA_BYTES_MAX)?;
+    let shown = path.display();
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    let found = found.map_err(|cause| {
+        Refusal::new(format!("`{shown}` is not a proper PEM file: {cause}"), FIX)
+    })?;
+    match found.len() {
+        0 => Err(Refusal::new(format!("`{shown}` holds no certificate"), FIX)),
+        count if count > CHAIN_MAX => Err(Refusal::new(
+            format!("`{shown}` holds {count} certificates, which is no chain of one server's"),
+            FIX,
+        )),
+        _ => Ok(found),
+    }
+}
+
+/// The private key of a PEM file. No message has any of what is in it.
+pub(super) fn private_key(base: &Path, written: &str) -> Result<PrivateKeyDer<'static>, Refusal> {
+    const FIX: &str = "put the certificate's private key there as PEM, without a pass phrase (-----BEGIN PRIVATE \
+                       KEY-----)";
+    let path = resolve(base, written)?;
+    let bytes = read(&path, PRIVATE_KEY_BYTES_MAX)?;
+    let shown = path.display();
+    PrivateKeyDer::from_pem_slice(&bytes).map_err(|cause| {
+        let problem = match cause {
+            pem::Error::NoItemsFound if contains(&bytes, b"ENCRYPTED") => {
+                format!("the private key in `{shown}` has a pass phrase")
+            }
+            pem::Error::NoItemsFound => format!("`{shown}` holds no private key"),
+            _ => format!("`{shown}` is not a proper PEM file"),
+        };
+        Refusal::new(problem, FIX)
+    })
+}
+
+/// What to do where everybody on the machine can read a file that holds a secret. A group may be meant to.
+pub(super) fn readable_by_all(base: &Path, written: &str) -> Option<String> {
+    let path = resolve(base, written).ok()?;
+    let mode = std::fs::metadata(&path).ok()?.permissions().mode();
+    (mode & 0o004 != 0).then(|| format!("chmod o-rwx {}", path.display()))
+}
+
+fn contains(bytes: &[u8], word: &[u8]) -> bool {
+    bytes.windows(word.len()).any(|window| window == word)
 }
 
 /// The SHA-256 of the key in a file; one newline at the end is not part of the key.

@@ -88,6 +88,28 @@ impl<'c, 't> Reader<'c, 't> {
             .add(&value.at, &value.field, problem, fix);
     }
 
+    /// Tells what is no fault, but should be known.
+    pub(super) fn warn<T>(
+        &mut self,
+        value: &Placed<T>,
+        problem: impl Into<String>,
+        fix: impl Into<String>,
+    ) {
+        self.context
+            .faults
+            .warn(&value.at, &value.field, problem, fix);
+    }
+
+    /// What was made of a placed value; a refusal is reported there.
+    pub(super) fn checked<T, V>(
+        &mut self,
+        value: &Placed<T>,
+        made: Result<V, Refusal>,
+    ) -> Option<V> {
+        made.map_err(|refusal| self.refuse(value, refusal.problem, refusal.fix))
+            .ok()
+    }
+
     /// Reports that the table lacks `key`.
     pub(super) fn lacks(&mut self, key: &str, fix: impl Into<String>) {
         let field = join(&self.field, key);
@@ -189,6 +211,15 @@ impl<'c, 't> Reader<'c, 't> {
             .unwrap_or_default()
     }
 
+    /// A text, or a list of texts, in the order in which they are written.
+    pub(super) fn text_or_texts(&mut self, key: &'static str) -> Vec<Placed<String>> {
+        match self.take(key) {
+            None => Vec::new(),
+            Some(node) if matches!(node.value, Kind::Array(_)) => self.expect_texts(node),
+            Some(node) => self.expect_text(node).into_iter().collect(),
+        }
+    }
+
     /// A list of texts that may not be empty; `remedy` says what to write.
     pub(super) fn some_texts(&mut self, key: &'static str, remedy: &str) -> Vec<Placed<String>> {
         match self.take(key) {
@@ -240,6 +271,18 @@ impl<'c, 't> Reader<'c, 't> {
                 }
             }
         })
+    }
+
+    /// A whole number inside a range, or none.
+    pub(super) fn count_if_any(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<usize>,
+    ) -> Option<usize> {
+        let is_written = self.entries.contains_key(key);
+        let least = *range.start();
+        let count = self.count(key, least, range).value;
+        is_written.then_some(count)
     }
 
     /// A whole number inside a range.

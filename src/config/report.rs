@@ -41,7 +41,7 @@ impl ConfigErrors {
     }
 }
 
-/// One fault.
+/// One fault, or what should be known of a config that is right.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     /// Where it is.
@@ -81,13 +81,19 @@ impl fmt::Display for Place {
     }
 }
 
+impl ConfigError {
+    /// Place, field, problem and fix on one line, as for a log.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let field = if self.field.is_empty() { "" } else { ": " };
+        let (place, name) = (&self.place, &self.field);
+        format!("{place}{field}{name}: {}; {}", self.problem, self.fix)
+    }
+}
+
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.place)?;
-        if !self.field.is_empty() {
-            write!(f, "{}: ", self.field)?;
-        }
-        write!(f, "{}; {}", self.problem, self.fix)?;
+        f.write_str(&self.line())?;
         if let (Some((text, caret)), Place::File { line, .. }) = (&self.source, &self.place) {
             let gutter = " ".repeat(line.to_string().len());
             write!(f, "\n{gutter} |\n{line} | {text}\n{gutter} | {caret}")?;
@@ -113,6 +119,7 @@ pub(super) struct Faults<'t> {
     file: &'t str,
     text: &'t str,
     found: Vec<ConfigError>,
+    warnings: Vec<ConfigError>,
 }
 
 impl<'t> Faults<'t> {
@@ -122,6 +129,7 @@ impl<'t> Faults<'t> {
             file,
             text,
             found: Vec::new(),
+            warnings: Vec::new(),
         }
     }
 
@@ -133,6 +141,28 @@ impl<'t> Faults<'t> {
         problem: impl Into<String>,
         fix: impl Into<String>,
     ) {
+        let fault = self.describe(at, field, problem.into(), fix.into());
+        self.found.push(fault);
+    }
+
+    /// Adds what is no fault, but should be known.
+    pub(super) fn warn(
+        &mut self,
+        at: &Origin,
+        field: &str,
+        problem: impl Into<String>,
+        fix: impl Into<String>,
+    ) {
+        let warning = self.describe(at, field, problem.into(), fix.into());
+        self.warnings.push(warning);
+    }
+
+    /// What should be known of a config that is right.
+    pub(super) fn into_warnings(self) -> Vec<ConfigError> {
+        self.warnings
+    }
+
+    fn describe(&self, at: &Origin, field: &str, problem: String, fix: String) -> ConfigError {
         let (place, source) = match at {
             Origin::File(span) => {
                 let (line, column) = self.position(span.start);
@@ -142,13 +172,13 @@ impl<'t> Faults<'t> {
             Origin::Environment(name) => (Place::Environment(name.clone()), None),
             Origin::Whole => (self.in_file(1, 1), None),
         };
-        self.found.push(ConfigError {
+        ConfigError {
             place,
             field: field.to_owned(),
-            problem: problem.into(),
-            fix: fix.into(),
+            problem,
+            fix,
             source,
-        });
+        }
     }
 
     /// The line of a place in the file, from 1, for messages that name a second place.

@@ -10,12 +10,14 @@ use std::time::Duration;
 use ipnet::IpNet;
 use rustls::pki_types::CertificateDer;
 
+use crate::api::Identity;
 use crate::model::{AddressPolicy, RangeError};
 use crate::sender::Resolver;
 use crate::{engine, sender, store, telemetry};
 
 use super::ServerOptions;
 use super::files::{certificates, resolve};
+use super::identity;
 use super::reader::{Bounds, Placed, Reader};
 use super::values::{Refusal, parse_range, refused_range};
 
@@ -25,7 +27,7 @@ const SEGMENT_AGE_MAX_MS: u64 = 24 * 3600 * 1000;
 /// of company, little enough that a client hears 503 before it gives up waiting.
 const COMMIT_QUEUE_MAX: usize = 4096;
 /// More authorities than this is a directory named by mistake.
-const EXTRA_CA_MAX: usize = 64;
+pub(super) const EXTRA_CA_MAX: usize = 64;
 /// Every address that is dialled is compared with every range.
 const RANGES_MAX: usize = 1024;
 
@@ -33,6 +35,7 @@ const RANGES_MAX: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Sections {
     pub(super) server: ServerOptions,
+    pub(super) identity: Option<Identity>,
     pub(super) storage: store::Options,
     pub(super) delivery: engine::Options,
     pub(super) sender: sender::Options,
@@ -41,7 +44,7 @@ pub(super) struct Sections {
 
 /// Reads the fixed sections; relative paths are taken from `base`.
 pub(super) fn read(root: &mut Reader<'_, '_>, base: &Path) -> Sections {
-    let (server, body_limit) = server(root.section("server"));
+    let (server, body_limit, identity) = server(root.section("server"), base);
     let storage = storage(root.section("storage"), base, &body_limit);
     let (delivery, connections) = delivery(root.section("delivery"));
     let egress = egress(root.section("egress"), base);
@@ -56,6 +59,7 @@ pub(super) fn read(root: &mut Reader<'_, '_>, base: &Path) -> Sections {
     };
     Sections {
         server,
+        identity,
         storage,
         delivery,
         sender,
@@ -63,7 +67,10 @@ pub(super) fn read(root: &mut Reader<'_, '_>, base: &Path) -> Sections {
     }
 }
 
-fn server(mut reader: Reader<'_, '_>) -> (ServerOptions, Placed<u64>) {
+fn server(
+    mut reader: Reader<'_, '_>,
+    base: &Path,
+) -> (ServerOptions, Placed<u64>, Option<Identity>) {
     let default = SocketAddr::from(([127, 0, 0, 1], 8420));
     let listen = reader.parsed("listen", default, |text| {
         text.parse().map_err(|_| {
@@ -92,22 +99,16 @@ fn server(mut reader: Reader<'_, '_>) -> (ServerOptions, Placed<u64>) {
     );
     // Each takes a file descriptor, of which the unit file grants 65,536.
     let connections_max = reader.count("connections_max", 1024, 1..=32_768).value;
-    let header_timeout = reader.duration(
-        "header_timeout",
-        Bounds {
-            default: "10s",
-            least: "1s",
-            most: "5m",
-        },
-    );
-    let body_timeout = reader.duration(
-        "body_timeout",
-        Bounds {
-            default: "30s",
-            least: "1s",
-            most: "10m",
-        },
-    );
+    let bounds = |default, least, most| Bounds {
+        default,
+        least,
+        most,
+    };
+    let header_timeout = reader.duration("header_timeout", bounds("10s", "1s", "5m"));
+    let body_timeout = reader.duration("body_timeout", bounds("30s", "1s", "10m"));
+    // Far below any link in use, and with it one who sends a byte now and then is cut off after the grace.
+    let body_rate_min = reader.size("body_rate_min", bounds("256B", "0B", "1MiB"));
+    let identity = identity::read(reader.section("tls"), base);
     reader.finish();
     let options = ServerOptions {
         listen,
@@ -116,8 +117,9 @@ fn server(mut reader: Reader<'_, '_>) -> (ServerOptions, Placed<u64>) {
         connections_max,
         header_timeout: header_timeout.value,
         body_timeout: body_timeout.value,
+        body_rate_min: body_rate_min.value,
     };
-    (options, body_limit)
+    (options, body_limit, identity)
 }
 
 fn storage(mut reader: Reader<'_, '_>, base: &Path, body_limit: &Placed<u64>) -> store::Options {
@@ -297,7 +299,11 @@ fn ranges(
     found
 }
 
-fn bounded_list(reader: &mut Reader<'_, '_>, key: &'static str, max: usize) -> Vec<Placed<String>> {
+pub(super) fn bounded_list(
+    reader: &mut Reader<'_, '_>,
+    key: &'static str,
+    max: usize,
+) -> Vec<Placed<String>> {
     let mut list = reader.texts(key);
     if let Some(first_over) = list.get(max).cloned() {
         let problem = format!("is entry {} of the list, which may have {max}", max + 1);

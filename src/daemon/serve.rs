@@ -62,6 +62,9 @@ async fn reload(handle: &Handle, path: &Path, running: &Config, log: &Log) {
     systemd::reloading();
     match Config::load(path) {
         Ok(config) => {
+            for warning in &config.warnings {
+                tracing::warn!("{}", warning.line());
+            }
             if let Err(error) = log.change(&config.log.level) {
                 tracing::error!(%error, "the log level was not changed");
             }
@@ -77,10 +80,10 @@ async fn reload(handle: &Handle, path: &Path, running: &Config, log: &Log) {
 async fn take_over(handle: &Handle, config: &Config, running: &Config) {
     match handle.reload(config).await {
         Ok(()) if !config.needs_restart(running) => {
-            tracing::info!("accounts, keys, profiles and formats were read again");
+            tracing::info!("accounts, keys, certificates, profiles and formats were read again");
         }
         Ok(()) => tracing::warn!(
-            "accounts, keys, profiles and formats were read again; other changes need a restart"
+            "accounts, keys, certificates, profiles and formats were read again; other changes need a restart"
         ),
         Err(error) => tracing::error!(%error, "the config was not taken over"),
     }

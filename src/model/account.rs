@@ -15,15 +15,28 @@ pub struct Account {
     pub keys: Vec<ApiKey>,
 }
 
-/// An API key, known by its hash only.
+/// An API key, known by its hashes only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiKey {
     /// Its name, unique in the account; this is what logs show.
     pub name: String,
     /// SHA-256 of the key's bytes (FIPS 180-4).
     pub sha256: [u8; 32],
+    /// The hash of a second one that is as good, while the one takes the other's place.
+    pub sha256_other: Option<[u8; 32]>,
     /// What it may do, at least one thing.
     pub scopes: Scopes,
+    /// Calls that manage in a minute, at most; `None` for no bound of its own.
+    pub requests_per_minute: Option<u32>,
+    /// Events in a second, at most; `None` for no bound.
+    pub events_per_second: Option<u32>,
+}
+
+impl ApiKey {
+    /// Each hash by which the key is known.
+    pub fn hashes(&self) -> impl Iterator<Item = &[u8; 32]> {
+        std::iter::once(&self.sha256).chain(&self.sha256_other)
+    }
 }
 
 /// One thing that a key may do.

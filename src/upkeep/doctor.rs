@@ -144,7 +144,7 @@ async fn look(config: &Config, offline: bool, checks: &mut Vec<Check>) {
     checks.push(secrets::check(&config.vault, &webhooks));
     let now = Clock::system().wall();
     checks.extend(clock::checks(now, newest));
-    checks.extend(certificates::checks(&config.sender.extra_ca, now));
+    checks.extend(certificates::checks(config, now));
     if offline {
         checks.push(Check::ok("receivers", "left out, as --offline asks for"));
     } else {

@@ -3,6 +3,7 @@
 use rustls::pki_types::CertificateDer;
 
 use super::Check;
+use crate::config::Config;
 use crate::model::UnixMillis;
 use crate::sender::not_after;
 
@@ -10,13 +11,39 @@ const DAY_MS: u64 = 24 * 3_600_000;
 /// An authority's certificate takes some time to be replaced everywhere.
 const AUTHORITY_WARN_MS: u64 = 30 * DAY_MS;
 
-/// The authorities that the config adds.
-pub(super) fn checks(extra_ca: &[CertificateDer<'static>], now: UnixMillis) -> Vec<Check> {
+/// A certificate that is renewed by itself is renewed earlier than this.
+const SERVER_WARN_MS: u64 = 7 * DAY_MS;
+
+/// The authorities that the config adds, and the listener's own certificate.
+pub(super) fn checks(config: &Config, now: UnixMillis) -> Vec<Check> {
     let judged = |(index, certificate): (usize, &CertificateDer<'static>)| {
         let what = format!("certificate {} of [egress] extra_ca", index + 1);
         authority(&what, not_after(certificate), now)
     };
-    extra_ca.iter().enumerate().map(judged).collect()
+    let extra_ca = &config.sender.extra_ca;
+    let mut checks: Vec<Check> = extra_ca.iter().enumerate().map(judged).collect();
+    let own = config.identity.as_ref();
+    checks.extend(own.map(|identity| server(not_after(identity.certificate()), now)));
+    checks
+}
+
+fn server(ends: Option<UnixMillis>, now: UnixMillis) -> Check {
+    const FIX: &str = "put a new certificate into the file of [server.tls], and have the config read again (SIGHUP)";
+    let Some(ends) = ends else {
+        return Check::warn("server TLS", "the certificate's end cannot be read", FIX);
+    };
+    if ends <= now {
+        return Check::fail(
+            "server TLS",
+            format!("the certificate has expired: {ends}"),
+            FIX,
+        );
+    }
+    let found = format!("the certificate holds until {ends}");
+    if ends.0 - now.0 < SERVER_WARN_MS {
+        return Check::warn("server TLS", found, FIX);
+    }
+    Check::ok("server TLS", found)
 }
 
 fn authority(what: &str, ends: Option<UnixMillis>, now: UnixMillis) -> Check {

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use http::Method;
+use tokio::net::TcpStream;
 
 use super::Check;
 use crate::cli::client::Client;
@@ -66,6 +67,9 @@ async fn daemon(config: &Config, running: bool) -> Check {
             "it runs, at a port that the config leaves open: not asked",
         );
     }
+    if config.identity.is_some() {
+        return listens(address).await;
+    }
     match tokio::time::timeout(ANSWER_MAX, ready(address)).await {
         Ok(Ok(())) => Check::ok(
             "daemon",
@@ -79,6 +83,23 @@ async fn daemon(config: &Config, running: bool) -> Check {
         Err(_) => Check::fail(
             "daemon",
             format!("it does not answer at http://{address}/readyz"),
+            "look at the daemon's log",
+        ),
+    }
+}
+
+/// Of a daemon that speaks TLS: by which name it is known, and to which clients, is not in its config.
+async fn listens(address: SocketAddr) -> Check {
+    match tokio::time::timeout(ANSWER_MAX, TcpStream::connect(address)).await {
+        Ok(Ok(_)) => Check::ok(
+            "daemon",
+            format!(
+                "it runs, and takes connections with TLS at {address}; whether it is ready was not asked"
+            ),
+        ),
+        Ok(Err(_)) | Err(_) => Check::fail(
+            "daemon",
+            format!("it takes no connections at {address}"),
             "look at the daemon's log",
         ),
     }

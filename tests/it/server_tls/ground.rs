@@ -1,0 +1,135 @@
+//! A daemon that speaks TLS: its authority, its files and its config, and clients that trust it.
+
+use std::path::Path;
+use std::process::ExitStatus;
+use std::sync::Arc;
+
+use hookwheel::cli::client::{Client, Trust};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, date_time_ymd,
+};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::support::{Daemon, PATIENCE, Site, hookwheel, key_of};
+
+/// An authority whose certificates and keys are written to files.
+pub(super) struct Ca {
+    issuer: Issuer<'static, KeyPair>,
+    pub(super) pem: String,
+}
+
+impl Ca {
+    pub(super) fn new(name: &str) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let key = KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self {
+            issuer: Issuer::new(params, key),
+            pem,
+        }
+    }
+
+    /// Writes a server's certificate and key of these names beside each other.
+    pub(super) fn issue_server(&self, site: &Site, name: &str, last_year: i32) {
+        let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.not_after = date_time_ymd(last_year, 1, 1);
+        self.write(site, name, &params);
+    }
+
+    pub(super) fn issue_client(&self, site: &Site, name: &str) {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.write(site, name, &params);
+    }
+
+    fn write(&self, site: &Site, name: &str, params: &CertificateParams) {
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        std::fs::write(site.path(&format!("{name}.pem")), certificate.pem()).unwrap();
+        write_secret(&site.path(&format!("{name}.key")), &key.serialize_pem());
+    }
+}
+
+/// Writes what only its owner can read.
+fn write_secret(path: &Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+/// A site with a server's certificate, and what its config says of it.
+pub(super) struct Ground {
+    pub(super) site: Site,
+    pub(super) ca: Ca,
+}
+
+impl Ground {
+    pub(super) fn new() -> Self {
+        let (site, ca) = (Site::new(&["standard"]), Ca::new("server CA"));
+        std::fs::write(site.path("server-ca.pem"), &ca.pem).unwrap();
+        ca.issue_server(&site, "server", 2090);
+        Self { site, ca }
+    }
+
+    pub(super) fn config(&self, server: &str, tls: &str) -> String {
+        let tls = format!(
+            "{server}\n[server.tls]\ncertificate = \"server.pem\"\nkey = \"server.key\"\n{tls}\n[storage]\n"
+        );
+        self.site.config(true).replacen("[storage]\n", &tls, 1)
+    }
+
+    pub(super) fn start(&self, server: &str, tls: &str) -> Daemon {
+        Daemon::start(&self.site.path("config.toml"), &self.config(server, tls))
+    }
+
+    /// How a daemon with this config ends, and what it says.
+    pub(super) fn refused(&self, config: &str) -> (ExitStatus, String) {
+        std::fs::write(self.site.path("config.toml"), config).unwrap();
+        let mut command = hookwheel();
+        command
+            .args(["serve", "--config"])
+            .arg(self.site.path("config.toml"));
+        match Daemon::try_spawn(command) {
+            Err(ended) => ended,
+            Ok(daemon) => panic!("it started:\n{}", daemon.log()),
+        }
+    }
+
+    pub(super) fn trust(&self) -> Trust {
+        Trust::of_file("127.0.0.1", &self.site.path("server-ca.pem")).unwrap()
+    }
+
+    pub(super) fn client(&self, daemon: &Daemon) -> Client {
+        Client::over_tls(daemon.address, &key_of("standard"), self.trust())
+    }
+
+    /// A connection by hand, without a certificate of the client's own.
+    pub(super) async fn connect(&self, daemon: &Daemon) -> TlsStream<TcpStream> {
+        let mut authorities = RootCertStore::empty();
+        let ca = CertificateDer::from_pem_slice(self.ca.pem.as_bytes()).unwrap();
+        authorities.add(ca).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let settings = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(authorities)
+            .with_no_client_auth();
+        let tcp = TcpStream::connect(daemon.address).await.unwrap();
+        let name = ServerName::try_from("127.0.0.1").unwrap();
+        let connecting = TlsConnector::from(Arc::new(settings)).connect(name, tcp);
+        timeout(PATIENCE, connecting).await.unwrap().unwrap()
+    }
+}
