@@ -35,6 +35,7 @@ use axum::routing::{get, post};
 use crate::engine::Engine;
 use crate::metrics::Metrics;
 use crate::model::AddressPolicy;
+use crate::sender::Guard;
 
 pub use access::Access;
 pub use server::serve;
@@ -58,7 +59,7 @@ pub struct Options {
 pub struct Api {
     engine: Arc<Engine>,
     metrics: Metrics,
-    policy: AddressPolicy,
+    guard: Guard,
     options: Options,
     bodies: input::Budget,
     reads: reads::Reads,
@@ -78,7 +79,7 @@ impl Api {
         Arc::new(Self {
             engine,
             metrics,
-            policy,
+            guard: Guard::new(policy),
             bodies: input::Budget::new(options.body_memory),
             reads: reads::Reads::default(),
             options,

@@ -121,6 +121,7 @@ pub struct Daemon {
 pub struct Handle {
     engine: Arc<Engine>,
     api: Arc<Api>,
+    sender: Sender,
 }
 
 impl Daemon {
@@ -145,7 +146,12 @@ impl Daemon {
         }
         let opened = tokio::task::spawn_blocking(move || store::open(storage, counters));
         let store = opened.await.map_err(|_| DaemonError::Panic)??;
-        let sender = Sender::new(config.sender.clone(), store.clock.clone(), metrics.clone())?;
+        let mut options = config.sender.clone();
+        // What it was bound to, as the config may leave the port to the system.
+        options.policy = options.policy.guarding([address]);
+        let policy = options.policy.clone();
+        let sender = Sender::new(options, store.clock.clone(), metrics.clone())?;
+        sender.set_tls(&config.tls)?;
         let parts = engine::Parts {
             writer: store.writer.clone(),
             reader: store.reader.clone(),
@@ -170,7 +176,6 @@ impl Daemon {
             header_timeout: config.server.header_timeout,
             body_timeout: config.server.body_timeout,
         };
-        let policy = config.sender.policy.clone();
         let access = Access::new(&config.accounts);
         Ok(Self {
             api: Api::new(
@@ -204,6 +209,7 @@ impl Daemon {
         Handle {
             engine: Arc::clone(&self.engine),
             api: Arc::clone(&self.api),
+            sender: self.sender.clone(),
         }
     }
 
@@ -329,12 +335,15 @@ async fn sweep(engine: Arc<Engine>, writer: Writer, limits: retention::Limits) {
 }
 
 impl Handle {
-    /// Takes over accounts, keys, profiles, formats and alerts of a new config. What else changed needs a restart.
+    /// Takes over accounts, keys, profiles, formats, alerts and `[egress.tls]` of a new config. What else changed needs a
+    /// restart.
     ///
     /// # Errors
-    /// Where a profile does not compile; nothing is changed then.
-    pub async fn reload(&self, config: &Config) -> Result<(), EngineError> {
+    /// Where a certificate cannot be used, or a profile does not compile; accounts and profiles are not changed then.
+    pub async fn reload(&self, config: &Config) -> Result<(), DaemonError> {
         let names = accounts(config);
+        // First, as a webhook that was held for a name is sent to as soon as the engine knows of it.
+        self.sender.set_tls(&config.tls)?;
         self.engine
             .set_accounts(&names, &config.profiles, &config.formats, &config.alerts)
             .await?;

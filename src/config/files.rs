@@ -1,4 +1,4 @@
-//! The files that a config names: CA certificates and key files. Read while checking, with a bound.
+//! The files that a config names: certificates, keys and passwords. Read while checking, with a bound.
 //!
 //! Relative paths are taken from the config file's directory. Nothing is written.
 
@@ -7,10 +7,12 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
+
+use crate::model::Secret;
 
 use super::values::Refusal;
 
@@ -18,6 +20,10 @@ use super::values::Refusal;
 const CA_BYTES_MAX: u64 = 4 << 20;
 /// A key is a line; more is some other file.
 const KEY_BYTES_MAX: u64 = 4 << 10;
+/// An RSA key of 16,384 bits as PEM has 12 kB.
+const PRIVATE_KEY_BYTES_MAX: u64 = 64 << 10;
+/// What SOCKS 5 can carry (RFC 1929).
+pub(super) const PASSWORD_BYTES_MAX: usize = 255;
 /// A key shorter than this can be guessed through the API.
 const KEY_BYTES_MIN: usize = 16;
 
@@ -51,28 +57,33 @@ pub(super) fn certificates(
     base: &Path,
     written: &str,
 ) -> Result<Vec<CertificateDer<'static>>, Refusal> {
+    let found = chain(base, written)?;
+    for (index, certificate) in found.iter().enumerate() {
+        let added = RootCertStore::empty().add(certificate.clone());
+        added.map_err(|cause| {
+            let (ordinal, shown) = (index + 1, base.join(written));
+            let shown = shown.display();
+            Refusal::new(
+                format!("certificate {ordinal} of `{shown}` cannot be trusted: {cause}"),
+                "put the certificate of an authority (X.509 v3) there",
+            )
+        })?;
+    }
+    Ok(found)
+}
+
+/// The certificates of a PEM file, at least one.
+pub(super) fn chain(base: &Path, written: &str) -> Result<Vec<CertificateDer<'static>>, Refusal> {
     let path = resolve(base, written)?;
     let bytes = read(&path, CA_BYTES_MAX)?;
     let shown = path.display();
-    let mut found = Vec::new();
-    for certificate in CertificateDer::pem_slice_iter(&bytes) {
-        let certificate = certificate.map_err(|cause| {
-            Refusal::new(
-                format!("`{shown}` is not a proper PEM file: {cause}"),
-                "export the authority's certificate again, as PEM",
-            )
-        })?;
-        RootCertStore::empty()
-            .add(certificate.clone())
-            .map_err(|cause| {
-                let ordinal = found.len() + 1;
-                Refusal::new(
-                    format!("certificate {ordinal} of `{shown}` cannot be trusted: {cause}"),
-                    "put the certificate of an authority (X.509 v3) there",
-                )
-            })?;
-        found.push(certificate);
-    }
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    let found = found.map_err(|cause| {
+        Refusal::new(
+            format!("`{shown}` is not a proper PEM file: {cause}"),
+            "export the certificate again, as PEM",
+        )
+    })?;
     if found.is_empty() {
         return Err(Refusal::new(
             format!("`{shown}` holds no certificate"),
@@ -82,12 +93,49 @@ pub(super) fn certificates(
     Ok(found)
 }
 
+/// The private key of a PEM file. No message shows any of it.
+pub(super) fn private_key(base: &Path, written: &str) -> Result<PrivateKeyDer<'static>, Refusal> {
+    let path = resolve(base, written)?;
+    let bytes = read(&path, PRIVATE_KEY_BYTES_MAX)?;
+    let shown = path.display();
+    PrivateKeyDer::from_pem_slice(&bytes).map_err(|_| {
+        Refusal::new(
+            format!("`{shown}` holds no private key that can be read"),
+            "put one there as PEM and without a passphrase: PKCS #8, PKCS #1 (RSA) or SEC 1 (EC)",
+        )
+    })
+}
+
+/// A password of a file, one line. No message shows any of it.
+pub(super) fn password(base: &Path, written: &str) -> Result<Secret, Refusal> {
+    let path = resolve(base, written)?;
+    let bytes = read(&path, KEY_BYTES_MAX)?;
+    let line = one_line(&bytes);
+    let shown = path.display();
+    let fix = format!("put the password there, one line of 1 to {PASSWORD_BYTES_MAX} bytes");
+    let text = std::str::from_utf8(line)
+        .map_err(|_| Refusal::new(format!("the password in `{shown}` is not UTF-8"), &*fix))?;
+    if text.is_empty() || text.len() > PASSWORD_BYTES_MAX {
+        let problem = format!("the password in `{shown}` has {} bytes", text.len());
+        return Err(Refusal::new(problem, fix));
+    }
+    if text.chars().any(char::is_control) {
+        let problem = format!("the password in `{shown}` has line breaks or control characters");
+        return Err(Refusal::new(problem, fix));
+    }
+    Ok(Secret::new(text.to_owned()))
+}
+
+fn one_line(bytes: &[u8]) -> &[u8] {
+    let line = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
 /// The SHA-256 of the key in a file; one newline at the end is not part of the key.
 pub(super) fn key_hash(base: &Path, written: &str) -> Result<[u8; 32], Refusal> {
     let path = resolve(base, written)?;
     let bytes = read(&path, KEY_BYTES_MAX)?;
-    let key = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-    let key = key.strip_suffix(b"\r").unwrap_or(key);
+    let key = one_line(&bytes);
     let shown = path.display();
     let fix = "put the key there, one line of printable ASCII (openssl rand -hex 32)";
     if key.is_empty() {

@@ -77,10 +77,10 @@ async fn reload(handle: &Handle, path: &Path, running: &Config, log: &Log) {
 async fn take_over(handle: &Handle, config: &Config, running: &Config) {
     match handle.reload(config).await {
         Ok(()) if !config.needs_restart(running) => {
-            tracing::info!("accounts, keys, profiles and formats were read again");
+            tracing::info!("accounts, keys, profiles, formats and [egress.tls] were read again");
         }
         Ok(()) => tracing::warn!(
-            "accounts, keys, profiles and formats were read again; other changes need a restart"
+            "accounts, keys, profiles, formats and [egress.tls] were read again; other changes need a restart"
         ),
         Err(error) => tracing::error!(%error, "the config was not taken over"),
     }

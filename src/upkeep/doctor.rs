@@ -142,7 +142,11 @@ async fn look(config: &Config, offline: bool, checks: &mut Vec<Check>) {
     let (webhooks, newest) = data::checks(config, running, checks).await;
     let now = Clock::system().wall();
     checks.extend(clock::checks(now, newest));
-    checks.extend(certificates::checks(&config.sender.extra_ca, now));
+    checks.extend(certificates::checks(
+        &config.sender.extra_ca,
+        &config.tls,
+        now,
+    ));
     if offline {
         checks.push(Check::ok("receivers", "left out, as --offline asks for"));
     } else {
