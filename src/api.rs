@@ -40,6 +40,7 @@ use axum::routing::{get, post};
 use crate::engine::Engine;
 use crate::metrics::Metrics;
 use crate::model::{Account, AddressPolicy};
+use crate::sender::Guard;
 
 pub use server::serve;
 pub use tls::{Identity, Tls};
@@ -67,7 +68,7 @@ pub struct Options {
 pub struct Api {
     engine: Arc<Engine>,
     metrics: Metrics,
-    policy: AddressPolicy,
+    guard: Guard,
     options: Options,
     bodies: input::Budget,
     reads: reads::Reads,
@@ -88,7 +89,7 @@ impl Api {
         Arc::new(Self {
             engine,
             metrics,
-            policy,
+            guard: Guard::new(policy),
             bodies: input::Budget::new(options.body_memory),
             reads: reads::Reads::default(),
             options,

@@ -7,10 +7,12 @@
 //! `config.example.toml` shows every key with its default. Relative paths are taken from the config
 //! file's directory. `HOOKWHEEL_SERVER__LISTEN` stands for `listen` in `[server]`, two underscores
 //! between the levels; so every key of `[server]`, `[storage]`, `[delivery]`, `[egress]`, `[alerts]` and `[log]`
-//! can be set, as TOML or as plain text. An override of a key that there is not is an error.
+//! can be set, as TOML or as plain text; those of `[egress.tls.NAME]` cannot. An override of a key that there is not is an
+//! error.
 
 mod accounts;
 mod alerts;
+mod egress;
 mod environment;
 mod files;
 mod formats;
@@ -59,6 +61,8 @@ pub struct Config {
     pub delivery: engine::Options,
     /// The sender.
     pub sender: sender::Options,
+    /// What webhooks may name as their `tls`, sorted by name. A running daemon takes it over.
+    pub tls: Vec<sender::TlsIdentity>,
     /// The tenants, at least one, in the order of the file. Names are unique, and so are hashes of keys.
     pub accounts: Vec<Account>,
     /// All profiles: the built-in ones and those that the config defines. Each account's is among them.
@@ -130,8 +134,8 @@ impl Config {
     }
 
     /// Whether what differs from `running` is more than a running daemon takes over: anything but
-    /// accounts, keys, certificates, profiles, formats, alerts, master keys and the log's level. With TLS and without it
-    /// are two different servers.
+    /// accounts, keys, certificates, profiles, formats, alerts, master keys, `[egress.tls]` and the log's level. With TLS
+    /// and without it are two different servers.
     #[must_use]
     pub fn needs_restart(&self, running: &Self) -> bool {
         self.server != running.server
@@ -194,6 +198,7 @@ impl Config {
         let mut root = Reader::root(&mut context, tree::entries(&document));
         let sections = sections::read(&mut root, base);
         let accounts = accounts::read(&mut root, base, &names);
+        let tls = egress::check_accounts(sections.tls, &accounts, &mut root);
         let alerts = alerts::read(root.section("alerts"), &accounts);
         let vault = secrets::read(root.section("secrets"), base);
         root.also_known("profiles");
@@ -209,6 +214,7 @@ impl Config {
             storage: sections.storage,
             delivery: sections.delivery,
             sender: sections.sender,
+            tls,
             accounts,
             profiles,
             formats,

@@ -123,6 +123,7 @@ pub struct Handle {
     engine: Arc<Engine>,
     api: Arc<Api>,
     tls: Option<Arc<Tls>>,
+    sender: Sender,
 }
 
 impl Daemon {
@@ -142,7 +143,12 @@ impl Daemon {
         warn_of(&config, address);
         let opened = tokio::task::spawn_blocking(move || store::open(storage, counters));
         let store = opened.await.map_err(|_| DaemonError::Panic)??;
-        let sender = Sender::new(config.sender.clone(), store.clock.clone(), metrics.clone())?;
+        let mut options = config.sender.clone();
+        // What it was bound to, as the config may leave the port to the system.
+        options.policy = options.policy.guarding([address]);
+        let policy = options.policy.clone();
+        let sender = Sender::new(options, store.clock.clone(), metrics.clone())?;
+        sender.set_tls(&config.tls)?;
         let parts = engine::Parts {
             writer: store.writer.clone(),
             reader: store.reader.clone(),
@@ -169,7 +175,6 @@ impl Daemon {
             body_timeout: config.server.body_timeout,
             body_rate_min: config.server.body_rate_min,
         };
-        let policy = config.sender.policy.clone();
         Ok(Self {
             api: Api::new(
                 Arc::clone(&engine),
@@ -204,6 +209,7 @@ impl Daemon {
             engine: Arc::clone(&self.engine),
             api: Arc::clone(&self.api),
             tls: self.tls.clone(),
+            sender: self.sender.clone(),
         }
     }
 
@@ -330,15 +336,17 @@ async fn sweep(engine: Arc<Engine>, writer: Writer, limits: retention::Limits) {
 }
 
 impl Handle {
-    /// Takes over accounts, keys, certificates, profiles, formats, alerts and master keys of a new config. What else
-    /// changed needs a restart.
+    /// Takes over accounts, keys, certificates, profiles, formats, alerts, `[egress.tls]` and master keys of a new config.
+    /// What else changed needs a restart.
     ///
     /// # Errors
-    /// Where a profile does not compile or a master key is missing; accounts and what belongs to them are as before
-    /// then.
-    pub async fn reload(&self, config: &Config) -> Result<(), EngineError> {
+    /// Where a profile does not compile, a certificate cannot be used or a master key is missing; accounts and what
+    /// belongs to them are as before then.
+    pub async fn reload(&self, config: &Config) -> Result<(), DaemonError> {
         let names = accounts(config);
         self.engine.set_vault(config.vault.clone())?;
+        // Before the accounts, as a webhook that was held for a name is sent to as soon as the engine knows of it.
+        self.sender.set_tls(&config.tls)?;
         self.engine
             .set_accounts(&names, &config.profiles, &config.formats, &config.alerts)
             .await?;

@@ -257,7 +257,8 @@ impl Engine {
         alerts: &AlertOptions,
     ) -> Result<(Arc<Self>, Running), EngineError> {
         let told = alerts.account.as_ref();
-        let registry = Registry::new(registry::contracts(accounts, profiles, formats, told)?);
+        let contracts = registry::contracts(accounts, profiles, formats, told)?;
+        let registry = Registry::new(contracts, parts.sender.tls_names());
         let (hints, hints_in) = mpsc::channel(HINTS_MAX);
         let clock = parts.clock;
         let engine = Arc::new(Self {
@@ -363,8 +364,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Replaces the accounts, their profiles, the formats and who gets operational events, as a reload does. Webhooks
-    /// that no longer fit are held.
+    /// Replaces the accounts, their profiles, the formats and who gets operational events, as a reload does, and takes
+    /// over the names for TLS that the sender has. Webhooks that no longer fit are held.
     ///
     /// # Errors
     /// Where a profile does not compile; nothing is changed then.
@@ -382,7 +383,9 @@ impl Engine {
             .profiles
             .write()
             .expect("no holder of this lock panics") = profiles.clone();
-        let reloaded = self.registry.set_contracts(contracts);
+        let reloaded = self
+            .registry
+            .set_contracts(contracts, self.sender.tls_names());
         for live in reloaded.changed {
             let webhook = live.webhook.id;
             if let Some(reason) = live.misfit() {
@@ -436,6 +439,12 @@ impl Engine {
     #[must_use]
     pub fn contract(&self, account: &AccountName) -> Option<Arc<Contract>> {
         self.registry.contract(account)
+    }
+
+    /// The names for TLS that an account's webhooks may use, in order.
+    #[must_use]
+    pub fn tls_names(&self, account: &AccountName) -> Vec<String> {
+        self.registry.tls_of(account)
     }
 
     /// The profiles that an account can have.

@@ -24,7 +24,7 @@ mod time;
 mod webhook;
 
 pub use account::{Account, ApiKey, Scope, Scopes};
-pub use address::{AddressPolicy, AddressRule, RangeError};
+pub use address::{AddressPolicy, AddressRule, BLOCKED_TEXT, RangeError, is_local_name};
 pub use alert::{AlertKind, OPERATIONAL};
 pub use attempt::{Attempt, FaultKind, Header, Outcome, Phases, Response, Trigger};
 pub use audit::{Actor, AuditAction, AuditEntry};

@@ -8,7 +8,10 @@
 //! Every address that a name resolves to is judged by the [`AddressPolicy`], and one refused address
 //! refuses the name; the connection goes to an address that was judged in the same call, so a name that
 //! resolves differently the next time gains nothing. Certificates are verified, always: there is no
-//! switch. Redirects are not followed, bodies are not decompressed, and no proxy is asked.
+//! switch. Redirects are not followed, bodies are not decompressed.
+//!
+//! A proxy is asked only where the operator names one, and then for an address that was judged here; what tenants are told
+//! of refused addresses and of the proxy is coarse, and the log has the rest.
 //!
 //! An open connection is used again where the receiver keeps it. If a reused one turns out to be closed
 //! before a byte of an answer came, the request goes once more over a fresh one, in the same deadline.
@@ -24,30 +27,41 @@ use tokio::time::timeout_at;
 use tokio_util::task::TaskTracker;
 
 use crate::metrics::Metrics;
-use crate::model::{AddressPolicy, Clock, Endpoint, Outcome, Phases, Response, UnixMillis};
+use crate::model::{
+    AddressPolicy, Clock, Endpoint, FaultKind, Outcome, Phases, Response, UnixMillis, WebhookId,
+};
 
 mod connect;
 mod exchange;
 mod fault;
+mod guard;
 mod pool;
 mod probe;
 mod progress;
+mod proxy;
 mod resolve;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod told;
 mod trust;
 mod validity;
 
 pub use exchange::USER_AGENT_TEXT;
+pub use guard::Guard;
 pub use probe::Probe;
+pub use proxy::{Bypass, ProxyLogin, ProxyOptions, ProxyProtocol};
+pub use trust::{ClientCertificate, TlsIdentity, TlsNames};
 pub use validity::not_after;
 
 use connect::Connector;
+use exchange::Message;
 use fault::Fault;
 use pool::Pool;
 use progress::Progress;
 use resolve::Names;
+use told::Told;
+use trust::{Trust, Trusts};
 
 /// Longest deadline a request can have. Profiles set seconds; this only keeps the sum of the present and a
 /// duration from another mouth in range.
@@ -62,6 +76,8 @@ pub struct Options {
     pub extra_ca: Vec<CertificateDer<'static>>,
     /// How names are resolved.
     pub resolver: Resolver,
+    /// The proxy through which requests go, if not all are dialled from here.
+    pub proxy: Option<ProxyOptions>,
     /// Bytes of an answer's body that are kept; the rest is not read.
     pub response_body_max: usize,
     /// Open connections kept for one webhook's host, at most.
@@ -90,6 +106,14 @@ pub enum SenderError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A name for TLS cannot be used.
+    #[error("[egress.tls.{name}] cannot be used: {reason}")]
+    Identity {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        reason: rustls::Error,
+    },
     /// The system's resolver configuration cannot be read.
     #[error(
         "/etc/resolv.conf cannot be used: {0}; correct it, or let the C library resolve names \
@@ -113,6 +137,10 @@ pub struct Request {
     pub body: Bytes,
     /// The total deadline, from now to the answer's last byte; at most a day.
     pub timeout: Duration,
+    /// The name of the TLS settings to use, if not those for all.
+    pub tls: Option<String>,
+    /// The webhook that it is made for; for the log.
+    pub webhook: Option<WebhookId>,
 }
 
 /// What became of a request.
@@ -136,7 +164,9 @@ pub struct Sender {
 
 struct Shared {
     connector: Connector,
+    trusts: Trusts,
     pool: Arc<Pool>,
+    told: Told,
     response_body_max: usize,
     clock: Clock,
     metrics: Metrics,
@@ -166,10 +196,12 @@ impl Sender {
         metrics: Metrics,
     ) -> Result<Self, SenderError> {
         let tasks = TaskTracker::new();
-        let tls = trust::client_config(&options.extra_ca)?;
+        let trusts = Trusts::new(&options.extra_ca)?;
         Ok(Self {
             shared: Arc::new(Shared {
-                connector: Connector::new(options.policy, names, tls, tasks.clone()),
+                connector: Connector::new(options.policy, names, options.proxy, tasks.clone()),
+                trusts,
+                told: Told::default(),
                 pool: Arc::new(Pool::new(options.idle_per_host_max, options.idle_timeout)),
                 response_body_max: options.response_body_max,
                 clock,
@@ -177,6 +209,23 @@ impl Sender {
                 tasks,
             }),
         })
+    }
+
+    /// Puts these names for TLS in the place of the present ones, as a start and a reload do. The idle connections of
+    /// those that mean something else now, or nothing, are closed; requests under way go on with what they began with.
+    ///
+    /// # Errors
+    /// [`SenderError::Identity`]; nothing is changed then.
+    pub fn set_tls(&self, identities: &[TlsIdentity]) -> Result<(), SenderError> {
+        let gone = self.shared.trusts.set(identities)?;
+        self.shared.pool.close_trusts(&gone);
+        Ok(())
+    }
+
+    /// The names for TLS that each account's webhooks may use. The sender itself does not ask who uses a name.
+    #[must_use]
+    pub fn tls_names(&self) -> TlsNames {
+        self.shared.trusts.of_accounts()
     }
 
     /// Makes one request. Never takes longer than the request's timeout, but for the time the process
@@ -188,11 +237,28 @@ impl Sender {
         let mut progress = Progress::start();
         let timeout = request.timeout.min(TIMEOUT_MAX);
         let deadline = progress.started() + timeout;
-        let attempt = self.shared.attempt(request, &mut progress);
+        let Request {
+            endpoint,
+            headers,
+            body,
+            ..
+        } = request;
+        let message = exchange::message(&endpoint, headers, body);
+        let trust = self.shared.trusts.find(request.tls.as_deref());
+        let attempt = async {
+            let trust = trust.ok_or_else(no_such_tls)?;
+            let shared = &self.shared;
+            shared
+                .attempt(&endpoint, &trust, message?, &mut progress)
+                .await
+        };
         let result = match timeout_at(deadline, attempt).await {
             Ok(result) => result,
             Err(_) => Err(progress.timed_out(timeout)),
         };
+        if let Err(fault) = &result {
+            self.shared.told.tell(request.webhook, &endpoint, fault);
+        }
         let (phases, response) = progress.finish();
         Sent {
             started_at,
@@ -215,35 +281,54 @@ impl Sender {
 }
 
 impl Shared {
-    async fn attempt(&self, request: Request, progress: &mut Progress) -> Result<u16, Fault> {
-        let endpoint = request.endpoint;
-        let message = exchange::message(&endpoint, request.headers, request.body)?;
-        if let Some(connection) = self.pool.take(endpoint.authority()).await {
+    async fn attempt(
+        &self,
+        endpoint: &Endpoint,
+        trust: &Trust,
+        message: Message,
+        progress: &mut Progress,
+    ) -> Result<u16, Fault> {
+        let number = trust.number();
+        if let Some(connection) = self.pool.take(number, endpoint.authority()).await {
             self.metrics.connections_reused.inc();
             let end = connection
                 .exchange(message.clone(), self.response_body_max, progress)
                 .await;
             match end {
-                Ok(done) => return Ok(self.keep(&endpoint, done)),
+                Ok(done) => return Ok(self.keep(endpoint, trust, done)),
                 // The receiver had closed it while it was idle; it cannot have answered, so once more.
                 Err(failure) if failure.unanswered => progress.restart(),
                 Err(failure) => return Err(failure.fault),
             }
         }
         // Boxed, as it is rare and large: most requests go over an open connection.
-        let connection = Box::pin(self.connector.open(&endpoint, progress)).await?;
+        let connection = Box::pin(self.connector.open(endpoint, trust, progress)).await?;
         self.metrics.connections_opened.inc();
         let end = connection
             .exchange(message, self.response_body_max, progress)
             .await;
-        end.map(|done| self.keep(&endpoint, done))
+        end.map(|done| self.keep(endpoint, trust, done))
             .map_err(|failure| failure.fault)
     }
 
-    fn keep(&self, endpoint: &Endpoint, done: exchange::Done) -> u16 {
-        if let Some(connection) = done.connection {
-            self.pool.put(endpoint.authority(), connection, &self.tasks);
+    fn keep(&self, endpoint: &Endpoint, trust: &Trust, done: exchange::Done) -> u16 {
+        let Some(connection) = done.connection else {
+            return done.status;
+        };
+        // What a name meant before a reload is closed with its request. A reload between this look and the next line
+        // leaves a connection that nobody takes, as its number is given to nothing else; the sweep closes it.
+        if self.trusts.is_current(trust) {
+            let (number, authority) = (trust.number(), endpoint.authority());
+            self.pool.put(number, authority, connection, &self.tasks);
         }
         done.status
     }
+}
+
+/// The name for TLS has gone from the config since the request was asked for.
+fn no_such_tls() -> Fault {
+    Fault::new(
+        FaultKind::Render,
+        "the `tls` that this webhook names is not in the config any more",
+    )
 }

@@ -20,6 +20,15 @@ pub struct Options {
     pub format: Format,
 }
 
+/// Libraries whose records below a level bury all others: they write some for each request, for their own developers. Who
+/// wants them names them.
+const NOISY: [(&str, LevelFilter); 4] = [
+    ("hickory", LevelFilter::WARN),
+    ("hyper", LevelFilter::INFO),
+    ("rustls", LevelFilter::INFO),
+    ("tokio_util", LevelFilter::INFO),
+];
+
 /// How records are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Format {
@@ -53,7 +62,8 @@ pub enum TelemetryError {
 
 impl Default for Filter {
     fn default() -> Self {
-        Self(Targets::new().with_default(LevelFilter::INFO))
+        let targets = Targets::new().with_default(LevelFilter::INFO);
+        Self(quietened(targets, &[]))
     }
 }
 
@@ -62,12 +72,13 @@ impl Filter {
     pub const FORM: &'static str = "write error, warn, info, debug, trace or off, and if need be levels of modules: \"info,hookwheel::sender=debug\"";
 
     /// Reads a filter: parts with commas between, each a level or `module::path=level`. What no part
-    /// names is written from `info` on.
+    /// names is written from `info` on; what some libraries write for their developers only where a part names them.
     ///
     /// # Errors
     /// [`TelemetryError::Level`] and [`TelemetryError::Target`] name the part that is wrong.
     pub fn parse(text: &str) -> Result<Self, TelemetryError> {
-        let mut targets = Self::default().0;
+        let mut targets = Targets::new().with_default(LevelFilter::INFO);
+        let mut named: Vec<&str> = Vec::new();
         for part in text.split(',').map(str::trim) {
             targets = match part.split_once('=') {
                 None => targets.with_default(level(part)?),
@@ -76,12 +87,23 @@ impl Filter {
                     if target.is_empty() || !target.chars().all(allowed) {
                         return Err(TelemetryError::Target(target.to_owned()));
                     }
+                    named.push(target);
                     targets.with_target(target, level(name)?)
                 }
             };
         }
-        Ok(Self(targets))
+        Ok(Self(quietened(targets, &named)))
     }
+}
+
+/// Keeps what is noisy at its own level, or at the level of all others where that is higher, unless it is named. A part of
+/// such a library may be named, too: the longer path counts.
+fn quietened(targets: Targets, named: &[&str]) -> Targets {
+    let all = targets.default_level().unwrap_or(LevelFilter::OFF);
+    let noisy = NOISY.iter().filter(|(name, _)| !named.contains(name));
+    noisy.fold(targets, |targets, (name, most)| {
+        targets.with_target(*name, all.min(*most))
+    })
 }
 
 /// `LevelFilter` itself would also take digits and the empty text.
@@ -147,6 +169,36 @@ mod tests {
         let only_exception = Filter::parse("sled=off").unwrap().0;
         assert!(!only_exception.would_enable("sled", &Level::ERROR));
         assert!(only_exception.would_enable("hookwheel", &Level::INFO));
+    }
+
+    #[test]
+    fn libraries_are_quiet_unless_they_are_named() {
+        let debug = Filter::parse("debug").unwrap().0;
+        for (target, level, enabled) in [
+            ("hookwheel::sender", Level::DEBUG, true),
+            ("hickory_proto::udp", Level::INFO, false),
+            ("hickory_resolver", Level::WARN, true),
+            ("hickory_net", Level::DEBUG, false),
+            ("hyper::proto", Level::DEBUG, false),
+            ("hyper_util::client", Level::INFO, true),
+            ("rustls::client", Level::DEBUG, false),
+            ("tokio_rustls", Level::DEBUG, true),
+        ] {
+            assert_eq!(debug.would_enable(target, &level), enabled, "{target}");
+        }
+        let named = Filter::parse("hickory_proto=trace,rustls=debug,debug").unwrap();
+        assert!(named.0.would_enable("hickory_proto::udp", &Level::TRACE));
+        assert!(!named.0.would_enable("hickory_resolver", &Level::DEBUG));
+        assert!(named.0.would_enable("rustls::client", &Level::DEBUG));
+        let quiet = Filter::parse("error").unwrap().0;
+        assert!(!quiet.would_enable("hickory_proto", &Level::WARN));
+        let off = Filter::parse("off").unwrap().0;
+        assert!(!off.would_enable("rustls", &Level::ERROR));
+        assert!(
+            !Filter::default()
+                .0
+                .would_enable("hickory_proto", &Level::INFO)
+        );
     }
 
     #[test]

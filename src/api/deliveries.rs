@@ -10,7 +10,9 @@ use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::prepared_body;
-use crate::model::{Attempt, Clock, DeliveryState, Outcome, Position, Scope, UnixMicros};
+use crate::model::{
+    Attempt, BLOCKED_TEXT, Clock, DeliveryState, FaultKind, Outcome, Position, Scope, UnixMicros,
+};
 use crate::store::DeliverySummary;
 
 use super::Api;
@@ -229,6 +231,13 @@ pub(super) fn show_state(state: &DeliveryState, active: bool, clock: &Clock) -> 
 fn show_outcome(outcome: &Outcome) -> Value {
     match outcome {
         Outcome::Status(code) => json!({ "kind": "status", "detail": code.to_string() }),
+        // What was recorded before says more.
+        Outcome::Fault {
+            kind: FaultKind::AddressBlocked,
+            ..
+        } => {
+            json!({ "kind": FaultKind::AddressBlocked.as_str(), "detail": BLOCKED_TEXT })
+        }
         Outcome::Fault { kind, detail } => json!({ "kind": kind.as_str(), "detail": detail }),
     }
 }

@@ -321,8 +321,16 @@ fn held(hold: &Hold, live: Option<&Live>) -> Told {
             json!({ "kind": "inactive", "reason": null, "since": null }),
         ),
         Hold::Misfit(why) => {
-            let format = live.and_then(|live| live.webhook.format.as_ref());
-            (why.clone(), json!({ "kind": "format", "format": format }))
+            let rule = match live {
+                Some(live) if !live.lacks_format() => {
+                    json!({ "kind": "tls", "tls": live.webhook.tls })
+                }
+                live => {
+                    let format = live.and_then(|live| live.webhook.format.as_ref());
+                    json!({ "kind": "format", "format": format })
+                }
+            };
+            (why.clone(), rule)
         }
         Hold::LeftOut => (
             "the config does not fit the webhook any more; the daemon's log says how".to_owned(),

@@ -61,8 +61,9 @@ pub(super) async fn create(
     let mut fields = Fields::parse(text.as_str())?;
     let now = api.engine.clock().wall();
     let (account, profile) = (caller.account(), &contract.profile);
-    let webhook = draft::create(&mut fields, account, now, profile, &api.policy);
-    let chosen = Chosen::read(&mut fields, &contract.formats);
+    let webhook = draft::create(&mut fields, account, now, profile, &api.guard);
+    let tls = api.engine.tls_names(account);
+    let chosen = Chosen::read(&mut fields, &contract.formats, &tls);
     fields.finish(&draft::known(&contract.profile))?;
     let mut webhook =
         webhook.ok_or_else(|| Problem::internal(&"a field was refused without a word"))?;
@@ -142,9 +143,10 @@ pub(super) async fn change(
         &mut fields,
         &mut webhook,
         &live.contract.profile,
-        &api.policy,
+        &api.guard,
     );
-    Chosen::read(&mut fields, &live.contract.formats).put(&mut webhook);
+    let tls = api.engine.tls_names(caller.account());
+    Chosen::read(&mut fields, &live.contract.formats, &tls).put(&mut webhook);
     if fields.raw("secret").is_some() {
         fields.refuse(
             "secret",
@@ -248,6 +250,7 @@ fn show_webhook(engine: &Engine, live: &Live, now: UnixMillis) -> Map<String, Va
     put("format", json!(webhook.format));
     put("filter", chosen::show_filter(webhook.filter.as_deref()));
     put("order", chosen::show_order(&webhook.order));
+    put("tls", json!(webhook.tls));
     let timeout = contract.profile.timeout_ms(webhook);
     put("timeout", json!(draft::duration_text(u64::from(timeout))));
     let retry = contract.profile.policy(webhook).retry;

@@ -1,4 +1,4 @@
-//! The files that a config names: certificates, their keys, and files with API keys. Read while checking, with a bound.
+//! The files that a config names: certificates, keys and passwords. Read while checking, with a bound.
 //!
 //! Relative paths are taken from the config file's directory. Nothing is written.
 
@@ -13,6 +13,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use crate::model::Secret;
 use crate::vault::MasterKey;
 
 use super::values::Refusal;
@@ -23,8 +24,10 @@ const CA_BYTES_MAX: u64 = 4 << 20;
 const KEY_BYTES_MAX: u64 = 4 << 10;
 /// The longest keys in use are some kilobytes; certificates may stand in the same file.
 const PRIVATE_KEY_BYTES_MAX: u64 = 256 << 10;
-/// Clients get the whole chain with each handshake, and take few.
+/// The other side gets the whole chain with each handshake, and takes few.
 const CHAIN_MAX: usize = 16;
+/// What SOCKS 5 can carry (RFC 1929).
+pub(super) const PASSWORD_BYTES_MAX: usize = 255;
 /// A key shorter than this can be guessed through the API.
 const KEY_BYTES_MIN: usize = 16;
 
@@ -58,28 +61,33 @@ pub(super) fn certificates(
     base: &Path,
     written: &str,
 ) -> Result<Vec<CertificateDer<'static>>, Refusal> {
+    let found = listed(base, written)?;
+    for (index, certificate) in found.iter().enumerate() {
+        let added = RootCertStore::empty().add(certificate.clone());
+        added.map_err(|cause| {
+            let (ordinal, shown) = (index + 1, base.join(written));
+            let shown = shown.display();
+            Refusal::new(
+                format!("certificate {ordinal} of `{shown}` cannot be trusted: {cause}"),
+                "put the certificate of an authority (X.509 v3) there",
+            )
+        })?;
+    }
+    Ok(found)
+}
+
+/// The certificates of a PEM file, at least one.
+fn listed(base: &Path, written: &str) -> Result<Vec<CertificateDer<'static>>, Refusal> {
     let path = resolve(base, written)?;
     let bytes = read(&path, CA_BYTES_MAX)?;
     let shown = path.display();
-    let mut found = Vec::new();
-    for certificate in CertificateDer::pem_slice_iter(&bytes) {
-        let certificate = certificate.map_err(|cause| {
-            Refusal::new(
-                format!("`{shown}` is not a proper PEM file: {cause}"),
-                "export the authority's certificate again, as PEM",
-            )
-        })?;
-        RootCertStore::empty()
-            .add(certificate.clone())
-            .map_err(|cause| {
-                let ordinal = found.len() + 1;
-                Refusal::new(
-                    format!("certificate {ordinal} of `{shown}` cannot be trusted: {cause}"),
-                    "put the certificate of an authority (X.509 v3) there",
-                )
-            })?;
-        found.push(certificate);
-    }
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    let found = found.map_err(|cause| {
+        Refusal::new(
+            format!("`{shown}` is not a proper PEM file: {cause}"),
+            "export the certificate again, as PEM",
+        )
+    })?;
     if found.is_empty() {
         return Err(Refusal::new(
             format!("`{shown}` holds no certificate"),
@@ -89,25 +97,21 @@ pub(super) fn certificates(
     Ok(found)
 }
 
-/// The certificates of a PEM file in their order, as a server shows them.
+/// The certificates of a PEM file in their order, as who owns the first one shows them.
 pub(super) fn chain(base: &Path, written: &str) -> Result<Vec<CertificateDer<'static>>, Refusal> {
-    const FIX: &str = "put the server's certificate there as PEM, from -----BEGIN CERTIFICATE----- on, and below it \
-                       those between it and its authority";
-    let path = resolve(base, written)?;
-    let bytes = read(&path, CA_BYTES_MAX)?;
-    let shown = path.display();
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-    let found = found.map_err(|cause| {
-        Refusal::new(format!("`{shown}` is not a proper PEM file: {cause}"), FIX)
-    })?;
-    match found.len() {
-        0 => Err(Refusal::new(format!("`{shown}` holds no certificate"), FIX)),
-        count if count > CHAIN_MAX => Err(Refusal::new(
-            format!("`{shown}` holds {count} certificates, which is no chain of one server's"),
-            FIX,
-        )),
-        _ => Ok(found),
+    let found = listed(base, written)?;
+    let count = found.len();
+    if count <= CHAIN_MAX {
+        return Ok(found);
     }
+    let shown = base.join(written);
+    Err(Refusal::new(
+        format!(
+            "`{}` holds {count} certificates, which is no chain of one certificate",
+            shown.display()
+        ),
+        "put the certificate there, and below it those between it and its authority",
+    ))
 }
 
 /// The private key of a PEM file. No message has any of what is in it.
@@ -140,12 +144,36 @@ fn contains(bytes: &[u8], word: &[u8]) -> bool {
     bytes.windows(word.len()).any(|window| window == word)
 }
 
+/// A password of a file, one line. No message shows any of it.
+pub(super) fn password(base: &Path, written: &str) -> Result<Secret, Refusal> {
+    let path = resolve(base, written)?;
+    let bytes = read(&path, KEY_BYTES_MAX)?;
+    let line = one_line(&bytes);
+    let shown = path.display();
+    let fix = format!("put the password there, one line of 1 to {PASSWORD_BYTES_MAX} bytes");
+    let text = std::str::from_utf8(line)
+        .map_err(|_| Refusal::new(format!("the password in `{shown}` is not UTF-8"), &*fix))?;
+    if text.is_empty() || text.len() > PASSWORD_BYTES_MAX {
+        let problem = format!("the password in `{shown}` has {} bytes", text.len());
+        return Err(Refusal::new(problem, fix));
+    }
+    if text.chars().any(char::is_control) {
+        let problem = format!("the password in `{shown}` has line breaks or control characters");
+        return Err(Refusal::new(problem, fix));
+    }
+    Ok(Secret::new(text.to_owned()))
+}
+
+fn one_line(bytes: &[u8]) -> &[u8] {
+    let line = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
 /// The SHA-256 of the key in a file; one newline at the end is not part of the key.
 pub(super) fn key_hash(base: &Path, written: &str) -> Result<[u8; 32], Refusal> {
     let path = resolve(base, written)?;
     let bytes = read(&path, KEY_BYTES_MAX)?;
-    let key = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-    let key = key.strip_suffix(b"\r").unwrap_or(key);
+    let key = one_line(&bytes);
     let shown = path.display();
     let fix = "put the key there, one line of printable ASCII (openssl rand -hex 32)";
     if key.is_empty() {

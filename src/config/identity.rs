@@ -11,9 +11,9 @@ use crate::api::Identity;
 use crate::model::Clock;
 use crate::sender::not_after;
 
-use super::files::{certificates, chain, private_key, readable_by_all};
+use super::egress::{EXTRA_CA_MAX, authorities};
+use super::files::{chain, private_key, readable_by_all};
 use super::reader::{Placed, Reader};
-use super::sections::{EXTRA_CA_MAX, bounded_list};
 use super::tree::Origin;
 
 /// Before an end that is nearer than this a certificate that is renewed by itself has been renewed.
@@ -23,18 +23,12 @@ const ENDS_SOON_MS: u64 = 7 * 24 * 3_600_000;
 pub(super) fn read(mut reader: Reader<'_, '_>, base: &Path) -> Option<Identity> {
     let certificate = reader.text("certificate");
     let key = reader.text("key");
-    let client_ca = bounded_list(&mut reader, "client_ca", EXTRA_CA_MAX);
+    let client_ca = reader.texts("client_ca");
     let is_there = *reader.place() != Origin::Whole
         || certificate.is_some()
         || key.is_some()
         || !client_ca.is_empty();
-    let mut trusted = Vec::new();
-    for path in &client_ca {
-        match certificates(base, &path.value) {
-            Ok(found) => trusted.extend(found),
-            Err(refusal) => reader.refuse(path, refusal.problem, refusal.fix),
-        }
-    }
+    let trusted = authorities(&mut reader, base, client_ca, EXTRA_CA_MAX);
     if is_there && certificate.is_none() {
         let fix = "add certificate = \"…\" with the path of a PEM file: the server's certificate, and those between \
                    it and its authority";

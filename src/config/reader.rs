@@ -193,6 +193,80 @@ impl<'c, 't> Reader<'c, 't> {
         }
     }
 
+    /// The names of the tables below `key`, as in `[key.NAME]`; give each to [`Reader::enter_named`].
+    pub(super) fn named(&mut self, key: &'static str) -> Vec<(Placed<String>, Node)> {
+        self.taken.push(key);
+        let field = join(&self.field, key);
+        let Some((_, node)) = self.entries.remove(key) else {
+            return Vec::new();
+        };
+        let Kind::Table(entries) = node.kind else {
+            let problem = format!("must be a table of tables, but is {}", node.kind.name());
+            let fix = format!("write each as a table: [{field}.NAME]");
+            self.context.faults.add(&node.at, &field, problem, fix);
+            return Vec::new();
+        };
+        let named = entries.into_iter().map(|(name, (at, node))| {
+            let field = join(&field, &name);
+            (
+                Placed {
+                    value: name,
+                    at,
+                    field,
+                },
+                node,
+            )
+        });
+        named.collect()
+    }
+
+    /// A cursor over one table of [`Reader::named`]; over an empty one where it is none.
+    pub(super) fn enter_named(
+        &mut self,
+        key: &'static str,
+        name: &Placed<String>,
+        node: Node,
+    ) -> Reader<'_, 't> {
+        let entries = match node.kind {
+            Kind::Table(entries) => entries,
+            other => {
+                let problem = format!("must be a table, but is {}", other.name());
+                let fix = format!("write it as a table: [{}], and its keys below", name.field);
+                self.refuse(name, problem, fix);
+                Entries::new()
+            }
+        };
+        Reader {
+            context: self.context,
+            at: node.at,
+            field: name.field.clone(),
+            schema: format!("{}[]", join(&self.schema, key)),
+            entries,
+            taken: Vec::new(),
+        }
+    }
+
+    /// Whether the table has a key that nobody has taken yet.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entries.contains_key(key)
+    }
+
+    /// Yes or no.
+    pub(super) fn flag(&mut self, key: &'static str, default: bool) -> bool {
+        let Some(node) = self.take(key) else {
+            return default;
+        };
+        match node.value {
+            Kind::Boolean(value) => value,
+            other => {
+                let problem = format!("must be true or false, but is {}", other.name());
+                let fix = "write true or false, without quotes";
+                self.context.faults.add(&node.at, &node.field, problem, fix);
+                default
+            }
+        }
+    }
+
     /// Names a key that was taken out of the document before, for the list of known ones.
     pub(super) fn also_known(&mut self, key: &'static str) {
         self.taken.push(key);

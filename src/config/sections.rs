@@ -7,29 +7,21 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ipnet::IpNet;
-use rustls::pki_types::CertificateDer;
-
 use crate::api::Identity;
-use crate::model::{AddressPolicy, RangeError};
-use crate::sender::Resolver;
 use crate::{engine, sender, store, telemetry};
 
 use super::ServerOptions;
-use super::files::{certificates, resolve};
+use super::egress::{self, WrittenTls};
+use super::files::resolve;
 use super::identity;
 use super::reader::{Bounds, Placed, Reader};
-use super::values::{Refusal, parse_range, refused_range};
+use super::values::Refusal;
 
 /// A segment is sealed after a day, so that retention by age is at most a day late.
 const SEGMENT_AGE_MAX_MS: u64 = 24 * 3600 * 1000;
 /// Some hundredths of a second of work for the committer: enough that a sync's group is never short
 /// of company, little enough that a client hears 503 before it gives up waiting.
 const COMMIT_QUEUE_MAX: usize = 4096;
-/// More authorities than this is a directory named by mistake.
-pub(super) const EXTRA_CA_MAX: usize = 64;
-/// Every address that is dialled is compared with every range.
-const RANGES_MAX: usize = 1024;
 
 /// All that the fixed sections say.
 #[derive(Debug)]
@@ -39,6 +31,8 @@ pub(super) struct Sections {
     pub(super) storage: store::Options,
     pub(super) delivery: engine::Options,
     pub(super) sender: sender::Options,
+    /// Whose accounts are still to be checked.
+    pub(super) tls: Vec<WrittenTls>,
     pub(super) log: telemetry::Options,
 }
 
@@ -47,12 +41,13 @@ pub(super) fn read(root: &mut Reader<'_, '_>, base: &Path) -> Sections {
     let (server, body_limit, identity) = server(root.section("server"), base);
     let storage = storage(root.section("storage"), base, &body_limit);
     let (delivery, connections) = delivery(root.section("delivery"));
-    let egress = egress(root.section("egress"), base);
+    let egress = egress::read(root.section("egress"), base);
     let log = log(root.section("log"));
     let sender = sender::Options {
         policy: egress.policy,
         extra_ca: egress.extra_ca,
         resolver: egress.resolver,
+        proxy: egress.proxy,
         response_body_max: connections.response_body_max,
         idle_per_host_max: connections.idle_per_host_max,
         idle_timeout: connections.idle_timeout,
@@ -63,6 +58,7 @@ pub(super) fn read(root: &mut Reader<'_, '_>, base: &Path) -> Sections {
         storage,
         delivery,
         sender,
+        tls: egress.tls,
         log,
     }
 }
@@ -234,83 +230,6 @@ fn delivery(mut reader: Reader<'_, '_>) -> (engine::Options, Connections) {
         idle_timeout: idle_timeout.value,
     };
     (engine, connections)
-}
-
-/// What `[egress]` says.
-struct Egress {
-    policy: AddressPolicy,
-    extra_ca: Vec<CertificateDer<'static>>,
-    resolver: Resolver,
-}
-
-fn egress(mut reader: Reader<'_, '_>, base: &Path) -> Egress {
-    let allow = ranges(&mut reader, "allow", AddressPolicy::check_allowed_range);
-    let deny = ranges(&mut reader, "deny", AddressPolicy::check_denied_range);
-    for range in &allow {
-        if let Some(denied) = deny.iter().find(|net| net.value.contains(&range.value)) {
-            reader.refuse(
-                range,
-                format!("is denied by egress.deny (`{}`), which wins", denied.value),
-                "remove the one that you do not mean",
-            );
-        }
-    }
-    let mut extra_ca = Vec::new();
-    for path in bounded_list(&mut reader, "extra_ca", EXTRA_CA_MAX) {
-        match certificates(base, &path.value) {
-            Ok(found) => extra_ca.extend(found),
-            Err(refusal) => reader.refuse(&path, refusal.problem, refusal.fix),
-        }
-    }
-    let resolver = reader.choice(
-        "resolver",
-        ("built-in", Resolver::BuiltIn),
-        &[("system", Resolver::System)],
-    );
-    reader.finish();
-    let values = |list: Vec<Placed<IpNet>>| list.into_iter().map(|range| range.value).collect();
-    Egress {
-        policy: AddressPolicy::new(values(allow), values(deny)),
-        extra_ca,
-        resolver,
-    }
-}
-
-fn ranges(
-    reader: &mut Reader<'_, '_>,
-    key: &'static str,
-    check: impl Fn(IpNet) -> Result<(), RangeError>,
-) -> Vec<Placed<IpNet>> {
-    let mut found = Vec::new();
-    for text in bounded_list(reader, key, RANGES_MAX) {
-        let checked = parse_range(&text.value).and_then(|range| {
-            check(range).map_err(|error| refused_range(&error))?;
-            Ok(range)
-        });
-        match checked {
-            Ok(value) => found.push(Placed {
-                value,
-                at: text.at,
-                field: text.field,
-            }),
-            Err(refusal) => reader.refuse(&text, refusal.problem, refusal.fix),
-        }
-    }
-    found
-}
-
-pub(super) fn bounded_list(
-    reader: &mut Reader<'_, '_>,
-    key: &'static str,
-    max: usize,
-) -> Vec<Placed<String>> {
-    let mut list = reader.texts(key);
-    if let Some(first_over) = list.get(max).cloned() {
-        let problem = format!("is entry {} of the list, which may have {max}", max + 1);
-        reader.refuse(&first_over, problem, "remove some, or write larger ranges");
-        list.truncate(max);
-    }
-    list
 }
 
 fn log(mut reader: Reader<'_, '_>) -> telemetry::Options {

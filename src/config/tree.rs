@@ -36,7 +36,7 @@ pub(super) enum Kind {
     Text(String),
     /// `None`: a number beyond 64 bits.
     Integer(Option<i64>),
-    Boolean,
+    Boolean(bool),
     Float,
     Datetime,
     Array(Vec<Node>),
@@ -49,7 +49,7 @@ impl Kind {
         match self {
             Self::Text(_) => "a string",
             Self::Integer(_) => "a whole number",
-            Self::Boolean => "true or false",
+            Self::Boolean(_) => "true or false",
             Self::Float => "a number with a fraction",
             Self::Datetime => "a date",
             Self::Array(_) => "a list",
@@ -91,7 +91,7 @@ fn node_at(value: &Spanned<DeValue<'_>>, place: &impl Fn(Range<usize>) -> Origin
         DeValue::Integer(number) => {
             Kind::Integer(i64::from_str_radix(number.as_str(), number.radix()).ok())
         }
-        DeValue::Boolean(_) => Kind::Boolean,
+        DeValue::Boolean(value) => Kind::Boolean(*value),
         DeValue::Float(_) => Kind::Float,
         DeValue::Datetime(_) => Kind::Datetime,
         DeValue::Array(items) => {

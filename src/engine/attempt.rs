@@ -273,6 +273,8 @@ impl Engine {
             headers: prepared.headers,
             body: prepared.body,
             timeout,
+            tls: live.webhook.tls.clone(),
+            webhook: Some(live.webhook.id),
         };
         let sent = self.sender.send(request).await;
         drop(under_way);

@@ -291,7 +291,7 @@ mod tests {
     fn registry() -> Registry {
         let accounts = [(account(), "driftguard".to_owned())];
         let made = contracts(&accounts, &Profiles::built_in(), &Formats::built_in(), None);
-        Registry::new(made.unwrap())
+        Registry::new(made.unwrap(), HashMap::new())
     }
 
     fn webhook(id: u128) -> Webhook {

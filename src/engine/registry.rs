@@ -15,6 +15,7 @@ use crate::profile::{Profile, Profiles};
 use crate::render::filter::{self, Filter, Mismatch, Subject};
 use crate::render::pattern::{self, Pattern};
 use crate::render::{Envelope, Format, Formats, Pointer, RenderError};
+use crate::sender::TlsNames;
 use crate::sign::Signer;
 
 use super::EngineError;
@@ -51,6 +52,8 @@ pub struct Live {
     filter: Option<Filter>,
     /// The format that it names; inside `None` where the config has none of this name any more.
     format: Option<Option<Arc<Format>>>,
+    /// Whether the config has the TLS settings that it names, and lets its account use them.
+    has_tls: bool,
     /// Where its events have the key of its order, if it is ordered by one.
     pub(super) order_key: Option<Pointer>,
     /// The version by which it last became active, as far as this table has seen it happen.
@@ -62,7 +65,7 @@ pub struct Live {
 }
 
 impl Live {
-    fn new(webhook: Webhook, contract: Arc<Contract>) -> Result<Self, EngineError> {
+    fn new(webhook: Webhook, contract: Arc<Contract>, tls: &TlsNames) -> Result<Self, EngineError> {
         let broken = |what: &str, why: String| EngineError::Webhook {
             id: webhook.id,
             reason: format!("{what}: {why}"),
@@ -89,6 +92,10 @@ impl Live {
             .format
             .as_ref()
             .map(|name| contract.formats.get(name).cloned());
+        let has_tls = webhook.tls.as_ref().is_none_or(|name| {
+            let own = tls.get(&webhook.account);
+            own.is_some_and(|own| own.contains(name))
+        });
         let mut headers = HeaderMap::with_capacity(webhook.headers.len());
         for header in &webhook.headers {
             let name = HeaderName::try_from(header.name.as_str())
@@ -107,6 +114,7 @@ impl Live {
             patterns,
             filter,
             format,
+            has_tls,
             order_key,
             activated: webhook.version,
             streak: Streak::unread(),
@@ -122,17 +130,29 @@ impl Live {
         self.webhook.active && self.misfit().is_none()
     }
 
-    /// Why it is held though it is active: a body that its receiver refuses would only use up the schedule.
+    /// Why it is held though it is active: a body that its receiver refuses, or a connection without the certificate
+    /// that it asks for, would only use up the schedule.
     #[must_use]
     pub fn misfit(&self) -> Option<String> {
-        let name = self.webhook.format.as_ref()?;
-        matches!(self.format, Some(None)).then(|| no_format(name))
+        if let Some(name) = self.webhook.format.as_ref().filter(|_| self.lacks_format()) {
+            return Some(no_format(name));
+        }
+        let name = self.webhook.tls.as_ref().filter(|_| !self.has_tls)?;
+        Some(no_tls(name))
+    }
+
+    /// Whether the config has no format any more of the name that it has.
+    #[must_use]
+    pub const fn lacks_format(&self) -> bool {
+        matches!(self.format, Some(None))
     }
 
     /// Whether what an attempt made with `self` says of the receiver may disable the webhook as it is `now`:
-    /// not if its owner has sent it elsewhere since, or activated it again.
+    /// not if its owner has sent it elsewhere or under another certificate since, or activated it again.
     pub(super) fn speaks_for(&self, now: &Self) -> bool {
-        self.webhook.url == now.webhook.url && self.activated == now.activated
+        self.webhook.url == now.webhook.url
+            && self.webhook.tls == now.webhook.tls
+            && self.activated == now.activated
     }
 
     /// How fast it may be sent to. What is over it waits.
@@ -214,6 +234,13 @@ fn no_format(name: &str) -> String {
     )
 }
 
+fn no_tls(name: &str) -> String {
+    format!(
+        "no `tls` is called `{name}` any more for this account; what waits is held until there is one, or another is \
+         named"
+    )
+}
+
 /// What a reload has changed for webhooks.
 #[derive(Debug, Default)]
 pub(super) struct Reloaded {
@@ -232,6 +259,7 @@ pub(super) struct Registry {
 #[derive(Debug, Default)]
 struct Table {
     contracts: HashMap<AccountName, Arc<Contract>>,
+    tls: TlsNames,
     by_id: HashMap<WebhookId, Arc<Live>>,
     by_account: HashMap<AccountName, Arc<Vec<Arc<Live>>>>,
 }
@@ -290,10 +318,11 @@ impl Contract {
 impl Registry {
     /// An empty table for these accounts.
     #[must_use]
-    pub(super) fn new(contracts: HashMap<AccountName, Arc<Contract>>) -> Self {
+    pub(super) fn new(contracts: HashMap<AccountName, Arc<Contract>>, tls: TlsNames) -> Self {
         Self {
             table: RwLock::new(Table {
                 contracts,
+                tls,
                 ..Table::default()
             }),
         }
@@ -315,7 +344,7 @@ impl Registry {
         let made = stored().transpose().map(|webhook| {
             let webhook = webhook?;
             match table.contracts.get(&webhook.account) {
-                Some(contract) => Live::new(webhook, Arc::clone(contract)),
+                Some(contract) => Live::new(webhook, Arc::clone(contract), &table.tls),
                 None => Err(EngineError::Account(webhook.account)),
             }
         });
@@ -339,18 +368,23 @@ impl Registry {
         made.transpose().map(|_| None)
     }
 
-    /// Replaces the accounts' contracts, and makes every webhook ready anew.
-    pub(super) fn set_contracts(&self, contracts: HashMap<AccountName, Arc<Contract>>) -> Reloaded {
+    /// Replaces the accounts' contracts and names for TLS, and makes every webhook ready anew.
+    pub(super) fn set_contracts(
+        &self,
+        contracts: HashMap<AccountName, Arc<Contract>>,
+        tls: TlsNames,
+    ) -> Reloaded {
         let mut table = self.table.write().expect("no holder of this lock panics");
         let mut fresh = Table {
             contracts,
+            tls,
             ..Table::default()
         };
         let mut reloaded = Reloaded::default();
         for live in table.by_id.values() {
             let webhook = live.webhook.clone();
             let made = match fresh.contracts.get(&webhook.account) {
-                Some(contract) => Live::new(webhook, Arc::clone(contract)),
+                Some(contract) => Live::new(webhook, Arc::clone(contract), &fresh.tls),
                 None => Err(EngineError::Account(webhook.account)),
             };
             match made {
@@ -376,6 +410,13 @@ impl Registry {
     pub(super) fn contract(&self, account: &AccountName) -> Option<Arc<Contract>> {
         let table = self.table.read().expect("no holder of this lock panics");
         table.contracts.get(account).cloned()
+    }
+
+    /// The names for TLS that an account's webhooks may use, in order.
+    pub(super) fn tls_of(&self, account: &AccountName) -> Vec<String> {
+        let table = self.table.read().expect("no holder of this lock panics");
+        let own = table.tls.get(account).into_iter().flatten();
+        own.cloned().collect()
     }
 
     /// One webhook.

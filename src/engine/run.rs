@@ -235,7 +235,7 @@ impl Scheduler {
             return;
         };
         if live.misfit().is_some() {
-            // A reload has just taken its format; that its gate is shut is told by a hint under way.
+            // A reload has just taken its format or its TLS settings; that its gate is shut is told by a hint under way.
             let report = Report {
                 queued: Some(entry),
                 verdict: Verdict::Neutral,

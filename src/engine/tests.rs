@@ -46,6 +46,7 @@ fn site_with(profiles: &Profiles, profile: &str, clock: Option<Clock>) -> Site {
         policy: AddressPolicy::new(Vec::new(), Vec::new()),
         extra_ca: Vec::new(),
         resolver: Resolver::System,
+        proxy: None,
         response_body_max: 1024,
         idle_per_host_max: 1,
         idle_timeout: Duration::from_secs(1),

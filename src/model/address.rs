@@ -6,11 +6,14 @@
 //! services of clouds, multicast, broadcast and the unspecified address are refused whatever is allowed.
 //! Nothing here resolves a name or opens a connection.
 //!
+//! This daemon's own listeners are refused by address and port, also where their range is allowed: through them a webhook
+//! would reach the API from inside.
+//!
 //! The order: an IPv4-mapped address is its IPv4 address; what can never be allowed; the IPv4 address
 //! that a 6to4, NAT64 or IPv4-compatible address carries; `deny`; `allow`; the registries' ranges.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
@@ -21,7 +24,11 @@ use super::Host;
 pub struct AddressPolicy {
     allow: Vec<IpNet>,
     deny: Vec<IpNet>,
+    own: Vec<SocketAddr>,
 }
+
+/// All that a tenant is told of a refused address: neither the address, nor the rule, nor whether a name resolved.
+pub const BLOCKED_TEXT: &str = "this address cannot be sent to; ask the operator if it should be";
 
 /// The rule that refused an address or a host name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,7 +155,18 @@ impl AddressPolicy {
     /// A policy that besides public addresses allows `allow`, and refuses `deny`; `deny` is stronger.
     #[must_use]
     pub const fn new(allow: Vec<IpNet>, deny: Vec<IpNet>) -> Self {
-        Self { allow, deny }
+        Self {
+            allow,
+            deny,
+            own: Vec::new(),
+        }
+    }
+
+    /// The same policy, which besides refuses these addresses where this daemon listens.
+    #[must_use]
+    pub fn guarding(mut self, own: impl IntoIterator<Item = SocketAddr>) -> Self {
+        self.own.extend(own);
+        self
     }
 
     /// Checks that a range can stand in `allow`. A wide range that merely contains addresses which are
@@ -217,6 +235,45 @@ impl AddressPolicy {
         }
     }
 
+    /// Judges one address together with the port that is to be dialled there. `is_local` tells whether an address is
+    /// this machine's; it is asked only where a listener takes every local address.
+    ///
+    /// # Errors
+    /// The rule that refuses it.
+    pub fn judge_at(
+        &self,
+        address: IpAddr,
+        port: u16,
+        is_local: impl Fn(IpAddr) -> bool,
+    ) -> Result<(), AddressRule> {
+        let address = address.to_canonical();
+        let inner = embedded(address).map(IpAddr::V4);
+        if [Some(address), inner]
+            .into_iter()
+            .flatten()
+            .any(|address| self.is_own(address, port, &is_local))
+        {
+            return Err(AddressRule {
+                name: "own-listener",
+                remedy: Remedy::Never,
+            });
+        }
+        self.judge(address)
+    }
+
+    fn is_own(&self, address: IpAddr, port: u16, is_local: impl Fn(IpAddr) -> bool) -> bool {
+        self.own.iter().any(|own| {
+            let listens = own.ip().to_canonical();
+            let there = match listens {
+                // `[::]` takes IPv4 as well, as Linux has it by default.
+                IpAddr::V6(any) if any.is_unspecified() => is_local(address),
+                IpAddr::V4(any) if any.is_unspecified() => address.is_ipv4() && is_local(address),
+                listens => listens == address,
+            };
+            own.port() == port && there
+        })
+    }
+
     /// Judges a host before it is resolved: an address as [`judge`](Self::judge) does, and names that
     /// never leave the machine or the site.
     ///
@@ -231,8 +288,7 @@ impl AddressPolicy {
             Host::Address(address) => return self.judge(*address),
             Host::Name(name) => name.as_str(),
         };
-        let last_label = name.rsplit('.').next().unwrap_or(name);
-        let (name, remedy, open) = match last_label {
+        let (name, remedy, open) = match last_label(name) {
             "localhost" => (
                 "localhost",
                 Remedy::AllowLoopback,
@@ -288,6 +344,16 @@ impl fmt::Display for AddressRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.name, self.hint())
     }
+}
+
+/// Whether a name never leaves the machine or the site: `localhost`, and names under it, `local` and `internal`.
+#[must_use]
+pub fn is_local_name(name: &str) -> bool {
+    matches!(last_label(name), "localhost" | "local" | "internal")
+}
+
+fn last_label(name: &str) -> &str {
+    name.rsplit('.').next().unwrap_or(name)
 }
 
 fn find<N>(table: &[(N, &'static str)], matches: impl Fn(&N) -> bool) -> Option<&'static str> {

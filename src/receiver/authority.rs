@@ -16,6 +16,7 @@ use rustls::client::danger::ServerCertVerifier as _;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use zeroize::Zeroizing;
 
@@ -32,10 +33,12 @@ pub struct Authority {
     certificate_pem: String,
 }
 
-/// A server's certificate chain and its key.
+/// A certificate chain and its key, of a server or a client.
 pub struct Identity {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
+    /// Whose clients alone are let in, as a server; everybody where there is none.
+    clients_of: Option<CertificateDer<'static>>,
 }
 
 impl fmt::Debug for Authority {
@@ -180,6 +183,17 @@ impl Authority {
         self.issue_from(params)
     }
 
+    /// A client certificate with this common name.
+    ///
+    /// # Errors
+    /// As [`issue`](Self::issue).
+    pub fn issue_client(&self, name: &str) -> Result<Identity, ReceiverError> {
+        let mut params = server_params(&[])?;
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.issue_from(params)
+    }
+
     fn issue_from(&self, params: CertificateParams) -> Result<Identity, ReceiverError> {
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?;
@@ -202,7 +216,27 @@ impl Identity {
         Self {
             chain: vec![certificate],
             key: PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+            clients_of: None,
         }
+    }
+
+    /// The same, which as a server lets in only clients with a certificate of this authority.
+    #[must_use]
+    pub fn asking_clients_of(mut self, authority: &Authority) -> Self {
+        self.clients_of = Some(authority.certificate.clone());
+        self
+    }
+
+    /// Its chain, the first one its own.
+    #[must_use]
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.chain
+    }
+
+    /// Its key, in DER (PKCS #8).
+    #[must_use]
+    pub const fn key(&self) -> &PrivateKeyDer<'static> {
+        &self.key
     }
 
     /// TLS settings of a server that shows this certificate.
@@ -211,10 +245,20 @@ impl Identity {
     /// [`ReceiverError::Tls`] if certificate and key do not belong together.
     pub fn server_config(&self) -> Result<Arc<ServerConfig>, ReceiverError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-            .with_no_client_auth()
-            .with_single_cert(self.chain.clone(), self.key.clone_key())?;
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
+        let builder = match &self.clients_of {
+            Some(authority) => {
+                let mut roots = RootCertStore::empty();
+                roots.add(authority.clone())?;
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+                let verifier = verifier.map_err(|why| rustls::Error::General(why.to_string()))?;
+                builder.with_client_cert_verifier(verifier)
+            }
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_single_cert(self.chain.clone(), self.key.clone_key())?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Arc::new(config))
     }

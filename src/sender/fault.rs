@@ -1,12 +1,13 @@
 //! What went wrong, in the words of [`FaultKind`] and one sentence for the person who looks for the cause.
 //!
 //! A detail has a bounded length and no control characters, as receivers have a say in it. It never has
-//! the request in it: no path, no header, no body.
+//! the request in it: no path, no header, no body. Tenants read it, so it names no address that they did not write, no
+//! rule and no proxy's place; those stand in `inside`, which goes to the log and the operator's commands only.
 
 use std::error::Error as StdError;
 use std::io;
 
-use rustls::CertificateError;
+use rustls::{AlertDescription, CertificateError};
 
 use super::tally::HeadTooLong;
 use crate::model::{FaultKind, Outcome};
@@ -19,6 +20,16 @@ const DETAIL_BYTES_MAX: usize = 300;
 pub(super) struct Fault {
     pub(super) kind: FaultKind,
     pub(super) detail: String,
+    /// What only the operator is told.
+    pub(super) inside: Option<Inside>,
+}
+
+/// What only the operator is told of a fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Inside {
+    pub(super) text: String,
+    /// Whether the operator can do something about it, so that it is logged as a warning.
+    pub(super) is_ours: bool,
 }
 
 impl Fault {
@@ -26,7 +37,30 @@ impl Fault {
         Self {
             kind,
             detail: bounded(detail.into()),
+            inside: None,
         }
+    }
+
+    /// The same, with what a log for close looks is told besides.
+    pub(super) fn noting(self, text: impl Into<String>) -> Self {
+        self.with_inside(text.into(), false)
+    }
+
+    /// The same, with what the operator is to see to.
+    pub(super) fn warning(self, text: impl Into<String>) -> Self {
+        self.with_inside(text.into(), true)
+    }
+
+    fn with_inside(mut self, text: String, is_ours: bool) -> Self {
+        let text = bounded(text);
+        self.inside = Some(Inside { text, is_ours });
+        self
+    }
+
+    /// The kind, and the detail for the operator.
+    pub(super) fn in_full(self) -> (FaultKind, String) {
+        let full = self.inside.map(|inside| inside.text);
+        (self.kind, full.unwrap_or(self.detail))
     }
 
     pub(super) fn into_outcome(self) -> Outcome {
@@ -58,10 +92,10 @@ fn closed_before_answer() -> Fault {
     )
 }
 
-/// A failed handshake with `host`.
-pub(super) fn handshake(error: &io::Error, host: &str) -> Fault {
+/// A failed handshake with `host`, by the CAs of `trusts` (words for them).
+pub(super) fn handshake(error: &io::Error, host: &str, trusts: &str) -> Fault {
     let detail = match find::<rustls::Error>(error) {
-        Some(error) => tls_detail(error, host),
+        Some(error) => tls_detail(error, host, trusts),
         None if error.kind() == io::ErrorKind::UnexpectedEof => {
             "the receiver closed the connection during the TLS handshake".to_owned()
         }
@@ -70,10 +104,11 @@ pub(super) fn handshake(error: &io::Error, host: &str) -> Fault {
     Fault::new(FaultKind::Tls, detail)
 }
 
-fn tls_detail(error: &rustls::Error, host: &str) -> String {
+fn tls_detail(error: &rustls::Error, host: &str, trusts: &str) -> String {
     use rustls::Error as E;
     match error {
-        E::InvalidCertificate(error) => certificate_detail(error, host),
+        E::InvalidCertificate(error) => certificate_detail(error, host, trusts),
+        E::AlertReceived(alert) if wants_certificate(*alert) => CLIENT_CERTIFICATE.to_owned(),
         E::AlertReceived(alert) => {
             format!("the receiver ended the TLS handshake with the alert {alert:?}")
         }
@@ -88,7 +123,26 @@ fn tls_detail(error: &rustls::Error, host: &str) -> String {
     }
 }
 
-fn certificate_detail(error: &CertificateError, host: &str) -> String {
+/// Said where a receiver asks for a client certificate, and has none or takes not the one it got.
+const CLIENT_CERTIFICATE: &str = "the receiver wants a client certificate, or does not take the one that it was shown; the \
+                                  webhook's `tls` names one, which the operator sets up";
+
+/// Whether an alert is about a client's certificate (RFC 8446, 6.2; TLS 1.2 has handshake_failure for all things).
+const fn wants_certificate(alert: AlertDescription) -> bool {
+    use AlertDescription as A;
+    matches!(
+        alert,
+        A::CertificateRequired
+            | A::BadCertificate
+            | A::UnsupportedCertificate
+            | A::CertificateRevoked
+            | A::CertificateExpired
+            | A::CertificateUnknown
+            | A::UnknownCA
+    )
+}
+
+fn certificate_detail(error: &CertificateError, host: &str, trusts: &str) -> String {
     use CertificateError as E;
     match error {
         E::Expired | E::ExpiredContext { .. } => {
@@ -98,9 +152,9 @@ fn certificate_detail(error: &CertificateError, host: &str) -> String {
             "the receiver's certificate is not valid yet".to_owned()
         }
         E::UnknownIssuer => {
-            "the receiver's certificate has an unknown issuer: it is self-signed, or \
-             its CA is neither among the system's nor in [egress] extra_ca"
-                .to_owned()
+            format!(
+                "the receiver's certificate has an unknown issuer: it is self-signed, or its CA is {trusts}"
+            )
         }
         E::NotValidForName => format!("the receiver's certificate is for another host than {host}"),
         E::NotValidForNameContext { presented, .. } => {
@@ -142,10 +196,13 @@ pub(super) fn exchange(error: &hyper::Error, received: u64) -> Fault {
     }
     if let Some(error) = find::<rustls::Error>(error) {
         // TLS 1.3: a receiver that wants a client certificate says so after our handshake is done.
-        return Fault::new(
-            FaultKind::Tls,
-            format!("the TLS connection failed: {error}"),
-        );
+        let detail = match error {
+            rustls::Error::AlertReceived(alert) if wants_certificate(*alert) => {
+                CLIENT_CERTIFICATE.to_owned()
+            }
+            _ => format!("the TLS connection failed: {error}"),
+        };
+        return Fault::new(FaultKind::Tls, detail);
     }
     if error.is_parse() {
         return Fault::new(
@@ -223,7 +280,7 @@ mod tests {
     fn the_cause_behind_an_io_error_is_found() {
         let inner = rustls::Error::InvalidCertificate(CertificateError::Expired);
         let outer = io::Error::new(io::ErrorKind::InvalidData, inner);
-        let fault = handshake(&outer, "a.example");
+        let fault = handshake(&outer, "a.example", "unknown");
         assert_eq!(fault.kind, FaultKind::Tls);
         assert_eq!(fault.detail, "the receiver's certificate has expired");
     }

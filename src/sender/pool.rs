@@ -1,6 +1,7 @@
-//! Idle connections, by host and port, to be used again.
+//! Idle connections, by TLS settings, host and port, to be used again.
 //!
-//! The policy on addresses is fixed for a sender, so a connection that was made under it stays within it.
+//! The policy on addresses and the proxy are fixed for a sender, so a connection that was made under them stays within
+//! them. TLS settings have numbers that are given once, so no connection of one name is ever another's.
 //! The last one put back is the first one taken: the others age, and the sweep closes them.
 
 use std::collections::HashMap;
@@ -31,12 +32,15 @@ pub(super) struct Pool {
 
 #[derive(Default)]
 struct Idle {
-    /// By authority; the newest last. Emptied entries stay until the sweep.
-    hosts: HashMap<Box<str>, Vec<Resting>>,
+    /// By the number of the TLS settings. Emptied entries stay until the sweep.
+    trusts: HashMap<u64, Hosts>,
     count: usize,
     /// Whether a sweep is under way; it ends when nothing is idle.
     swept: bool,
 }
+
+/// By authority; the newest last.
+type Hosts = HashMap<Box<str>, Vec<Resting>>;
 
 struct Resting {
     connection: Connection,
@@ -53,9 +57,9 @@ impl Pool {
         }
     }
 
-    /// An open connection to an authority that can take a request, if there is one.
-    pub(super) async fn take(&self, authority: &str) -> Option<Connection> {
-        while let Some(mut connection) = self.pop(authority) {
+    /// An open connection to an authority, made under these TLS settings, that can take a request, if there is one.
+    pub(super) async fn take(&self, trust: u64, authority: &str) -> Option<Connection> {
+        while let Some(mut connection) = self.pop(trust, authority) {
             if connection.is_ready().await {
                 return Some(connection);
             }
@@ -63,10 +67,10 @@ impl Pool {
         None
     }
 
-    fn pop(&self, authority: &str) -> Option<Connection> {
+    fn pop(&self, trust: u64, authority: &str) -> Option<Connection> {
         let mut idle = self.lock();
-        let Idle { hosts, count, .. } = &mut *idle;
-        let resting = hosts.get_mut(authority)?;
+        let Idle { trusts, count, .. } = &mut *idle;
+        let resting = trusts.get_mut(&trust)?.get_mut(authority)?;
         while let Some(Resting { connection, since }) = resting.pop() {
             *count -= 1;
             if since.elapsed() < self.timeout && !connection.is_closed() {
@@ -80,6 +84,7 @@ impl Pool {
     /// many, the oldest of them is.
     pub(super) fn put(
         self: &Arc<Self>,
+        trust: u64,
         authority: &str,
         connection: Connection,
         tasks: &TaskTracker,
@@ -93,7 +98,8 @@ impl Pool {
         if self.per_host_max == 0 || self.closed.is_cancelled() {
             return;
         }
-        let Idle { hosts, count, .. } = &mut *idle;
+        let Idle { trusts, count, .. } = &mut *idle;
+        let hosts = trusts.entry(trust).or_default();
         match hosts.get_mut(authority) {
             Some(list) if list.len() >= self.per_host_max => {
                 list.remove(0);
@@ -119,20 +125,30 @@ impl Pool {
     pub(super) fn close(&self) {
         self.closed.cancel();
         let mut idle = self.lock();
-        idle.hosts.clear();
+        idle.trusts.clear();
         idle.count = 0;
+    }
+
+    /// Closes what is idle under these TLS settings.
+    pub(super) fn close_trusts(&self, numbers: &[u64]) {
+        let mut idle = self.lock();
+        idle.trusts.retain(|number, _| !numbers.contains(number));
+        idle.recount();
     }
 
     /// Closes what is over its time or closed by its receiver; `false` if nothing is left.
     fn expire(&self) -> bool {
         let mut idle = self.lock();
-        idle.hosts.retain(|_, list| {
-            list.retain(|resting| {
-                resting.since.elapsed() < self.timeout && !resting.connection.is_closed()
+        idle.trusts.retain(|_, hosts| {
+            hosts.retain(|_, list| {
+                list.retain(|resting| {
+                    resting.since.elapsed() < self.timeout && !resting.connection.is_closed()
+                });
+                !list.is_empty()
             });
-            !list.is_empty()
+            !hosts.is_empty()
         });
-        idle.count = idle.hosts.values().map(Vec::len).sum();
+        idle.recount();
         idle.swept = idle.count > 0;
         idle.swept
     }
@@ -145,6 +161,13 @@ impl Pool {
     #[cfg(test)]
     pub(super) fn idle(&self) -> usize {
         self.lock().count
+    }
+}
+
+impl Idle {
+    fn recount(&mut self) {
+        let lists = self.trusts.values().flat_map(HashMap::values);
+        self.count = lists.map(Vec::len).sum();
     }
 }
 

@@ -7,9 +7,10 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout_at;
 
+use super::fault::Fault;
 use super::progress::{Phase, Progress};
-use super::{Sender, not_after};
-use crate::model::{Endpoint, FaultKind, Outcome, Phases, UnixMillis};
+use super::{Sender, no_such_tls, not_after};
+use crate::model::{Endpoint, FaultKind, Phases, UnixMillis};
 
 /// What became of a look at a receiver.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,13 +23,16 @@ pub struct Probe {
 }
 
 impl Sender {
-    /// Connects to an endpoint's host as a request would, and closes the connection.
-    pub async fn probe(&self, endpoint: &Endpoint, timeout: Duration) -> Probe {
+    /// Connects to an endpoint's host as a request with these TLS settings would, and closes the connection. What stood
+    /// against it is told in full: this is for the operator.
+    pub async fn probe(&self, endpoint: &Endpoint, tls: Option<&str>, timeout: Duration) -> Probe {
         let mut progress = Progress::start();
         let deadline = progress.started() + timeout;
         let looked = async {
-            let connector = &self.shared.connector;
-            let mut stream = connector.handshake(endpoint, &mut progress).await?;
+            let shared = &self.shared;
+            let trust = shared.trusts.find(tls).ok_or_else(no_such_tls)?;
+            let connector = &shared.connector;
+            let mut stream = connector.handshake(endpoint, &trust, &mut progress).await?;
             progress.enter(Phase::Awaiting);
             let (_, session) = stream.get_ref();
             let certificate = session.peer_certificates().and_then(<[_]>::first);
@@ -43,10 +47,9 @@ impl Sender {
             Err(_) => Err(progress.timed_out(timeout)),
         };
         let (phases, _) = progress.finish();
-        let result = result.map_err(|fault| match fault.into_outcome() {
-            Outcome::Fault { kind, detail } => (kind, detail),
-            Outcome::Status(status) => (FaultKind::Connect, format!("status {status}")),
-        });
-        Probe { result, phases }
+        Probe {
+            result: result.map_err(Fault::in_full),
+            phases,
+        }
     }
 }

@@ -19,6 +19,8 @@ pub(super) enum Phase {
     Resolving,
     /// Waiting for a TCP connection.
     Connecting,
+    /// Waiting for the proxy and for its connection to the receiver.
+    Tunnelling,
     /// In the TLS handshake.
     Handshaking,
     /// Writing the request, waiting for the head of its answer.
@@ -65,7 +67,7 @@ impl Progress {
         match self.phase {
             // A literal address is not resolved: the phase is left with no time passed in it.
             Phase::Resolving => {}
-            Phase::Connecting => self.phases.connect_us = took,
+            Phase::Connecting | Phase::Tunnelling => self.phases.connect_us = took,
             Phase::Handshaking => self.phases.tls_us = took,
             Phase::Awaiting => self.phases.first_byte_us = took,
             Phase::Reading => {}
@@ -109,6 +111,7 @@ impl Progress {
         let doing = match self.phase {
             Phase::Resolving => "resolving the host name",
             Phase::Connecting => "connecting",
+            Phase::Tunnelling => "waiting for the proxy",
             Phase::Handshaking => "in the TLS handshake",
             Phase::Awaiting => match &self.tally {
                 Some(tally) if tally.received() > 0 => "reading the head of the answer",

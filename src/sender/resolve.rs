@@ -5,9 +5,10 @@ use std::net::{IpAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hickory_resolver::TokioResolver;
 use hickory_resolver::config::ResolveHosts;
 use hickory_resolver::net::NetError;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::{ResolverBuilder, TokioResolver};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
@@ -38,6 +39,9 @@ pub(super) enum Names {
     /// From a table, for tests that need a name to resolve to what they choose.
     #[cfg(test)]
     Table(std::collections::HashMap<&'static str, Vec<IpAddr>>),
+    /// From a list of answers, one for each look-up; the last one stays.
+    #[cfg(test)]
+    Turns(std::sync::Mutex<std::collections::VecDeque<Vec<IpAddr>>>),
 }
 
 impl Names {
@@ -48,6 +52,20 @@ impl Names {
                 .map_err(|error| SenderError::ResolverConfig(error.to_string())),
             Resolver::System => Ok(Self::System(Arc::new(Semaphore::new(SYSTEM_LOOKUPS_MAX)))),
         }
+    }
+
+    /// The built-in resolver, asking the DNS server at `server` over UDP.
+    #[cfg(test)]
+    pub(super) fn asking(server: std::net::SocketAddr) -> Self {
+        use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
+
+        let mut udp = ConnectionConfig::udp();
+        udp.port = server.port();
+        let server = NameServerConfig::new(server.ip(), true, vec![udp]);
+        let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
+        let provider = TokioRuntimeProvider::default();
+        let resolver = bounded(TokioResolver::builder_with_config(config, provider));
+        Self::BuiltIn(Box::new(resolver.expect("the config has a server")))
     }
 
     /// All addresses of a name, IPv4 and IPv6, at least one.
@@ -64,9 +82,17 @@ impl Names {
                 .collect(),
             Self::System(slots) => system_lookup(slots, name)
                 .await
-                .map_err(|error| fault(format!("{name} does not resolve: {error}")))?,
+                .map_err(|error| unresolved(name, &error))?,
             #[cfg(test)]
             Self::Table(table) => table.get(name).cloned().unwrap_or_default(),
+            #[cfg(test)]
+            Self::Turns(answers) => {
+                let mut answers = answers.lock().expect("no holder of this lock panics");
+                match answers.len() {
+                    0 | 1 => answers.front().cloned().unwrap_or_default(),
+                    _ => answers.pop_front().unwrap_or_default(),
+                }
+            }
         };
         let addresses: Vec<IpAddr> = addresses;
         if addresses.is_empty() {
@@ -81,7 +107,10 @@ fn fault(detail: String) -> Fault {
 }
 
 fn built_in() -> Result<TokioResolver, NetError> {
-    let mut builder = TokioResolver::builder_tokio()?;
+    bounded(TokioResolver::builder_tokio()?)
+}
+
+fn bounded(mut builder: ResolverBuilder<TokioRuntimeProvider>) -> Result<TokioResolver, NetError> {
     let options = builder.options_mut();
     options.use_hosts_file = ResolveHosts::Always;
     options.cache_size = CACHE_NAMES_MAX;
@@ -98,7 +127,15 @@ fn built_in_fault(name: &str, error: &NetError) -> Fault {
     if error.is_no_records_found() {
         return fault(format!("{name} has no address"));
     }
-    fault(format!("{name} does not resolve: {error}"))
+    unresolved(name, error)
+}
+
+/// The resolver's own words may name its servers.
+fn unresolved(name: &str, error: &dyn std::error::Error) -> Fault {
+    fault(format!(
+        "{name} does not resolve: the look-up failed, or nobody answered it"
+    ))
+    .noting(format!("{name} does not resolve: {error}"))
 }
 
 async fn system_lookup(slots: &Arc<Semaphore>, name: &str) -> io::Result<Vec<IpAddr>> {

@@ -10,12 +10,15 @@ use tokio::time::Instant;
 
 use super::resolve::Names;
 use super::*;
-use crate::model::FaultKind;
+use crate::model::{BLOCKED_TEXT, FaultKind};
 use crate::receiver::{Answer, Authority, Identity, Receiver, Step};
 
 mod addresses;
 mod answers;
 mod bounds;
+mod identities;
+mod proxied;
+mod rebinding;
 mod reuse;
 mod tls;
 
@@ -51,6 +54,7 @@ impl Bench {
             policy: AddressPolicy::new(vec!["127.0.0.0/8".parse().unwrap()], Vec::new()),
             extra_ca: vec![authority.certificate().clone()],
             resolver: Resolver::BuiltIn,
+            proxy: None,
             response_body_max: BODY_MAX,
             idle_per_host_max: 4,
             idle_timeout: AMPLE,
@@ -104,6 +108,8 @@ fn request(url: &str, timeout: Duration) -> Request {
         headers,
         body: Bytes::from_static(b"{\"id\":\"evt_1\"}"),
         timeout,
+        tls: None,
+        webhook: None,
     }
 }
 
@@ -151,6 +157,7 @@ fn an_unusable_extra_ca_is_named_by_its_place() {
             CertificateDer::from(vec![1, 2, 3]),
         ],
         resolver: Resolver::System,
+        proxy: None,
         response_body_max: BODY_MAX,
         idle_per_host_max: 1,
         idle_timeout: AMPLE,
@@ -168,6 +175,7 @@ fn a_sender_is_built_outside_of_a_runtime() {
         policy: AddressPolicy::default(),
         extra_ca: Vec::new(),
         resolver: Resolver::BuiltIn,
+        proxy: None,
         response_body_max: BODY_MAX,
         idle_per_host_max: 1,
         idle_timeout: AMPLE,

@@ -1,40 +1,236 @@
-//! Whom a connection trusts: the system's roots, Mozilla's where the system has none, and the operator's
-//! extra CAs. TLS 1.2 and 1.3, sessions resumed. Nothing here turns verification off.
+//! Whom a connection trusts, and whom it says it is: the system's roots, Mozilla's where the system has none, and the
+//! operator's extra CAs; or what one name of the config says instead. TLS 1.2 and 1.3, sessions resumed. Nothing here
+//! turns verification off.
+//!
+//! Each name has TLS settings of its own, and with them sessions of its own: none is resumed under another name. A name
+//! whose files have changed is another [`Trust`] with another number, so nothing of the old one is used again.
 
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::TlsConnector;
 
 use super::SenderError;
+use crate::model::AccountName;
 
 /// Receivers whose TLS sessions are remembered for resumption. Each takes a few kilobytes; a receiver
 /// beyond it costs a full handshake, no more.
 const SESSIONS_MAX: usize = 1024;
+/// The same for one name of the config: it stands for one partner or a few.
+const NAMED_SESSIONS_MAX: usize = 64;
+/// The number of the trust that has no name.
+const UNNAMED: u64 = 0;
 
-/// The TLS settings of every connection.
-///
-/// # Errors
-/// [`SenderError::ExtraCa`] for a certificate that cannot be a trust anchor.
-pub(super) fn client_config(
-    extra_ca: &[CertificateDer<'static>],
-) -> Result<Arc<ClientConfig>, SenderError> {
-    let mut roots = system_roots();
-    for (index, certificate) in extra_ca.iter().enumerate() {
-        roots
-            .add(certificate.clone())
-            .map_err(|error| SenderError::ExtraCa {
-                number: index + 1,
-                reason: error.to_string(),
-            })?;
+/// The names for TLS that each account's webhooks may use; an account without any is not in it.
+pub type TlsNames = HashMap<AccountName, BTreeSet<String>>;
+
+/// What webhooks mean by a name for TLS: a client certificate, CAs of its own, or both.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsIdentity {
+    /// The name.
+    pub name: String,
+    /// The accounts whose webhooks may use it.
+    pub accounts: Vec<AccountName>,
+    /// The client certificate with its chain, and its key.
+    pub client: Option<ClientCertificate>,
+    /// The only CAs that are trusted; where there is none, those that are trusted for all.
+    pub ca: Vec<CertificateDer<'static>>,
+}
+
+/// A client certificate. Printing it shows nothing of the key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The certificate, and those between it and its CA.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// Its key.
+    pub key: Arc<PrivateKeyDer<'static>>,
+}
+
+impl ClientCertificate {
+    /// Checks that certificate and key can be used, and belong together.
+    ///
+    /// # Errors
+    /// What the TLS library has against them.
+    pub fn check(&self) -> Result<(), rustls::Error> {
+        client_config(Arc::new(RootCertStore::empty()), Some(self), 0).map(|_| ())
     }
-    let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+}
+
+/// The TLS settings of some connections.
+pub(super) struct Trust {
+    number: u64,
+    /// What it was made from; `None` for the one without a name.
+    identity: Option<TlsIdentity>,
+    connector: TlsConnector,
+}
+
+/// All TLS settings.
+pub(super) struct Trusts {
+    unnamed: Arc<Trust>,
+    roots: Arc<RootCertStore>,
+    named: RwLock<HashMap<String, Arc<Trust>>>,
+    next: AtomicU64,
+}
+
+impl Trust {
+    pub(super) const fn connector(&self) -> &TlsConnector {
+        &self.connector
+    }
+
+    /// Distinguishes it from every other one, past and present.
+    pub(super) const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Where the CA of a receiver that is not trusted is missing, in words.
+    pub(super) fn missing_ca(&self) -> String {
+        match &self.identity {
+            Some(identity) if !identity.ca.is_empty() => {
+                format!(
+                    "not among those of [egress.tls.{}], the only ones here",
+                    identity.name
+                )
+            }
+            _ => "neither among the system's nor in [egress] extra_ca".to_owned(),
+        }
+    }
+}
+
+impl Trusts {
+    /// Reads the system's roots. There is no name yet.
+    ///
+    /// # Errors
+    /// [`SenderError::ExtraCa`] for a certificate that cannot be a trust anchor.
+    pub(super) fn new(extra_ca: &[CertificateDer<'static>]) -> Result<Self, SenderError> {
+        let mut roots = system_roots();
+        for (index, certificate) in extra_ca.iter().enumerate() {
+            roots
+                .add(certificate.clone())
+                .map_err(|error| SenderError::ExtraCa {
+                    number: index + 1,
+                    reason: error.to_string(),
+                })?;
+        }
+        let roots = Arc::new(roots);
+        let config = client_config(Arc::clone(&roots), None, SESSIONS_MAX)?;
+        Ok(Self {
+            unnamed: Arc::new(Trust {
+                number: UNNAMED,
+                identity: None,
+                connector: TlsConnector::from(config),
+            }),
+            roots,
+            named: RwLock::default(),
+            next: AtomicU64::new(UNNAMED + 1),
+        })
+    }
+
+    /// The settings of a name, or those for all; `None` where there is no such name.
+    pub(super) fn find(&self, name: Option<&str>) -> Option<Arc<Trust>> {
+        let Some(name) = name else {
+            return Some(Arc::clone(&self.unnamed));
+        };
+        let named = self.named.read().unwrap_or_else(PoisonError::into_inner);
+        named.get(name).cloned()
+    }
+
+    /// Whether it is still what its name means.
+    pub(super) fn is_current(&self, trust: &Trust) -> bool {
+        let name = trust.identity.as_ref().map(|identity| &*identity.name);
+        let current = self.find(name);
+        current.is_some_and(|current| current.number == trust.number)
+    }
+
+    /// Puts these names in the place of the present ones. Those that mean the same as before keep their sessions; gives
+    /// the numbers of the others, which mean nothing any more.
+    ///
+    /// # Errors
+    /// [`SenderError::Identity`] for a name that cannot be used; nothing is changed then.
+    pub(super) fn set(&self, identities: &[TlsIdentity]) -> Result<Vec<u64>, SenderError> {
+        let mut fresh = HashMap::with_capacity(identities.len());
+        for identity in identities {
+            let present = self.find(Some(&identity.name));
+            let trust = match present.and_then(|trust| trust.carried_over(identity)) {
+                Some(trust) => trust,
+                None => self.make(identity)?,
+            };
+            fresh.insert(identity.name.clone(), Arc::new(trust));
+        }
+        let mut named = self.named.write().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *named, fresh);
+        let is_gone = |trust: &Arc<Trust>| !named.values().any(|now| now.number == trust.number);
+        let gone = before.values().filter(|trust| is_gone(trust));
+        Ok(gone.map(|trust| trust.number).collect())
+    }
+
+    /// The names that each account's webhooks may use.
+    pub(super) fn of_accounts(&self) -> TlsNames {
+        let named = self.named.read().unwrap_or_else(PoisonError::into_inner);
+        let mut names = TlsNames::new();
+        for identity in named.values().filter_map(|trust| trust.identity.as_ref()) {
+            for account in &identity.accounts {
+                let own = names.entry(account.clone()).or_default();
+                own.insert(identity.name.clone());
+            }
+        }
+        names
+    }
+
+    fn make(&self, identity: &TlsIdentity) -> Result<Trust, SenderError> {
+        let refused = |reason: rustls::Error| SenderError::Identity {
+            name: identity.name.clone(),
+            reason,
+        };
+        let roots = if identity.ca.is_empty() {
+            Arc::clone(&self.roots)
+        } else {
+            let mut own = RootCertStore::empty();
+            for certificate in &identity.ca {
+                own.add(certificate.clone()).map_err(refused)?;
+            }
+            Arc::new(own)
+        };
+        let config = client_config(roots, identity.client.as_ref(), NAMED_SESSIONS_MAX);
+        Ok(Trust {
+            number: self.next.fetch_add(1, Ordering::Relaxed),
+            connector: TlsConnector::from(config.map_err(refused)?),
+            identity: Some(identity.clone()),
+        })
+    }
+}
+
+impl Trust {
+    /// This trust for `identity`, where nothing but who may use it differs from what it was made from.
+    fn carried_over(&self, identity: &TlsIdentity) -> Option<Self> {
+        let own = self.identity.as_ref()?;
+        (own.client == identity.client && own.ca == identity.ca).then(|| Self {
+            number: self.number,
+            identity: Some(identity.clone()),
+            connector: self.connector.clone(),
+        })
+    }
+}
+
+fn client_config(
+    roots: Arc<RootCertStore>,
+    client: Option<&ClientCertificate>,
+    sessions_max: usize,
+) -> Result<Arc<ClientConfig>, rustls::Error> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
+        .with_root_certificates(roots);
+    let mut config = match client {
+        Some(client) => {
+            builder.with_client_auth_cert(client.chain.clone(), client.key.clone_key())?
+        }
+        None => builder.with_no_client_auth(),
+    };
+    config.resumption = Resumption::in_memory_sessions(sessions_max);
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }

@@ -70,6 +70,20 @@ async fn a_loopback_receiver_is_refused_unless_its_range_is_allowed() {
         "{shown}"
     );
     assert_eq!(web.count(), 0);
+    // Its owner is told nothing of why, the operator all, once.
+    assert_eq!(
+        shown["attempts"][0]["outcome"]["detail"],
+        "this address cannot be sent to; ask the operator if it should be"
+    );
+    let log = daemon.log();
+    let told: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("refused as loopback"))
+        .collect();
+    assert_eq!(told.len(), 1, "{log}");
+    for part in [&*webhook, "127.0.0.1", "allow = [\\\"127.0.0.1/32\\\"]"] {
+        assert!(told[0].contains(part), "{part}: {}", told[0]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,6 +19,7 @@ mod contract;
 mod delivery;
 mod dice;
 mod doctor;
+mod egress;
 mod explain;
 mod filters;
 mod flips;

@@ -1,4 +1,4 @@
-//! What a webhook's owner chooses of its events, of their form and of their order: `filter`, `format`, `order`.
+//! What a webhook's owner chooses of its events, of their form, order and way: `filter`, `format`, `order`, `tls`.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -18,15 +18,17 @@ pub(super) struct Chosen {
     format: Option<Option<String>>,
     filter: Option<Option<String>>,
     order: Option<Order>,
+    tls: Option<Option<String>>,
 }
 
 impl Chosen {
-    /// Reads and checks them; what is wrong is noted in `fields`.
-    pub(super) fn read(fields: &mut Fields<'_>, formats: &Formats) -> Self {
+    /// Reads and checks them; what is wrong is noted in `fields`. `tls` are the names that the account may use.
+    pub(super) fn read(fields: &mut Fields<'_>, formats: &Formats, tls: &[String]) -> Self {
         Self {
             format: read_format(fields, formats),
             filter: read_filter(fields),
             order: read_order(fields),
+            tls: read_tls(fields, tls),
         }
     }
 
@@ -40,6 +42,9 @@ impl Chosen {
         }
         if let Some(order) = self.order {
             webhook.order = order;
+        }
+        if let Some(tls) = self.tls {
+            webhook.tls = tls;
         }
     }
 }
@@ -55,6 +60,23 @@ fn read_format(fields: &mut Fields<'_>, formats: &Formats) -> Option<Option<Stri
         return None;
     }
     Some(format)
+}
+
+/// A name of another account's is answered like one that there is not.
+fn read_tls(fields: &mut Fields<'_>, own: &[String]) -> Option<Option<String>> {
+    let tls = fields.nullable::<String>("tls", "the name of TLS settings or null")?;
+    if let Some(name) = &tls
+        && !own.contains(name)
+    {
+        let known = match own {
+            [] => "has none; the operator sets them up".to_owned(),
+            own => format!("has {}", own.join(", ")),
+        };
+        let detail = format!("names no TLS settings of this account, which {known}");
+        fields.refuse_as("tls_unknown", "tls", detail);
+        return None;
+    }
+    Some(tls)
 }
 
 fn read_filter(fields: &mut Fields<'_>) -> Option<Option<String>> {

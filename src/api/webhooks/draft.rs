@@ -5,10 +5,11 @@ mod schedule;
 
 use crate::api::fields::Fields;
 use crate::model::{
-    AccountName, AddressPolicy, Endpoint, InactiveReason, Order, UnixMillis, Webhook, WebhookId,
+    AccountName, BLOCKED_TEXT, Endpoint, InactiveReason, Order, UnixMillis, Webhook, WebhookId,
 };
 use crate::profile::Profile;
 use crate::render::pattern::Pattern;
+use crate::sender::Guard;
 
 /// Bounds on texts for people, bytes: they are shown in lists.
 const NAME_MAX: usize = 200;
@@ -63,6 +64,7 @@ pub(super) fn known(profile: &Profile) -> String {
         "format",
         "filter",
         "order",
+        "tls",
         "timeout",
         "retry",
         "max_retries",
@@ -79,11 +81,11 @@ pub(super) fn create(
     account: &AccountName,
     now: UnixMillis,
     profile: &Profile,
-    policy: &AddressPolicy,
+    guard: &Guard,
 ) -> Option<Webhook> {
     let url = fields
         .required::<String>("url", "the HTTPS URL to send to, as a string")
-        .and_then(|url| read_url(fields, account, &url, policy));
+        .and_then(|url| read_url(fields, account, &url, guard));
     let url_good = url.is_some();
     // Without a URL the other fields are still read, so that one answer names all that is wrong.
     let url = url.or_else(|| Endpoint::parse("https://url.invalid/").ok())?;
@@ -96,7 +98,7 @@ pub(super) fn create(
             format!("is missing: give a list of: {known}"),
         );
     }
-    apply(fields, &mut webhook, profile, policy);
+    apply(fields, &mut webhook, profile, guard);
     let rules = &profile.secret;
     match fields.nullable::<String>("secret", "a string").flatten() {
         Some(text) => match rules.check(&text) {
@@ -117,10 +119,10 @@ pub(super) fn apply(
     fields: &mut Fields<'_>,
     webhook: &mut Webhook,
     profile: &Profile,
-    policy: &AddressPolicy,
+    guard: &Guard,
 ) {
     if let Some(url) = fields.value::<String>("url", "a string")
-        && let Some(endpoint) = read_url(fields, &webhook.account, &url, policy)
+        && let Some(endpoint) = read_url(fields, &webhook.account, &url, guard)
     {
         webhook.url = endpoint;
     }
@@ -157,7 +159,7 @@ fn read_url(
     fields: &mut Fields<'_>,
     account: &AccountName,
     url: &str,
-    policy: &AddressPolicy,
+    guard: &Guard,
 ) -> Option<Endpoint> {
     let endpoint = match Endpoint::parse(url) {
         Ok(endpoint) => endpoint,
@@ -166,18 +168,11 @@ fn read_url(
             return None;
         }
     };
-    match policy.judge_host(&endpoint.host()) {
-        Ok(()) => Some(endpoint),
-        Err(rule) => {
-            // Which range it is and how it could be allowed is the operator's business, not the tenant's.
-            // Its path and query may hold a token, so they are not logged.
-            tracing::info!(%account, host = ?endpoint.host(), rule = rule.name, hint = rule.hint(),
-                "a webhook's URL was refused by the address policy");
-            let detail = "this address cannot be sent to; ask the operator if it should be";
-            fields.refuse_as("address_blocked", "url", detail);
-            None
-        }
+    if !guard.lets(account, &endpoint) {
+        fields.refuse_as("address_blocked", "url", BLOCKED_TEXT);
+        return None;
     }
+    Some(endpoint)
 }
 
 fn read_events(

@@ -58,6 +58,7 @@ impl Web {
             policy: AddressPolicy::new(vec!["127.0.0.0/8".parse().unwrap()], Vec::new()),
             extra_ca: vec![authority.certificate().clone()],
             resolver: Resolver::System,
+            proxy: None,
             response_body_max: 1024,
             idle_per_host_max: 4,
             idle_timeout: PATIENCE,

@@ -387,3 +387,52 @@ proptest! {
         }
     }
 }
+
+/// What the rule says of an address and port where this daemon listens at `own` and everything is allowed.
+fn own(own: &str, target: &str, is_local: bool) -> Option<&'static str> {
+    let policy = policy(&["0.0.0.0/0", "::/0"], &[]).guarding([own.parse().unwrap()]);
+    let target: SocketAddr = target.parse().unwrap();
+    let judged = policy.judge_at(target.ip(), target.port(), |_| is_local);
+    judged.err().map(|rule| rule.name)
+}
+
+#[test]
+fn own_listeners_are_refused_where_their_range_is_allowed() {
+    const OWN: Option<&str> = Some("own-listener");
+    for (listens, target, is_local, expected) in [
+        ("127.0.0.1:8420", "127.0.0.1:8420", true, OWN),
+        ("127.0.0.1:8420", "127.0.0.1:8421", true, None),
+        ("127.0.0.1:8420", "127.0.0.2:8420", true, None),
+        ("127.0.0.1:8420", "[::ffff:127.0.0.1]:8420", true, OWN),
+        ("127.0.0.1:8420", "[64:ff9b::7f00:1]:8420", true, OWN),
+        ("10.0.0.5:8420", "10.0.0.5:8420", false, OWN),
+        ("[::ffff:10.0.0.5]:8420", "10.0.0.5:8420", false, OWN),
+        ("[::1]:8420", "[::1]:8420", true, OWN),
+        ("[::1]:8420", "127.0.0.1:8420", true, None),
+        ("0.0.0.0:8420", "10.0.0.5:8420", true, OWN),
+        ("0.0.0.0:8420", "10.0.0.6:8420", false, None),
+        ("0.0.0.0:8420", "10.0.0.5:443", true, None),
+        ("0.0.0.0:8420", "[fd00::5]:8420", true, None),
+        ("[::]:8420", "[fd00::5]:8420", true, OWN),
+        ("[::]:8420", "10.0.0.5:8420", true, OWN),
+        ("[::]:8420", "10.0.0.6:8420", false, None),
+    ] {
+        let found = own(listens, target, is_local);
+        assert_eq!(found, expected, "{listens} and {target}");
+    }
+    let rule = policy(&["127.0.0.0/8"], &[])
+        .guarding(["127.0.0.1:1".parse().unwrap()])
+        .judge_at(address("127.0.0.1"), 1, |_| true)
+        .unwrap_err();
+    assert_eq!(rule.hint(), "no setting allows it");
+}
+
+#[test]
+fn local_names_are_known_by_their_last_label() {
+    for name in ["localhost", "a.localhost", "printer.local", "db.internal"] {
+        assert!(is_local_name(name), "{name}");
+    }
+    for name in ["internal.example", "localhost.example", "local-host"] {
+        assert!(!is_local_name(name), "{name}");
+    }
+}

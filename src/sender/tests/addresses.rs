@@ -4,12 +4,33 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 
+/// Asserts that a request is refused, that its tenant is told nothing of why, and that the operator is.
+async fn assert_blocked(bench: &Bench, url: &str, why: &str) -> Sent {
+    let sent = bench.send(url).await;
+    let told = Outcome::Fault {
+        kind: FaultKind::AddressBlocked,
+        detail: BLOCKED_TEXT.to_owned(),
+    };
+    assert_eq!(sent.outcome, told, "{url}");
+    assert!(sent.phases.connect_us.is_none());
+    let endpoint = Endpoint::parse(url).unwrap();
+    let probe = bench.sender.probe(&endpoint, None, AMPLE).await;
+    let (kind, full) = probe.result.unwrap_err();
+    assert_eq!(kind, FaultKind::AddressBlocked);
+    assert!(full.contains(why), "`{why}` is not in: {full}");
+    sent
+}
+
 /// A listener that can tell whether anybody connected.
-struct Untouched(TcpListener);
+pub(super) struct Untouched(TcpListener);
 
 impl Untouched {
     async fn bind() -> Self {
-        Self(TcpListener::bind(("127.0.0.1", 0)).await.unwrap())
+        Self::bind_at(0).await
+    }
+
+    pub(super) async fn bind_at(port: u16) -> Self {
+        Self(TcpListener::bind(("127.0.0.1", port)).await.unwrap())
     }
 
     fn port(&self) -> u16 {
@@ -17,7 +38,7 @@ impl Untouched {
     }
 
     /// Connections are accepted in their order: if the first is ours, there was none before.
-    async fn assert_untouched(&self) {
+    pub(super) async fn assert_untouched(&self) {
         let ours = TcpStream::connect(self.0.local_addr().unwrap())
             .await
             .unwrap();
@@ -48,22 +69,13 @@ async fn a_refused_literal_sees_no_packet() {
         "[64:ff9b::7f00:1]",
         "[2002:7f00:1::]",
     ] {
-        let sent = bench
-            .send(&format!("https://{host}:{}/", listener.port()))
-            .await;
-        assert_fault(&sent, FaultKind::AddressBlocked, "loopback");
-        assert!(sent.phases.connect_us.is_none());
+        let url = format!("https://{host}:{}/", listener.port());
+        assert_blocked(&bench, &url, "loopback").await;
     }
-    let sent = bench
-        .send("https://169.254.169.254/latest/meta-data/")
-        .await;
-    assert_fault(&sent, FaultKind::AddressBlocked, "no setting allows it");
-    let sent = bench.send("https://10.1.2.3/").await;
-    assert_fault(
-        &sent,
-        FaultKind::AddressBlocked,
-        "[egress] allow = [\"10.1.2.3/32\"]",
-    );
+    let metadata = "https://169.254.169.254/latest/meta-data/";
+    assert_blocked(&bench, metadata, "no setting allows it").await;
+    let line = "[egress] allow = [\"10.1.2.3/32\"]";
+    assert_blocked(&bench, "https://10.1.2.3/", line).await;
     listener.assert_untouched().await;
 }
 
@@ -85,11 +97,9 @@ async fn a_name_with_one_refused_address_sees_no_packet() {
         ("v6.example", "fe80::1"),
         ("bad.example", "10.0.0.1"),
     ] {
-        let sent = bench
-            .send(&format!("https://{host}:{}/", listener.port()))
-            .await;
-        assert_fault(&sent, FaultKind::AddressBlocked, named);
-        assert!(sent.phases.dns_us.is_some() && sent.phases.connect_us.is_none());
+        let url = format!("https://{host}:{}/", listener.port());
+        let sent = assert_blocked(&bench, &url, named).await;
+        assert!(sent.phases.dns_us.is_some());
     }
     listener.assert_untouched().await;
 }
@@ -101,8 +111,7 @@ async fn local_names_are_refused_before_they_are_resolved() {
         ("a.internal", &["198.41.0.4"]),
     ]);
     for host in ["localhost", "x.localhost", "printer.local", "a.internal"] {
-        let sent = bench.send(&format!("https://{host}/")).await;
-        assert_fault(&sent, FaultKind::AddressBlocked, host);
+        let sent = assert_blocked(&bench, &format!("https://{host}/"), host).await;
         assert!(sent.phases.dns_us.is_none());
     }
 }
@@ -169,7 +178,13 @@ async fn the_next_address_is_tried_when_one_refuses() {
     let requests = receiver.requests();
     assert_eq!(requests[0].headers["host"], format!("hooks.example:{port}"));
     let sent = bench.send(&format!("https://dead.example:{port}/")).await;
-    assert_fault(&sent, FaultKind::Connect, "refused the connection");
+    let told = format!("dead.example:{port} refused the connection");
+    assert_fault(&sent, FaultKind::Connect, &told);
+    assert!(
+        !sent.outcome.to_string().contains("127."),
+        "{}",
+        sent.outcome
+    );
 }
 
 #[tokio::test]

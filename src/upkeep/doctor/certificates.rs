@@ -5,23 +5,38 @@ use rustls::pki_types::CertificateDer;
 use super::Check;
 use crate::config::Config;
 use crate::model::UnixMillis;
-use crate::sender::not_after;
+use crate::sender::{TlsIdentity, not_after};
 
 const DAY_MS: u64 = 24 * 3_600_000;
 /// An authority's certificate takes some time to be replaced everywhere.
 const AUTHORITY_WARN_MS: u64 = 30 * DAY_MS;
 
-/// A certificate that is renewed by itself is renewed earlier than this.
+/// One that is renewed by itself is renewed earlier than this.
+const CLIENT_WARN_MS: u64 = 14 * DAY_MS;
 const SERVER_WARN_MS: u64 = 7 * DAY_MS;
 
-/// The authorities that the config adds, and the listener's own certificate.
+/// The authorities that the config adds, the client certificates, and the listener's own.
 pub(super) fn checks(config: &Config, now: UnixMillis) -> Vec<Check> {
-    let judged = |(index, certificate): (usize, &CertificateDer<'static>)| {
-        let what = format!("certificate {} of [egress] extra_ca", index + 1);
-        authority(&what, not_after(certificate), now)
+    let judged = |list: &[CertificateDer<'static>], of: &str| -> Vec<Check> {
+        let judge = |(index, certificate): (usize, &CertificateDer<'static>)| {
+            let what = format!("certificate {} of {of}", index + 1);
+            authority(&what, not_after(certificate), now)
+        };
+        list.iter().enumerate().map(judge).collect()
     };
-    let extra_ca = &config.sender.extra_ca;
-    let mut checks: Vec<Check> = extra_ca.iter().enumerate().map(judged).collect();
+    let mut checks = judged(&config.sender.extra_ca, "[egress] extra_ca");
+    for TlsIdentity {
+        name,
+        ca,
+        client: own,
+        ..
+    } in &config.tls
+    {
+        checks.extend(judged(ca, &format!("ca in [egress.tls.{name}]")));
+        // Those behind it end later, or are its authority's to renew.
+        let own = own.iter().filter_map(|own| own.chain.first());
+        checks.extend(own.map(|certificate| client(name, not_after(certificate), now)));
+    }
     let own = config.identity.as_ref();
     checks.extend(own.map(|identity| server(not_after(identity.certificate()), now)));
     checks
@@ -44,6 +59,24 @@ fn server(ends: Option<UnixMillis>, now: UnixMillis) -> Check {
         return Check::warn("server TLS", found, FIX);
     }
     Check::ok("server TLS", found)
+}
+
+fn client(name: &str, ends: Option<UnixMillis>, now: UnixMillis) -> Check {
+    const CHECK: &str = "client certificate";
+    let Some(ends) = ends else {
+        let found = format!("that of [egress.tls.{name}]: its end cannot be read");
+        return Check::warn(CHECK, found, "openssl x509 -enddate -noout -in FILE");
+    };
+    let found = format!("that of [egress.tls.{name}] holds until {ends}");
+    if ends <= now {
+        let found = format!("that of [egress.tls.{name}] has expired: {ends}");
+        let remedy = "put the new certificate and key into the files, and reload the daemon";
+        return Check::fail(CHECK, found, remedy);
+    }
+    if ends.0 - now.0 < CLIENT_WARN_MS {
+        return Check::warn(CHECK, found, "get the next one in time");
+    }
+    Check::ok(CHECK, found)
 }
 
 fn authority(what: &str, ends: Option<UnixMillis>, now: UnixMillis) -> Check {

@@ -26,22 +26,36 @@ const NAMED_MAX: usize = 20;
 /// A certificate that is renewed by itself is renewed earlier than this.
 const ENDS_SOON_MS: u64 = 14 * 24 * 3_600_000;
 
+/// Where a webhook sends, and the name of its TLS settings.
+type Host = (Endpoint, Option<String>);
+
 pub(super) async fn checks(
     config: &Config,
     webhooks: &[Webhook],
     now: UnixMillis,
     checks: &mut Vec<Check>,
 ) {
-    let mut hosts: BTreeMap<String, Endpoint> = BTreeMap::new();
+    let mut hosts: BTreeMap<String, Host> = BTreeMap::new();
     for webhook in webhooks.iter().filter(|webhook| webhook.active) {
-        hosts.insert(webhook.url.authority().to_owned(), webhook.url.clone());
+        let (url, tls) = (webhook.url.clone(), webhook.tls.clone());
+        // As deliveries reach it: a host may be trusted under one name for TLS and not under another.
+        let shown = match &tls {
+            Some(name) => format!("{} (tls {name})", url.authority()),
+            None => url.authority().to_owned(),
+        };
+        hosts.insert(shown, (url, tls));
     }
     let all = hosts.len();
     if all == 0 {
         checks.push(Check::ok("receivers", "no active webhook is registered"));
         return;
     }
-    let sender = match Sender::new(config.sender.clone(), Clock::system(), Metrics::new()) {
+    let mut options = config.sender.clone();
+    if config.server.listen.port() != 0 {
+        options.policy = options.policy.guarding([config.server.listen]);
+    }
+    let sender = Sender::new(options, Clock::system(), Metrics::new());
+    let sender = match sender.and_then(|sender| sender.set_tls(&config.tls).map(|()| sender)) {
         Ok(sender) => sender,
         Err(error) => {
             checks.push(Check::fail(
@@ -72,7 +86,7 @@ pub(super) async fn checks(
     }
 }
 
-async fn probe_all(sender: &Sender, hosts: Vec<(String, Endpoint)>) -> BTreeMap<String, Probe> {
+async fn probe_all(sender: &Sender, hosts: Vec<(String, Host)>) -> BTreeMap<String, Probe> {
     let begun = Instant::now();
     let mut waiting = hosts.into_iter();
     let mut under_way = JoinSet::new();
@@ -80,10 +94,13 @@ async fn probe_all(sender: &Sender, hosts: Vec<(String, Endpoint)>) -> BTreeMap<
     loop {
         while under_way.len() < AT_ONCE
             && begun.elapsed() < TIME_MAX
-            && let Some((host, endpoint)) = waiting.next()
+            && let Some((shown, (endpoint, tls))) = waiting.next()
         {
             let sender = sender.clone();
-            under_way.spawn(async move { (host, sender.probe(&endpoint, HOST_TIME_MAX).await) });
+            under_way.spawn(async move {
+                let probe = sender.probe(&endpoint, tls.as_deref(), HOST_TIME_MAX).await;
+                (shown, probe)
+            });
         }
         match under_way.join_next().await {
             Some(Ok((host, probe))) => {

@@ -53,7 +53,7 @@ const ONE_FAULT: &[(&str, &str, &str, &str)] = &[
     ("[egress]\nallow = [\"10.1.0.0/16\"]\ndeny = [\"10.0.0.0/8\"]", "\"10.1", "egress.allow[0]", "denied by egress.deny (`10.0.0.0/8`)"),
     ("[egress]\nextra_ca = [\"missing.pem\"]", "\"missing", "egress.extra_ca[0]", "`/etc/hookwheel/missing.pem` cannot be read"),
     ("[egress]\nresolver = \"dns\"", "\"dns", "egress.resolver", "write \"built-in\" or \"system\""),
-    ("[egress]\nproxy = \"x\"", "proxy", "egress.proxy", "unknown key"),
+    ("[egress]\nforwarder = \"x\"", "forwarder", "egress.forwarder", "unknown key"),
     ("[alerts]\naccount = \"acm\"", "\"acm", "alerts.account", "did you mean `acme`?"),
     ("[alerts]\naccount = \"nobody\"", "\"nobody", "alerts.account", "there is no account `nobody`; name one of the [[accounts]]"),
     ("[alerts]\naccount = 5", "5", "alerts.account", "must be a string"),
