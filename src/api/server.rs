@@ -1,28 +1,29 @@
 //! The accept loop: HTTP/1.1 with a deadline for each head and each answer, a bound on connections, and a
-//! graceful end.
+//! graceful end. Who gives way where that bound is met is `doors`'s to say.
 //!
 //! A connection whose client may still be sending is not simply closed: the system would answer what comes
 //! after with a reset, and a reset can take the answer away from the client before it is read. So our side
 //! is closed, and what still comes is dropped for a moment (RFC 9112, 9.6).
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
-use http::StatusCode;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Options;
-use super::error::Problem;
+use super::doors::{self, Doors, Visit};
 use super::paced::Paced;
 
 /// Header lines of a request; usual clients send about ten.
@@ -35,6 +36,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const LINGER_MAX: Duration = Duration::from_secs(2);
 /// The same while the daemon stops: a client's idle connection must not hold that up.
 const LINGER_STOPPING_MAX: Duration = Duration::from_millis(200);
+/// This part of the places is made free ahead, so that who comes does not wait until who gives way is gone.
+const SPARE_PART: usize = 16;
+/// How long a connection that gives way may take to be gone: its task only has to be run.
+const ROOM_WAIT_MAX: Duration = Duration::from_millis(250);
 /// Clients without room that are told so in good order, at once; further ones may see only a reset.
 const REFUSALS_MAX: usize = 64;
 /// That clients are refused is logged no more often than this.
@@ -59,27 +64,51 @@ pub async fn serve(
             () = stop.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        let Ok(permit) = Arc::clone(&door.room).try_acquire_owned() else {
+        let Some(permit) = door.place().await else {
             door.refuse(stream, &connections);
             continue;
         };
+        let visit = door.doors.enter(peer.ip());
         let stream = Paced::new(stream, options.body_timeout);
-        let served = connection(stream, router.clone(), options.header_timeout, stop.clone());
-        let ended = ended.clone();
+        let (router, attended) = (router.clone(), Arc::clone(&visit));
+        let served = connection(
+            stream,
+            router,
+            attended,
+            options.header_timeout,
+            stop.clone(),
+        );
+        let (ended, refusals) = (ended.clone(), Arc::clone(&door.refusals));
         connections.spawn(async move {
-            tokio::select! {
-                () = served => {}
-                () = ended.cancelled() => {}
+            let mut served = pin!(served);
+            // Before it can be sent away it is looked at once: its request may be there already.
+            let at_once = poll_fn(|context| Poll::Ready(served.as_mut().poll(context)));
+            if at_once.await.is_ready() {
+                return;
             }
+            visit.looked_at();
+            let gives_way = tokio::select! {
+                () = &mut served => false,
+                () = ended.cancelled() => false,
+                () = visit.sent_away() => true,
+            };
+            // Its place is another's from here on; who was in the midst of a request is told why it ends.
             drop(permit);
+            if gives_way
+                && visit.is_asking()
+                && let Ok(_telling) = refusals.try_acquire_owned()
+                && timeout(LINGER_MAX, served).await.is_err()
+            {
+                tracing::debug!("a client that had to give way did not close its connection");
+            }
         });
     }
     // Who comes now is turned away at once, and does not wait for a daemon that will not answer.
@@ -96,6 +125,7 @@ pub async fn serve(
 /// Who is let in, and how the others are told.
 struct Door {
     room: Arc<Semaphore>,
+    doors: Doors,
     connections_max: usize,
     refusals: Arc<Semaphore>,
     /// The whole answer to a client for whom there is no room.
@@ -105,12 +135,12 @@ struct Door {
 
 impl Door {
     fn new(connections_max: usize) -> Self {
-        let status = StatusCode::SERVICE_UNAVAILABLE;
-        let detail = "too many connections are open; close idle ones, and try again in a second";
-        let body = Problem::new(status, "connections_full", detail).to_json();
+        let problem = doors::no_room();
+        let (status, body) = (problem.status, problem.to_json());
         let length = body.len();
         Self {
             room: Arc::new(Semaphore::new(connections_max)),
+            doors: Doors::default(),
             connections_max,
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
             no_room: format!(
@@ -121,18 +151,41 @@ impl Door {
         }
     }
 
-    /// Tells a client that there is no room, without waiting for it.
-    fn refuse(&mut self, mut stream: TcpStream, tasks: &TaskTracker) {
-        if self
-            .logged
-            .is_none_or(|last| last.elapsed() >= REFUSAL_LOG_INTERVAL)
-        {
+    /// A place for a new client: a free one, or that of a client that keeps us waiting. `None` where all are at work.
+    async fn place(&mut self) -> Option<OwnedSemaphorePermit> {
+        if let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() {
+            let spare = self.connections_max / SPARE_PART;
+            if self.room.available_permits() < spare && self.doors.send_one_away() {
+                self.log_that_it_is_full();
+            }
+            return Some(permit);
+        }
+        self.log_that_it_is_full();
+        if !self.doors.send_one_away() {
+            // Some may have come just now, and not have been looked at.
+            tokio::task::yield_now().await;
+            if !self.doors.send_one_away() {
+                return None;
+            }
+        }
+        // Until then nobody else is accepted, so there are never more connections than places.
+        let permit = timeout(ROOM_WAIT_MAX, Arc::clone(&self.room).acquire_owned());
+        permit.await.ok()?.ok()
+    }
+
+    fn log_that_it_is_full(&mut self) {
+        let recently = |last: Instant| last.elapsed() < REFUSAL_LOG_INTERVAL;
+        if !self.logged.is_some_and(recently) {
             self.logged = Some(Instant::now());
             tracing::warn!(
                 connections_max = self.connections_max,
-                "clients are refused: too many connections are open"
+                "clients are refused, or closed where they keep us waiting: too many connections are open"
             );
         }
+    }
+
+    /// Tells a client that there is no room, without waiting for it.
+    fn refuse(&self, mut stream: TcpStream, tasks: &TaskTracker) {
         // Beyond the bound it is best effort: nothing is owed to a client that is refused.
         if let Err(error) = stream.try_write(self.no_room.as_bytes()) {
             tracing::debug!(%error, "a client that was refused could not be told");
@@ -150,13 +203,16 @@ impl Door {
 async fn connection(
     stream: Paced,
     router: Router,
+    visit: Arc<Visit>,
     header_timeout: Duration,
     stop: CancellationToken,
 ) {
     if let Err(error) = stream.get_ref().set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY could not be set");
     }
-    let service = TowerToHyperService::new(router);
+    let service = service_fn(move |request| {
+        Box::pin(doors::attend(router.clone(), Arc::clone(&visit), request))
+    });
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)

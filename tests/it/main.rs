@@ -11,6 +11,7 @@
 mod alerts;
 mod api;
 mod backup;
+mod bad_inputs;
 mod chaos;
 mod clock;
 mod commands;
@@ -46,6 +47,7 @@ mod rotation;
 mod rude;
 mod schemas;
 mod shim;
+mod siege;
 mod stats;
 mod stop;
 mod support;
