@@ -7,6 +7,7 @@
 mod access;
 mod contract;
 mod deliveries;
+mod doors;
 mod error;
 mod events;
 mod explain;
@@ -42,6 +43,7 @@ use crate::metrics::Metrics;
 use crate::model::{Account, AddressPolicy};
 use crate::sender::Guard;
 
+pub use doors::listen;
 pub use server::serve;
 pub use tls::{Identity, Tls};
 
@@ -54,7 +56,8 @@ pub struct Options {
     pub body_bytes_max: usize,
     /// The bodies of all requests under way together, bytes; beyond that a client is answered 503.
     pub body_memory: usize,
-    /// Connections open at once; beyond that a client is answered 503.
+    /// Connections open at once; beyond that one that keeps the daemon waiting gives way, or the new client is
+    /// answered 503.
     pub connections_max: usize,
     /// A request's head must arrive within this time; also how long an idle connection is kept.
     pub header_timeout: Duration,

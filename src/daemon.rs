@@ -137,7 +137,7 @@ impl Daemon {
         let connections_max =
             room_for(config.server.connections_max, config.delivery.in_flight_max)?;
         let listen = |source| DaemonError::Listen { address, source };
-        let listener = TcpListener::bind(address).await.map_err(listen)?;
+        let listener = api::listen(address).map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let (storage, counters) = (config.storage.clone(), metrics.clone());
         warn_of(&config, address);

@@ -1,31 +1,31 @@
 //! The accept loop: HTTP/1.1 with a deadline for each handshake, head and answer, a bound on connections, and a
-//! graceful end.
+//! graceful end. Who gives way where that bound is met is `doors`'s to say.
 //!
 //! A connection takes its place before anything is read from it, and keeps it to its end: one whose TLS handshake
 //! never ends costs what any other does.
 
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
-use http::header::RETRY_AFTER;
-use http::{HeaderValue, Request, StatusCode};
+use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt as _;
 
 use super::Options;
-use super::error::Problem;
+use super::doors::{self, Doors, Visit};
 use super::heads::{Ambiguous, Watched};
 use super::paced::Paced;
 use super::seldom::Seldom;
@@ -38,6 +38,10 @@ const HEADERS_MAX: usize = 64;
 const BUFFER_MAX: usize = 64 * 1024;
 /// A wait after an accept that failed for want of file descriptors or memory, so as not to spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// This part of the places is made free ahead, so that who comes does not wait until who gives way is gone.
+const SPARE_PART: usize = 16;
+/// How long a connection that gives way may take to be gone: its task only has to be run.
+const ROOM_WAIT_MAX: Duration = Duration::from_millis(250);
 /// Clients without room that are told so in good order, at once; further ones may see only a reset.
 const REFUSALS_MAX: usize = 64;
 /// That clients are refused is logged no more often than this.
@@ -87,19 +91,36 @@ pub async fn serve(
                 continue;
             }
         };
-        let Ok(permit) = Arc::clone(&door.room).try_acquire_owned() else {
+        let Some(permit) = door.place().await else {
             door.refuse(stream, &connections);
             continue;
         };
+        let visit = door.doors.enter(peer.ip());
         let stream = Paced::new(stream, options.body_timeout);
-        let served = connection(stream, peer, Arc::clone(&house));
-        let ended = ended.clone();
+        let served = connection(stream, peer, Arc::clone(&house), Arc::clone(&visit));
+        let (ended, refusals) = (ended.clone(), Arc::clone(&door.refusals));
         connections.spawn(async move {
-            tokio::select! {
-                () = served => {}
-                () = ended.cancelled() => {}
+            let mut served = pin!(served);
+            // Before it can be sent away it is looked at once: its request may be there already.
+            let at_once = poll_fn(|context| Poll::Ready(served.as_mut().poll(context)));
+            if at_once.await.is_ready() {
+                return;
             }
+            visit.looked_at();
+            let gives_way = tokio::select! {
+                () = &mut served => false,
+                () = ended.cancelled() => false,
+                () = visit.sent_away() => true,
+            };
+            // Its place is another's from here on; who was in the midst of a request is told why it ends.
             drop(permit);
+            if gives_way
+                && visit.is_asking()
+                && let Ok(_telling) = refusals.try_acquire_owned()
+                && timeout(LINGER_MAX, served).await.is_err()
+            {
+                tracing::debug!("a client that had to give way did not close its connection");
+            }
         });
     }
     // Who comes now is turned away at once, and does not wait for a daemon that will not answer.
@@ -116,6 +137,7 @@ pub async fn serve(
 /// Who is let in, and how the others are told.
 struct Door {
     room: Arc<Semaphore>,
+    doors: Doors,
     connections_max: usize,
     refusals: Arc<Semaphore>,
     /// The whole answer to a client for whom there is no room. None where it would need a TLS handshake: who is
@@ -126,12 +148,10 @@ struct Door {
 
 impl Door {
     fn new(connections_max: usize, has_tls: bool) -> Self {
-        let status = StatusCode::SERVICE_UNAVAILABLE;
-        let detail = "too many connections are open; close idle ones, and try again in a second";
-        let problem = Problem::new(status, "connections_full", detail)
-            .with(RETRY_AFTER, HeaderValue::from_static("1"));
+        let problem = doors::no_room();
         Self {
             room: Arc::new(Semaphore::new(connections_max)),
+            doors: Doors::default(),
             connections_max,
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
             no_room: (!has_tls).then(|| closing_answer(&problem)),
@@ -139,18 +159,41 @@ impl Door {
         }
     }
 
-    /// Tells a client that there is no room, without waiting for it.
-    fn refuse(&mut self, mut stream: TcpStream, tasks: &TaskTracker) {
-        if self
-            .logged
-            .is_none_or(|last| last.elapsed() >= REFUSAL_LOG_INTERVAL)
-        {
+    /// A place for a new client: a free one, or that of a client that keeps us waiting. `None` where all are at work.
+    async fn place(&mut self) -> Option<OwnedSemaphorePermit> {
+        if let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() {
+            let spare = self.connections_max / SPARE_PART;
+            if self.room.available_permits() < spare && self.doors.send_one_away() {
+                self.log_that_it_is_full();
+            }
+            return Some(permit);
+        }
+        self.log_that_it_is_full();
+        if !self.doors.send_one_away() {
+            // Some may have come just now, and not have been looked at.
+            tokio::task::yield_now().await;
+            if !self.doors.send_one_away() {
+                return None;
+            }
+        }
+        // Until then nobody else is accepted, so there are never more connections than places.
+        let permit = timeout(ROOM_WAIT_MAX, Arc::clone(&self.room).acquire_owned());
+        permit.await.ok()?.ok()
+    }
+
+    fn log_that_it_is_full(&mut self) {
+        let recently = |last: Instant| last.elapsed() < REFUSAL_LOG_INTERVAL;
+        if !self.logged.is_some_and(recently) {
             self.logged = Some(Instant::now());
             tracing::warn!(
                 connections_max = self.connections_max,
-                "clients are refused: too many connections are open"
+                "clients are refused, or closed where they keep us waiting: too many connections are open"
             );
         }
+    }
+
+    /// Tells a client that there is no room, without waiting for it.
+    fn refuse(&self, mut stream: TcpStream, tasks: &TaskTracker) {
         // Beyond the bound it is best effort: nothing is owed to a client that is refused.
         let Some(no_room) = &self.no_room else {
             return;
@@ -190,7 +233,7 @@ impl House {
     }
 }
 
-async fn connection(stream: Paced, peer: SocketAddr, house: Arc<House>) {
+async fn connection(stream: Paced, peer: SocketAddr, house: Arc<House>, visit: Arc<Visit>) {
     if let Err(error) = stream.get_ref().set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY could not be set");
     }
@@ -205,24 +248,20 @@ async fn connection(stream: Paced, peer: SocketAddr, house: Arc<House>) {
     let ambiguous = Ambiguous::default();
     let wire = Watched::new(wire, ambiguous.clone());
     let peer = peer.ip().to_canonical();
-    let number = Arc::new(AtomicU64::new(0));
-    let service = house
-        .router
-        .clone()
-        .map_request(move |mut request: Request<Incoming>| {
-            let number = number.fetch_add(1, Ordering::Relaxed) + 1;
-            let is_ambiguous = ambiguous.is(number);
-            request
-                .extensions_mut()
-                .insert(Arrival { peer, is_ambiguous });
-            request
-        });
+    let (number, router) = (AtomicU64::new(0), house.router.clone());
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        let number = number.fetch_add(1, Ordering::Relaxed) + 1;
+        let is_ambiguous = ambiguous.is(number);
+        let arrival = Arrival { peer, is_ambiguous };
+        request.extensions_mut().insert(arrival);
+        Box::pin(doors::attend(router.clone(), Arc::clone(&visit), request))
+    });
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(house.header_timeout)
         .max_headers(HEADERS_MAX)
         .max_buf_size(BUFFER_MAX)
-        .serve_connection(TokioIo::new(wire), TowerToHyperService::new(service));
+        .serve_connection(TokioIo::new(wire), service);
     let ended = tokio::select! {
         ended = poll_fn(|context| connection.poll_without_shutdown(context)) => ended,
         () = house.stop.cancelled() => {

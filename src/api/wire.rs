@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::StatusCode;
+use http::header::CONNECTION;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -147,7 +148,11 @@ pub(super) fn closing_answer(problem: &Problem) -> String {
     let body = problem.to_json();
     let (status, length) = (problem.status, body.len());
     let mut head = format!("HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\n");
-    for (name, value) in problem.headers() {
+    let others = problem
+        .headers()
+        .iter()
+        .filter(|(name, _)| name != CONNECTION);
+    for (name, value) in others {
         let value = value.to_str().expect("our own header values are ASCII");
         head.push_str(&format!("{name}: {value}\r\n"));
     }

@@ -391,7 +391,8 @@ async fn keys_open_only_what_they_may() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn health_and_metrics_answer_without_a_key() {
-    let daemon = Site::new(&["standard"]).start();
+    let site = Site::new(&["standard"]);
+    let daemon = site.start();
     let mut client = Client::new(daemon.address, "");
     for path in ["/healthz", "/readyz"] {
         assert_eq!(get(&mut client, path).await.status, 200, "{path}");

@@ -26,7 +26,8 @@ fn head(address: SocketAddr, method: &str, path: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_method_or_name_is_a_problem_that_says_so() {
-    let daemon = Site::new(&["standard"]).start();
+    let site = Site::new(&["standard"]);
+    let daemon = site.start();
     let allowed = |path: &str| {
         let head = head(daemon.address, "PUT", path);
         assert!(head.starts_with("http/1.1 405 "), "{head}");
@@ -89,7 +90,8 @@ async fn a_list_has_a_cursor_only_where_it_goes_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_of_large_events_is_bounded_in_bytes() {
-    let daemon = Site::new(&["standard"]).start();
+    let site = Site::new(&["standard"]);
+    let daemon = site.start();
     let mut client = daemon.client("standard");
     let data = json!("x".repeat(250 * 1024));
     for _ in 0..20 {

@@ -11,6 +11,7 @@
 mod alerts;
 mod api;
 mod backup;
+mod bad_inputs;
 mod chaos;
 mod clock;
 mod commands;
@@ -50,6 +51,7 @@ mod schemas;
 mod sealed;
 mod server_tls;
 mod shim;
+mod siege;
 mod stats;
 mod stop;
 mod support;

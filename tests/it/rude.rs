@@ -3,7 +3,7 @@
 
 mod clients;
 mod files;
-mod receivers;
+pub mod receivers;
 mod signals;
 
 use crate::support::{Daemon, Site};

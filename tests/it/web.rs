@@ -50,7 +50,27 @@ impl Web {
         answer: impl Fn(usize) -> Answer + Send + Sync + 'static,
         after: Duration,
     ) -> Self {
-        let identity = authority.issue(&["127.0.0.1"]).unwrap();
+        Self::start_as(address, authority, &["127.0.0.1"], answer, after).await
+    }
+
+    /// As [`Web::start_with`], at once and with a certificate for these names.
+    pub async fn start_for(
+        address: SocketAddr,
+        authority: &Authority,
+        names: &[&str],
+        answer: impl Fn(usize) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        Self::start_as(address, authority, names, answer, Duration::ZERO).await
+    }
+
+    async fn start_as(
+        address: SocketAddr,
+        authority: &Authority,
+        names: &[&str],
+        answer: impl Fn(usize) -> Answer + Send + Sync + 'static,
+        after: Duration,
+    ) -> Self {
+        let identity = authority.issue(names).unwrap();
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         // A port that was in use a moment ago is taken again.
         socket.set_reuseaddr(true).unwrap();

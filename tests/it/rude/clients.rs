@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use super::start_with_server;
-use crate::support::{Daemon, PATIENCE, Site, get, key_of, until};
+use crate::support::{Daemon, PATIENCE, Site, get, key_of, registered, until};
+use crate::web::Web;
 
 async fn connect(daemon: &Daemon) -> TcpStream {
     TcpStream::connect(daemon.address).await.unwrap()
@@ -96,50 +98,65 @@ async fn a_body_without_end_is_answered_by_the_body_timeout() {
     assert_eq!(status(&talk(&daemon, chunk).await), "408");
     let mut client = daemon.client("standard");
     let events = get(&mut client, "/api/v1/events").await;
-    assert_eq!(events.body["data"], serde_json::json!([]));
+    assert_eq!(events.body["data"], json!([]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_takes_no_answers_gives_its_place_back() {
+async fn a_client_that_takes_no_answers_is_cut_off() {
     let site = Site::new(&["standard"]);
-    let daemon = start_with_server(&site, "body_timeout = \"1s\"\nconnections_max = 1");
+    let daemon = start_with_server(&site, "body_timeout = \"1s\"");
     let mut rude = connect(&daemon).await;
+    // It asks until nothing more is taken from it, as its answers are stuck; and then its connection is gone, though
+    // there is place enough.
     let asking = async {
         loop {
-            rude.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
-                .await
-                .unwrap();
+            let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
+            if rude.write_all(request).await.is_err() {
+                return;
+            }
         }
     };
-    // It asks until nothing more is taken from it, as its answers are stuck.
-    assert!(timeout(Duration::from_secs(1), asking).await.is_err());
-    until("there is room again", async || {
-        let answer = talk(
-            &daemon,
-            "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
-        )
-        .await;
-        (status(&answer) == "200").then_some(())
-    })
-    .await;
-    drop(rude);
+    timeout(PATIENCE, asking).await.unwrap();
+}
+
+/// Asks once and keeps the connection.
+async fn idle(daemon: &Daemon) -> TcpStream {
+    let mut stream = connect(daemon).await;
+    // An answer shows that it has its place.
+    stream
+        .write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await
+        .unwrap();
+    assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
+    stream
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_without_room_are_told_so_and_room_comes_back() {
-    let site = Site::new(&["standard"]);
+    let site = Site::new(&["standard", "flock"]);
     let daemon = start_with_server(&site, "connections_max = 8");
-    let mut idle = Vec::new();
-    for _ in 0..8 {
-        let mut stream = connect(&daemon).await;
-        // An answer shows that it has its place.
-        stream
-            .write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-            .await
-            .unwrap();
-        assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
-        idle.push(stream);
+    let slow = Web::start_slow(&site.authority, PATIENCE).await;
+    // Eight places, and the daemon is at work on all of them: four tests of each account that hang at their receivers.
+    let mut at_work = Vec::new();
+    for account in ["standard", "flock"] {
+        let mut client = daemon.client(account);
+        let body = json!({ "url": slow.url("/"), "timeout": "60s" });
+        let webhook = registered(&mut client, body).await;
+        drop(client);
+        for _ in 0..4 {
+            let mut stream = connect(&daemon).await;
+            let asking = format!(
+                "POST /api/v1/webhooks/{webhook}/test HTTP/1.1\r\nHost: x\r\nX-API-Key: {}\r\n\r\n",
+                key_of(account)
+            );
+            stream.write_all(asking.as_bytes()).await.unwrap();
+            at_work.push(stream);
+        }
     }
+    until("all are at work", async || {
+        (slow.count() == 8).then_some(())
+    })
+    .await;
     for _ in 0..30 {
         let answer = talk(&daemon, format!("{}\r\n", head("GET", "/api/v1/events"))).await;
         assert_eq!(status(&answer), "503", "{answer}");
@@ -154,7 +171,7 @@ async fn clients_without_room_are_told_so_and_room_comes_back() {
     })
     .await;
     assert_eq!(told, 1, "and not for each client");
-    drop(idle);
+    drop(at_work);
     let mut client = daemon.client("standard");
     until("there is room again", async || {
         let answer = client.call(http::Method::GET, "/healthz", None).await;
@@ -163,6 +180,49 @@ async fn clients_without_room_are_told_so_and_room_comes_back() {
             .then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_all_places_are_taken_the_longest_wait_gives_way_to_who_comes() {
+    let site = Site::new(&["standard"]);
+    let daemon = start_with_server(&site, "connections_max = 8");
+    let mut early = Vec::new();
+    for _ in 0..7 {
+        early.push(idle(&daemon).await);
+    }
+    // One is in the midst of its body, and has been so since before the others' last requests.
+    let mut half = connect(&daemon).await;
+    let asking = format!(
+        "{}Expect: 100-continue\r\nContent-Length: 24\r\n\r\n",
+        head("POST", "/api/v1/events")
+    );
+    half.write_all(asking.as_bytes()).await.unwrap();
+    let mut interim = [0; 25];
+    half.read_exact(&mut interim).await.unwrap();
+    let mut late = Vec::new();
+    for (number, first) in early.iter_mut().enumerate() {
+        late.push(idle(&daemon).await);
+        assert_eq!(rest(first).await, "", "the {number}th is closed");
+    }
+    // It is next; who was in the midst of a request is told.
+    late.push(idle(&daemon).await);
+    let answer = rest(&mut half).await;
+    assert_eq!(status(&answer), "503", "{answer}");
+    assert!(answer.contains("retry-after: 1\r\n"), "{answer}");
+    assert!(answer.contains("\"code\":\"connections_full\""), "{answer}");
+    for stream in &mut late {
+        let again = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+        stream.write_all(again).await.unwrap();
+        assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
+    }
+    drop((early, late));
+    let mut client = daemon.client("standard");
+    let events = get(&mut client, "/api/v1/events").await;
+    assert_eq!(
+        events.body["data"],
+        json!([]),
+        "nothing of it was carried out"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -216,7 +276,7 @@ async fn malformed_requests_get_a_4xx_and_change_nothing() {
     }
     let mut client = daemon.client("standard");
     let events = get(&mut client, "/api/v1/events").await;
-    assert_eq!(events.body["data"], serde_json::json!([]));
+    assert_eq!(events.body["data"], json!([]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,7 +14,7 @@ use crate::web::{ANY, Web};
 const TIMEOUT: Duration = Duration::from_secs(4);
 
 /// A receiver's name, what it answers, and how the attempt must end: a status, or a kind of fault.
-fn answers() -> Vec<(&'static str, Answer, &'static str)> {
+pub fn answers() -> Vec<(&'static str, Answer, &'static str)> {
     let raw = |text: &str| Answer::raw(Bytes::copy_from_slice(text.as_bytes()));
     let long_line = format!("HTTP/1.1 200 OK\r\na: {}\r\n\r\n", "b".repeat(1_000_000));
     let many_lines = format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(10_000));
