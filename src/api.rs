@@ -12,6 +12,8 @@ mod events;
 mod explain;
 mod fields;
 mod filters;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod health;
 mod held;
 mod input;

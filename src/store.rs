@@ -29,6 +29,8 @@ mod directory;
 mod durable;
 mod error;
 mod flusher;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod group;
 mod history;
 mod image;
