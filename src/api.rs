@@ -13,6 +13,8 @@ mod events;
 mod explain;
 mod fields;
 mod filters;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod heads;
 mod health;
 mod held;

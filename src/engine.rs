@@ -13,6 +13,8 @@ mod disable;
 mod discard;
 mod explain;
 mod failing;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod hints;
 mod intake;
 mod jobs;

@@ -32,6 +32,8 @@
 mod disk;
 mod filter;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod index;
 mod names;
 pub mod raw;

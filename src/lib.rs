@@ -10,6 +10,8 @@ pub mod config;
 pub mod daemon;
 pub mod demo;
 pub mod engine;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod inspect;
 pub mod journal;
 pub mod metrics;

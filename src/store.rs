@@ -30,6 +30,8 @@ mod durable;
 mod earlier;
 mod error;
 mod flusher;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod group;
 mod history;
 mod image;

@@ -72,10 +72,16 @@ impl UnixMicros {
     /// # Errors
     /// [`TimeError::Instant`] where the text is none.
     pub fn parse(text: &str) -> Result<Self, TimeError> {
-        let at: jiff::Timestamp = text
-            .parse()
-            .map_err(|_| TimeError::Instant(text.to_owned()))?;
-        Ok(Self(at.as_microsecond()))
+        /// The beginning of the year 0, the first that RFC 3339 can write.
+        const FIRST: UnixMicros = UnixMicros(-62_167_219_200_000_000);
+        let refused = || TimeError::Instant(text.to_owned());
+        let at: jiff::Timestamp = text.parse().map_err(|_| refused())?;
+        let at = Self(at.as_microsecond());
+        // Cut off, the very last instant is one that cannot be shown.
+        if at < FIRST || jiff::Timestamp::from_microsecond(at.0).is_err() {
+            return Err(refused());
+        }
+        Ok(at)
     }
 
     /// RFC 3339 in UTC with `digits` (0, 3 or 6) digits of the second.
@@ -338,6 +344,21 @@ mod tests {
             "2025-01-15T10:30:00Z"
         );
         assert!(UnixMicros::parse("yesterday").is_err());
+    }
+
+    #[test]
+    fn takes_no_instant_that_rfc_3339_cannot_show() {
+        let last = UnixMicros::parse("9999-12-30T21:59:59.999999Z").unwrap();
+        assert_eq!(last.rfc3339(6), "9999-12-30T21:59:59.999999Z");
+        let first = UnixMicros::parse("0000-01-01T00:00:00Z").unwrap();
+        assert_eq!(first.rfc3339(0), "0000-01-01T00:00:00Z");
+        for text in [
+            "9999-12-30T22:00:00.999999999Z",
+            "0000-01-01T00:00:00+00:01",
+            "-009999-01-02T01:59:59Z",
+        ] {
+            assert!(UnixMicros::parse(text).is_err(), "{text}");
+        }
     }
 
     #[test]

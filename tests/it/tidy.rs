@@ -22,7 +22,7 @@ const FLOOR_1: &[&str] = &[
 const FLOOR_2: &[&str] = &["engine", "retention"];
 const FLOOR_3: &[&str] = &["api", "dashboard"];
 const FLOOR_4: &[&str] = &["config", "cli"];
-const FLOOR_5: &[&str] = &["daemon", "demo", "inspect", "upkeep"];
+const FLOOR_5: &[&str] = &["daemon", "demo", "fuzz", "inspect", "upkeep"];
 
 /// The table. `main` uses the library from outside.
 fn table() -> Vec<(u8, &'static str, Vec<&'static str>)> {
@@ -53,7 +53,7 @@ fn table() -> Vec<(u8, &'static str, Vec<&'static str>)> {
     table.push((2, "engine", below[..2].concat()));
     table.push((3, "api", [&below[..2].concat()[..], &["engine"]].concat()));
     table.push((4, "config", below[..4].concat()));
-    for module in ["daemon", "demo", "inspect", "upkeep", "main"] {
+    for module in ["daemon", "demo", "fuzz", "inspect", "upkeep", "main"] {
         table.push((5, module, below.concat()));
     }
     table

@@ -1,0 +1,4 @@
+//! The target of the trial `verify`; see `hookwheel::fuzz`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| hookwheel::fuzz::run("verify", bytes));
