@@ -5,6 +5,7 @@
 //! and body must have a bound and a deadline.
 
 mod access;
+mod audit;
 mod contract;
 mod deliveries;
 mod doors;
@@ -147,6 +148,7 @@ impl Api {
             .route("/api/v1/events/batch", post(events::create_batch))
             .route("/api/v1/events/{id}", get(events::show))
             .route("/api/v1/events/{id}/explain", get(explain::explain))
+            .route("/api/v1/audit", get(audit::list))
             .route("/api/v1/stats", get(stats::of_account))
             .route("/api/v1/filters/test", post(filters::test))
             .route("/api/v1/profiles", get(health::profiles))

@@ -8,6 +8,7 @@
 
 mod alerts;
 mod attempt;
+mod audit;
 mod backlog;
 mod disable;
 mod discard;

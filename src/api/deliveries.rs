@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::prepared_body;
 use crate::model::{
-    Attempt, BLOCKED_TEXT, Clock, DeliveryState, FaultKind, Outcome, Position, Scope, UnixMicros,
+    Attempt, AuditAction, AuditEntry, BLOCKED_TEXT, Clock, DeliveryState, FaultKind, Outcome,
+    Position, Scope, UnixMicros,
 };
 use crate::store::DeliverySummary;
 
@@ -196,7 +197,12 @@ pub(super) async fn retry(
     caller.require(Scope::Admin)?;
     let live = webhooks::find(&api, caller.account(), &id)?;
     let (position, found): (Position, _) = events::find(&api, caller.account(), &event).await?;
-    api.engine.send_again(live.webhook.id, position).await?;
+    let entry = AuditEntry {
+        subject: Some(found.id.as_str().to_owned()),
+        ..caller.does_to(AuditAction::DeliveryRetried, live.webhook.id)
+    };
+    let id = live.webhook.id;
+    api.engine.send_again(id, position, Some(entry)).await?;
     let shown = json!({ "event_id": found.id.as_str(), "webhook_id": live.webhook.id.to_string() });
     Ok(json_answer(StatusCode::ACCEPTED, &shown))
 }

@@ -9,7 +9,7 @@ use http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
-use crate::engine::{ChangeError, EngineError, IntakeError, JobError, TooManyTests};
+use crate::engine::{ChangeError, EngineError, IntakeError, JobError};
 use crate::store::{self, WriteError};
 use crate::vault::VaultError;
 
@@ -229,6 +229,10 @@ impl From<ChangeError> for Problem {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_discards", detail)
                     .with(RETRY_AFTER, HeaderValue::from_static("5"))
             }
+            ChangeError::TooManyTests(_) => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_tests", detail)
+                    .with(RETRY_AFTER, HeaderValue::from_static("5"))
+            }
             ChangeError::Active => Self::new(StatusCode::CONFLICT, "webhook_active", detail),
             ChangeError::InFlight => Self::new(StatusCode::CONFLICT, "in_flight", detail),
             ChangeError::Engine(EngineError::Account(_)) => Self::unauthorized(),
@@ -239,14 +243,6 @@ impl From<ChangeError> for Problem {
             ChangeError::Vault(error) => Self::internal(&error),
             ChangeError::Store(error) => error.into(),
         }
-    }
-}
-
-impl From<TooManyTests> for Problem {
-    fn from(error: TooManyTests) -> Self {
-        let status = StatusCode::TOO_MANY_REQUESTS;
-        Self::new(status, "too_many_tests", error.to_string())
-            .with(RETRY_AFTER, HeaderValue::from_static("5"))
     }
 }
 

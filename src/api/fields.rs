@@ -67,6 +67,14 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// The names of the members that are not yet taken.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.members
+            .iter()
+            .map(|(name, _)| name.to_string())
+            .collect()
+    }
+
     /// Whether a member is there and not yet taken.
     pub(super) fn has(&self, name: &str) -> bool {
         self.members.iter().any(|(member, _)| member == name)

@@ -7,7 +7,7 @@ use axum::response::Response;
 use http::StatusCode;
 use serde_json::json;
 
-use crate::model::{Scope, UnixMicros};
+use crate::model::{AuditAction, Scope, UnixMicros};
 
 use super::Api;
 use super::access::Caller;
@@ -27,7 +27,9 @@ pub(super) async fn discard(
     caller.require(Scope::Admin)?;
     let live = find(&api, caller.account(), &id)?;
     let until = read_until(text.as_str())?;
-    let discarded = api.engine.discard_held(live.webhook.id, until).await?;
+    let id = live.webhook.id;
+    let entry = caller.does_to(AuditAction::HeldDiscarded, id);
+    let discarded = api.engine.discard_held(id, until, Some(entry)).await?;
     let shown = json!({ "discarded": discarded.count, "more": discarded.more });
     Ok(json_answer(StatusCode::OK, &shown))
 }

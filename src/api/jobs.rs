@@ -10,7 +10,8 @@ use serde_json::{Map, Value, json};
 
 use crate::engine::{COUNT_TIME_MAX, JobOrder, share_done};
 use crate::model::{
-    ENDED_STATES, Job, JobFilter, JobId, JobKind, JobState, Scope, UnixMicros, WebhookId,
+    AuditAction, AuditEntry, ENDED_STATES, Job, JobFilter, JobId, JobKind, JobState, Scope,
+    UnixMicros, WebhookId,
 };
 use crate::profile::Profile;
 use crate::render::pattern;
@@ -80,7 +81,14 @@ async fn start(
     if draft.dry_run {
         return dry_run(api, order).await;
     }
-    let job = api.engine.start_job(order).await?;
+    let entry = match order.kind {
+        JobKind::Resend { from, .. } => caller.does_to(AuditAction::ReplayStarted, from),
+        JobKind::Rematch { only } => AuditEntry {
+            webhook: only,
+            ..caller.does(AuditAction::RematchStarted)
+        },
+    };
+    let job = api.engine.start_job(order, Some(entry)).await?;
     let shown = show_job(&job, &api.engine.reader().backlog().segments);
     let mut response = json_answer(StatusCode::ACCEPTED, &shown);
     if let Ok(location) = HeaderValue::try_from(format!("/api/v1/jobs/{}", job.id)) {
@@ -258,14 +266,19 @@ pub(super) async fn turn(
     Named((id, verb)): Named<(String, String)>,
 ) -> Result<Response, Problem> {
     caller.require(Scope::Admin)?;
-    let state = match verb.as_str() {
-        "pause" => JobState::Paused,
-        "resume" => JobState::Running,
-        "cancel" => JobState::Cancelled,
+    let (state, action) = match verb.as_str() {
+        "pause" => (JobState::Paused, AuditAction::JobPaused),
+        "resume" => (JobState::Running, AuditAction::JobResumed),
+        "cancel" => (JobState::Cancelled, AuditAction::JobCancelled),
         _ => return Err(error::not_found().await),
     };
     let id = read_id(&id)?;
-    let job = api.engine.set_job(caller.account(), id, state).await?;
+    let entry = AuditEntry {
+        subject: Some(id.to_string()),
+        ..caller.does(action)
+    };
+    let set = api.engine.set_job(caller.account(), id, state, Some(entry));
+    let job = set.await?;
     let shown = show_job(&job, &api.engine.reader().backlog().segments);
     Ok(json_answer(StatusCode::OK, &shown))
 }

@@ -11,7 +11,9 @@ use axum::response::Response;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::model::{RotationError, Scope, Secret, UnixMillis, Webhook, parse_duration};
+use crate::model::{
+    AuditAction, RotationError, Scope, Secret, UnixMillis, Webhook, parse_duration,
+};
 use crate::profile::{Profile, Rotation};
 
 use super::Api;
@@ -59,6 +61,16 @@ impl Verb {
         }
     }
 
+    const fn action(self) -> AuditAction {
+        match self {
+            Self::Rotate => AuditAction::SecretRotated,
+            Self::Stage => AuditAction::SecretStaged,
+            Self::Promote => AuditAction::SecretPromoted,
+            Self::Abort => AuditAction::SecretAborted,
+            Self::Rollback => AuditAction::SecretRolledBack,
+        }
+    }
+
     const fn past(self) -> &'static str {
         match self {
             Self::Rotate => "secret rotated",
@@ -89,7 +101,8 @@ pub(super) async fn turn(
     webhook.forget_expired_secret(now);
     let new = apply(verb, text.as_str(), &mut webhook, profile, now)?;
     webhook.updated_at = now;
-    let live = api.engine.change_webhook(webhook).await?;
+    let entry = caller.does_to(verb.action(), webhook.id);
+    let live = api.engine.change_webhook(webhook, Some(entry)).await?;
     tracing::info!(webhook_id = %live.webhook.id, account = %caller.account(), "{}", verb.past());
     let mut shown = show_whole(&api.engine, &live, now);
     if let Some(secret) = new {

@@ -9,10 +9,11 @@ use http::{HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 
 use crate::engine::{Contract, Engine, Live};
-use crate::model::{AccountName, Outcome, Scope, Secret, UnixMillis, WebhookId};
+use crate::model::{AccountName, AuditAction, Outcome, Scope, Secret, UnixMillis, WebhookId};
 
 use super::Api;
 use super::access::Caller;
+use super::audit::with_details;
 use super::error::Problem;
 use super::fields::Fields;
 use super::input::Text;
@@ -59,6 +60,7 @@ pub(super) async fn create(
         ));
     }
     let mut fields = Fields::parse(text.as_str())?;
+    let given = fields.names();
     let now = api.engine.clock().wall();
     let (account, profile) = (caller.account(), &contract.profile);
     let webhook = draft::create(&mut fields, account, now, profile, &api.guard);
@@ -68,7 +70,9 @@ pub(super) async fn create(
     let mut webhook =
         webhook.ok_or_else(|| Problem::internal(&"a field was refused without a word"))?;
     chosen.put(&mut webhook);
-    let live = api.engine.create_webhook(webhook).await?;
+    let entry = caller.does_to(AuditAction::WebhookCreated, webhook.id);
+    let entry = with_details(entry, given);
+    let live = api.engine.create_webhook(webhook, Some(entry)).await?;
     tracing::info!(webhook_id = %live.webhook.id, account = %caller.account(), "webhook registered");
     let mut shown = show_whole(&api.engine, &live, now);
     if let Some(secret) = &live.webhook.secret {
@@ -136,6 +140,7 @@ pub(super) async fn change(
     caller.require(Scope::Admin)?;
     let live = find(&api, caller.account(), &id)?;
     let mut fields = Fields::parse(text.as_str())?;
+    let given = fields.names();
     let mut webhook = live.webhook.clone();
     let now = api.engine.clock().wall();
     webhook.updated_at = now;
@@ -155,7 +160,9 @@ pub(super) async fn change(
     }
     fields.finish(&draft::known(&live.contract.profile))?;
     webhook.forget_expired_secret(now);
-    let live = api.engine.change_webhook(webhook).await?;
+    let entry = caller.does_to(AuditAction::WebhookChanged, webhook.id);
+    let entry = with_details(entry, given);
+    let live = api.engine.change_webhook(webhook, Some(entry)).await?;
     tracing::info!(webhook_id = %live.webhook.id, account = %caller.account(), "webhook changed");
     let shown = show_whole(&api.engine, &live, now);
     Ok(json_answer(StatusCode::OK, &Value::Object(shown)))
@@ -170,7 +177,8 @@ pub(super) async fn remove(
     caller.require(Scope::Admin)?;
     let live = find(&api, caller.account(), &id)?;
     let (id, version) = (live.webhook.id, live.webhook.version);
-    api.engine.remove_webhook(id, version).await?;
+    let entry = caller.does_to(AuditAction::WebhookRemoved, id);
+    api.engine.remove_webhook(id, version, Some(entry)).await?;
     tracing::info!(webhook_id = %id, account = %caller.account(), "webhook removed");
     Ok(StatusCode::NO_CONTENT)
 }
@@ -183,7 +191,8 @@ pub(super) async fn test(
 ) -> Result<Response, Problem> {
     caller.require(Scope::Admin)?;
     let live = find(&api, caller.account(), &id)?;
-    let tested = api.engine.test(&live).await?;
+    let entry = caller.does_to(AuditAction::WebhookTested, live.webhook.id);
+    let tested = api.engine.test(&live, Some(entry)).await?;
     let attempt = super::deliveries::show_attempt(&tested.attempt);
     let shown = json!({
         "delivered": tested.delivered,

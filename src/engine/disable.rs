@@ -16,12 +16,13 @@
 use std::sync::Arc;
 
 use crate::model::{
-    Attempt, DeliveryState, EndReason, InactiveReason, Next, Position, SteadyMillis, Trigger,
-    UnixMillis, Webhook, WebhookId,
+    Attempt, AuditAction, AuditEntry, DeliveryState, EndReason, InactiveReason, Next, Position,
+    SteadyMillis, Trigger, UnixMillis, Webhook, WebhookId,
 };
 use crate::profile::ExhaustedAction;
 use crate::store::{self, DeliverySummary, Reader};
 
+use super::audit::own;
 use super::webhooks::ChangeError;
 use super::{Alert, Engine, Live};
 
@@ -100,7 +101,12 @@ impl Engine {
         let fits = || self.disableable(made_with);
         let disable = |webhook: &mut Webhook, now| webhook.set_active(false, reason, now);
         let id = made_with.webhook.id;
-        if self.amend(id, fits, disable).await {
+        let note = own(
+            &made_with.webhook,
+            AuditAction::WebhookDisabled,
+            reason.as_str(),
+        );
+        if self.amend(id, fits, disable, note).await {
             tracing::warn!(webhook_id = %id, reason = reason.as_str(),
                 "webhook disabled; what waits for it is held until it is activated");
             let inactive = self
@@ -118,6 +124,7 @@ impl Engine {
         id: WebhookId,
         fits: impl Fn() -> Option<Arc<Live>>,
         change: impl Fn(&mut Webhook, UnixMillis),
+        note: AuditEntry,
     ) -> bool {
         for _ in 0..TRIES {
             let Some(live) = fits() else {
@@ -127,7 +134,7 @@ impl Engine {
             let mut webhook = live.webhook.clone();
             change(&mut webhook, now);
             webhook.updated_at = now;
-            match self.change_webhook(webhook).await {
+            match self.change_webhook(webhook, Some(note.clone())).await {
                 Ok(_) => return true,
                 Err(ChangeError::Stale) => {}
                 Err(error) => {

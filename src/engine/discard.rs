@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::model::{EndReason, Position, QueueEntry, SteadyMillis, Trigger, UnixMicros, WebhookId};
+use crate::model::{
+    AuditEntry, EndReason, Position, QueueEntry, SteadyMillis, Trigger, UnixMicros, WebhookId,
+};
 use crate::store::{QueueCursor, Reader, WriteError};
 
 use super::reserve::END_MAX;
@@ -70,6 +72,7 @@ impl Engine {
         self: &Arc<Self>,
         webhook: WebhookId,
         until: Option<UnixMicros>,
+        by: Option<AuditEntry>,
     ) -> Result<Discarded, ChangeError> {
         let place = self.discards.take(&webhook).map_err(|full| match full {
             Full::Own => ChangeError::Discarding,
@@ -91,6 +94,10 @@ impl Engine {
                 .ok_or(ChangeError::NotFound("webhook"))?;
             if live.webhook.active {
                 return Err(ChangeError::Active);
+            }
+            // It is written in many records, and may be broken off.
+            if let Some(entry) = by {
+                engine.note(entry).await?;
             }
             engine.discard(&live, scope, &gone).await
         };

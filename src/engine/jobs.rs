@@ -14,7 +14,7 @@ mod run;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{AccountName, Job, JobFilter, JobId, JobKind, JobState, Position};
+use crate::model::{AccountName, AuditEntry, Job, JobFilter, JobId, JobKind, JobState, Position};
 use crate::store::{self, SegmentBacklog, WriteError};
 use tokio::sync::{Mutex, Notify, Semaphore};
 use tokio::time::Instant;
@@ -105,16 +105,20 @@ pub enum JobError {
 }
 
 impl Engine {
-    /// Starts a job over everything that is stored now. When this returns it is on disk, and goes on after a restart.
+    /// Starts a job over everything that is stored now; noted in the audit log as `by`, with the job's id. When this returns it is on disk, and goes on after a restart.
     ///
     /// # Errors
     /// [`JobError::TooMany`], [`JobError::Write`]; there is no job then.
-    pub async fn start_job(self: &Arc<Self>, order: JobOrder) -> Result<Job, JobError> {
+    pub async fn start_job(
+        self: &Arc<Self>,
+        order: JobOrder,
+        by: Option<AuditEntry>,
+    ) -> Result<Job, JobError> {
         let engine = Arc::clone(self);
-        unbroken(&self.tracker, async move { engine.admit(order).await }).await
+        unbroken(&self.tracker, async move { engine.admit(order, by).await }).await
     }
 
-    async fn admit(&self, order: JobOrder) -> Result<Job, JobError> {
+    async fn admit(&self, order: JobOrder, by: Option<AuditEntry>) -> Result<Job, JobError> {
         let _alone = self.jobs.admission.lock().await;
         let mut kept = self.jobs(&order.account);
         let open = kept.iter().filter(|job| !job.state.has_ended()).count();
@@ -128,7 +132,11 @@ impl Engine {
             self.writer.forget_job(job.id).await?;
         }
         let job = self.job_of(order);
-        self.writer.put_job(job.clone()).await?;
+        let by = by.map(|entry| AuditEntry {
+            subject: Some(job.id.to_string()),
+            ..entry
+        });
+        self.writer_for(by).put_job(job.clone()).await?;
         tracing::info!(job_id = %job.id, account = %job.account, kind = job.kind.as_str(),
             per_second = job.per_second, "job started");
         self.jobs.news.notify_one();
@@ -163,6 +171,7 @@ impl Engine {
         account: &AccountName,
         id: JobId,
         state: JobState,
+        by: Option<AuditEntry>,
     ) -> Result<Job, JobError> {
         let before = self.job(account, id).ok_or(JobError::NotFound)?;
         if before.state.has_ended() {
@@ -172,13 +181,18 @@ impl Engine {
         // The runner must learn of it though the client hangs up.
         unbroken(
             &self.tracker,
-            async move { engine.set(before, state).await },
+            async move { engine.set(before, state, by).await },
         )
         .await
     }
 
-    async fn set(&self, before: Job, state: JobState) -> Result<Job, JobError> {
-        let set = self.writer.set_job(before.id, state).await?;
+    async fn set(
+        &self,
+        before: Job,
+        state: JobState,
+        by: Option<AuditEntry>,
+    ) -> Result<Job, JobError> {
+        let set = self.writer_for(by).set_job(before.id, state).await?;
         let job = set.ok_or(JobError::NotFound)?;
         if job.state != state {
             // It came to its end in between.

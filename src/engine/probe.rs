@@ -21,13 +21,14 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use crate::model::{
-    Attempt, EndReason, FaultKind, GonePolicy, Inactive, InactiveReason, Next, Order, Outcome,
-    QueueEntry, SteadyMillis, Trigger, UnixMillis, WebhookId,
+    Attempt, AuditAction, EndReason, FaultKind, GonePolicy, Inactive, InactiveReason, Next, Order,
+    Outcome, QueueEntry, SteadyMillis, Trigger, UnixMillis, WebhookId,
 };
 use crate::sender::Sent;
 use crate::store::{self, Reader, Space, Written};
 
 use super::attempt::contained;
+use super::audit::own;
 use super::read_back::{Shown, Stored};
 use super::schedule::{FIRST_SPOT, Spot};
 use super::{Alert, Engine, Live, WINDOW_MAX, order};
@@ -336,9 +337,12 @@ impl Engine {
     async fn activate(self: &Arc<Self>, probed: &Live) {
         let fits = || self.still_probed(probed);
         let activated = self
-            .amend(probed.webhook.id, fits, |webhook, now| {
-                webhook.set_active(true, InactiveReason::Request, now);
-            })
+            .amend(
+                probed.webhook.id,
+                fits,
+                |webhook, now| webhook.set_active(true, InactiveReason::Request, now),
+                own(&probed.webhook, AuditAction::WebhookRecovered, "probe"),
+            )
             .await;
         if activated {
             tracing::info!(webhook_id = %probed.webhook.id,
@@ -351,11 +355,16 @@ impl Engine {
     async fn take_at_its_word(self: &Arc<Self>, probed: &Live) {
         let fits = || self.still_probed(probed);
         let gone = self
-            .amend(probed.webhook.id, fits, |webhook, _| {
-                if let Some(inactive) = &mut webhook.inactive {
-                    inactive.reason = InactiveReason::Gone;
-                }
-            })
+            .amend(
+                probed.webhook.id,
+                fits,
+                |webhook, _| {
+                    if let Some(inactive) = &mut webhook.inactive {
+                        inactive.reason = InactiveReason::Gone;
+                    }
+                },
+                own(&probed.webhook, AuditAction::WebhookDisabled, "gone"),
+            )
             .await;
         if gone {
             tracing::warn!(webhook_id = %probed.webhook.id,

@@ -189,7 +189,7 @@ async fn an_event_whose_client_hung_up_is_sent_all_the_same() {
     let site = site();
     let id = webhook().id;
     let wanting = Webhook { id, ..webhook() };
-    site.engine.create_webhook(wanting).await.unwrap();
+    site.engine.create_webhook(wanting, None).await.unwrap();
     leave(site.engine.post(&account(), draft("left"))).await;
     until("the event is stored", || site.events().len() == 1).await;
     let event = site.events()[0];
@@ -202,7 +202,7 @@ async fn changes_whose_client_hung_up_reach_the_live_table() {
     let site = site();
     let new = webhook();
     let id = new.id;
-    leave(site.engine.create_webhook(new.clone())).await;
+    leave(site.engine.create_webhook(new.clone(), None)).await;
     until("registered", || {
         site.engine.webhook(&account(), id).is_some()
     })
@@ -211,10 +211,10 @@ async fn changes_whose_client_hung_up_reach_the_live_table() {
         name: Some("changed".to_owned()),
         ..new
     };
-    leave(site.engine.change_webhook(change)).await;
+    leave(site.engine.change_webhook(change, None)).await;
     let version = || site.engine.webhook(&account(), id).unwrap().webhook.version;
     until("changed", || version() == 2).await;
-    leave(site.engine.remove_webhook(id, 2)).await;
+    leave(site.engine.remove_webhook(id, 2, None)).await;
     until("removed", || site.engine.webhook(&account(), id).is_none()).await;
     site.stop().await;
 }
@@ -224,7 +224,7 @@ async fn a_delivery_asked_for_by_a_client_that_hung_up_is_not_kept_back() {
     let site = site();
     let new = webhook();
     let id = new.id;
-    site.engine.create_webhook(new).await.unwrap();
+    site.engine.create_webhook(new, None).await.unwrap();
     site.engine.post(&account(), draft("again")).await.unwrap();
     let event = site.events()[0];
     until("the first attempt", || site.attempts(id, event) == 1).await;
@@ -234,14 +234,14 @@ async fn a_delivery_asked_for_by_a_client_that_hung_up_is_not_kept_back() {
         // Refused while the attempt before is under way; a reservation left behind would refuse it for ever.
         while site.attempts(id, event) == before {
             assert!(start.elapsed() < PATIENCE, "it is kept back");
-            leave(site.engine.send_again(id, event)).await;
+            leave(site.engine.send_again(id, event, None)).await;
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
     for _ in 0..5 {
         let before = site.attempts(id, event);
         // Refused as long as the scheduler has not been told of the attempt before.
-        while let Err(error) = site.engine.send_again(id, event).await {
+        while let Err(error) = site.engine.send_again(id, event, None).await {
             assert!(matches!(error, ChangeError::InFlight), "{error}");
         }
         until("one more attempt", || site.attempts(id, event) > before).await;
@@ -257,7 +257,7 @@ async fn an_event_posted_while_its_webhook_is_registered_is_sent() {
         let id = new.id;
         let engine = Arc::clone(&site.engine);
         let registering = site.engine.tracker.spawn(async move {
-            engine.create_webhook(new).await.unwrap();
+            engine.create_webhook(new, None).await.unwrap();
         });
         until("it is in the live table", || {
             site.engine.webhook(&account(), id).is_some()
@@ -269,7 +269,7 @@ async fn an_event_posted_while_its_webhook_is_registered_is_sent() {
         registering.await.unwrap();
         let event = site.events()[0];
         until("its attempt", || site.attempts(id, event) == 1).await;
-        site.engine.remove_webhook(id, 1).await.unwrap();
+        site.engine.remove_webhook(id, 1, None).await.unwrap();
     }
     site.stop().await;
 }
@@ -279,7 +279,7 @@ async fn what_waits_for_an_account_flows_when_a_reload_brings_it_back() {
     let site = site();
     let new = webhook();
     let id = new.id;
-    site.engine.create_webhook(new).await.unwrap();
+    site.engine.create_webhook(new, None).await.unwrap();
     let profiles = Profiles::built_in();
     let other = vec![(AccountName::new("other").unwrap(), "standard".to_owned())];
     for round in 0..10 {
@@ -310,8 +310,8 @@ async fn changes_and_reloads_at_once_leave_what_is_on_disk() {
     for _ in 0..20 {
         let new = webhook();
         let id = new.id;
-        site.engine.create_webhook(new).await.unwrap();
-        let removing = site.engine.remove_webhook(id, 1);
+        site.engine.create_webhook(new, None).await.unwrap();
+        let removing = site.engine.remove_webhook(id, 1, None);
         let accounts = accounts();
         let alerts = AlertOptions::default();
         let reloading = site
@@ -331,14 +331,14 @@ async fn an_attempt_disables_only_what_it_was_sent_to() {
     let new = webhook();
     let id = new.id;
     let engine = &site.engine;
-    engine.create_webhook(new).await.unwrap();
+    engine.create_webhook(new, None).await.unwrap();
     engine.post(&account(), draft("e")).await.unwrap();
     let event = site.events()[0];
     let live = || engine.webhook(&account(), id).unwrap();
     let change = async |edit: &dyn Fn(&mut Webhook)| {
         let mut webhook = live().webhook.clone();
         edit(&mut webhook);
-        engine.change_webhook(webhook).await.unwrap();
+        engine.change_webhook(webhook, None).await.unwrap();
     };
     let switch = async |active: bool| {
         change(&|w| w.set_active(active, InactiveReason::Request, UnixMillis(1))).await;
@@ -368,7 +368,7 @@ async fn an_attempt_disables_only_what_it_was_sent_to() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_that_is_out_of_time_says_that_there_may_be_more() {
     let site = site();
-    let live = site.engine.create_webhook(webhook()).await.unwrap();
+    let live = site.engine.create_webhook(webhook(), None).await.unwrap();
     let id = live.webhook.id;
     site.engine.post(&account(), draft("one")).await.unwrap();
     let only = |only| JobOrder {

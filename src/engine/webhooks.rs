@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
-    Attempt, Event, EventId, Outcome, Position, QueueEntry, Trigger, Webhook, WebhookId,
+    Attempt, AuditEntry, Event, EventId, Outcome, Position, QueueEntry, Trigger, Webhook, WebhookId,
 };
 use crate::render;
 use crate::store::{Requeued, WriteError, Written};
@@ -54,6 +54,9 @@ pub enum ChangeError {
     /// The webhook does not fit the live table.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// Too many tests are under way.
+    #[error(transparent)]
+    TooManyTests(#[from] TooManyTests),
     /// A secret cannot be sealed.
     #[error(transparent)]
     Vault(#[from] VaultError),
@@ -89,16 +92,17 @@ pub struct Tested {
 }
 
 impl Engine {
-    /// Registers a webhook.
+    /// Registers a webhook; noted in the audit log as `by`, as what changes or removes one.
     ///
     /// # Errors
     /// [`ChangeError`] where it cannot be stored; nothing is changed then.
     pub async fn create_webhook(
         self: &Arc<Self>,
         webhook: Webhook,
+        by: Option<AuditEntry>,
     ) -> Result<Arc<Live>, ChangeError> {
         let engine = Arc::clone(self);
-        let put = async move { engine.put(webhook, None).await };
+        let put = async move { engine.put(webhook, None, by).await };
         unbroken(&self.tracker, put).await
     }
 
@@ -109,18 +113,24 @@ impl Engine {
     pub async fn change_webhook(
         self: &Arc<Self>,
         mut webhook: Webhook,
+        by: Option<AuditEntry>,
     ) -> Result<Arc<Live>, ChangeError> {
         let from = webhook.version;
         webhook.version += 1;
         let engine = Arc::clone(self);
-        let put = async move { engine.put(webhook, Some(from)).await };
+        let put = async move { engine.put(webhook, Some(from), by).await };
         unbroken(&self.tracker, put).await
     }
 
-    async fn put(&self, webhook: Webhook, from: Option<u64>) -> Result<Arc<Live>, ChangeError> {
+    async fn put(
+        &self,
+        webhook: Webhook,
+        from: Option<u64>,
+        by: Option<AuditEntry>,
+    ) -> Result<Arc<Live>, ChangeError> {
         let id = webhook.id;
         let sealed = self.sealed(webhook)?;
-        match self.writer.put_webhook(sealed, from).await? {
+        match self.writer_for(by).put_webhook(sealed, from).await? {
             Written::Done => {}
             Written::Stale => return Err(ChangeError::Stale),
         }
@@ -137,10 +147,12 @@ impl Engine {
         self: &Arc<Self>,
         id: WebhookId,
         version: u64,
+        by: Option<AuditEntry>,
     ) -> Result<(), ChangeError> {
         let engine = Arc::clone(self);
         let remove = async move {
-            match engine.writer.remove_webhook(id, version).await? {
+            let writer = engine.writer_for(by);
+            match writer.remove_webhook(id, version).await? {
                 Written::Done => {}
                 Written::Stale => return Err(ChangeError::Stale),
             }
@@ -161,20 +173,26 @@ impl Engine {
         self: &Arc<Self>,
         webhook: WebhookId,
         event: Position,
+        by: Option<AuditEntry>,
     ) -> Result<(), ChangeError> {
         let engine = Arc::clone(self);
         // A reservation that nobody ended would keep the delivery from ever being sent.
-        let requeue = async move { engine.requeue(webhook, event).await };
+        let requeue = async move { engine.requeue(webhook, event, by).await };
         unbroken(&self.tracker, requeue).await
     }
 
-    async fn requeue(&self, webhook: WebhookId, event: Position) -> Result<(), ChangeError> {
+    async fn requeue(
+        &self,
+        webhook: WebhookId,
+        event: Position,
+        by: Option<AuditEntry>,
+    ) -> Result<(), ChangeError> {
         match self.reserve(webhook, event).await {
             Some(true) => {}
             Some(false) => return Err(ChangeError::InFlight),
             None => return Err(WriteError::Stopped.into()),
         }
-        let requeued = self.writer.requeue(webhook, event).await;
+        let requeued = self.writer_for(by).requeue(webhook, event).await;
         let entry: Option<QueueEntry> = match &requeued {
             Ok(Requeued::Now { entry }) => Some(*entry),
             Ok(Requeued::NotFound | Requeued::Unclear) | Err(_) => None,
@@ -191,13 +209,16 @@ impl Engine {
     /// the attempt.
     ///
     /// # Errors
-    /// [`TooManyTests`]; nothing is sent then.
-    pub async fn test(&self, live: &Live) -> Result<Tested, TooManyTests> {
+    /// [`ChangeError::TooManyTests`], [`ChangeError::Store`] where it cannot be noted; nothing is sent then.
+    pub async fn test(&self, live: &Live, by: Option<AuditEntry>) -> Result<Tested, ChangeError> {
         let place = self.tests.take(&live.webhook.account);
         let _place = place.map_err(|full| match full {
             Full::Own => TooManyTests::Own,
             Full::All => TooManyTests::All,
         })?;
+        if let Some(entry) = by {
+            self.note(entry).await?;
+        }
         let event = self.example(live);
         let timeout = test_timeout(live.timeout);
         let (sent, signed) = self.send_within(live, &event, 1, timeout).await;

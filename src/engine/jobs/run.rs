@@ -11,9 +11,10 @@ use tokio::time::Instant;
 
 use crate::engine::Engine;
 use crate::engine::backlog;
-use crate::model::{Job, JobId, JobKind, JobState, SteadyMillis, WebhookId};
+use crate::model::{AuditAction, Job, JobId, JobKind, JobState, SteadyMillis, WebhookId};
 use crate::store::{self, CANCEL_MAX, JobStep, Space, WriteError};
 
+use super::super::audit::own_job;
 use super::course::Course;
 use super::patience::Patience;
 
@@ -315,7 +316,9 @@ impl Runner {
     }
 
     async fn give_up(&mut self, job: &Job) -> Result<(), StoreEnded> {
-        let set = self.engine.writer.set_job(job.id, JobState::Cancelled);
+        let note = own_job(job, AuditAction::JobCancelled, "webhook removed");
+        let writer = self.engine.writer_for(Some(note));
+        let set = writer.set_job(job.id, JobState::Cancelled);
         match set.await {
             Ok(_) => {
                 let why = "the webhook that was to get its deliveries has been removed";

@@ -57,7 +57,7 @@ async fn five_days_of_failing_disable_a_webhook_and_a_wait_without_attempts_does
     let (site, time) = site_in("standard");
     let new = webhook();
     let id = new.id;
-    site.engine.create_webhook(new).await.unwrap();
+    site.engine.create_webhook(new, None).await.unwrap();
     assert_eq!(site.engine.failing(&site.live(id)), None);
     let event = site.posted("e").await;
     until("the first attempt", || site.attempts(id, event) == 1).await;
@@ -84,7 +84,7 @@ async fn five_days_of_failing_disable_a_webhook_and_a_wait_without_attempts_does
     // Activated again, it counts from its next failure.
     let mut change = live.webhook.clone();
     change.set_active(true, InactiveReason::Request, UnixMillis(8));
-    site.engine.change_webhook(change).await.unwrap();
+    site.engine.change_webhook(change, None).await.unwrap();
     time.pass(HOUR_MS);
     until("one more attempt", || site.attempts(id, event) == 4).await;
     let failing = until_some(|| site.engine.failing(&site.live(id))).await;
@@ -107,18 +107,18 @@ async fn an_attempt_counts_only_for_where_it_was_sent() {
     let (site, _time) = site_in("standard");
     let new = webhook();
     let id = new.id;
-    site.engine.create_webhook(new).await.unwrap();
+    site.engine.create_webhook(new, None).await.unwrap();
     let before = site.live(id);
     let mut change = before.webhook.clone();
     change.url = Endpoint::parse("https://127.0.0.2/").unwrap();
-    site.engine.change_webhook(change).await.unwrap();
+    site.engine.change_webhook(change, None).await.unwrap();
     let now = site.engine.clock().steady();
     site.engine.after_failure(&before, now).await;
     assert_eq!(site.engine.failing(&site.live(id)), None);
     let between = site.live(id);
     let mut change = between.webhook.clone();
     change.name = Some("other".to_owned());
-    site.engine.change_webhook(change).await.unwrap();
+    site.engine.change_webhook(change, None).await.unwrap();
     site.engine.after_failure(&between, now).await;
     assert!(site.engine.failing(&site.live(id)).is_some());
     site.stop().await;
@@ -129,10 +129,10 @@ async fn a_probe_that_fails_leaves_the_schedule_where_it_stood() {
     let (site, time) = site_in("patient");
     let new = disabled(InactiveReason::Exhausted);
     let id = new.id;
-    site.engine.create_webhook(new).await.unwrap();
+    site.engine.create_webhook(new, None).await.unwrap();
     let asked = disabled(InactiveReason::Request);
     let asked_id = asked.id;
-    site.engine.create_webhook(asked).await.unwrap();
+    site.engine.create_webhook(asked, None).await.unwrap();
     let (first, second) = (site.posted("a").await, site.posted("b").await);
     let due = |number: u64| UnixMillis(time.wall().0 + number);
     assert_eq!(site.engine.next_probe_at(&site.live(id)), Some(due(10_000)));
@@ -163,7 +163,7 @@ async fn a_probe_that_fails_leaves_the_schedule_where_it_stood() {
     assert_eq!(site.attempts(asked_id, first), 0);
     let mut change = site.live(id).webhook.clone();
     change.set_active(false, InactiveReason::Request, UnixMillis(9));
-    site.engine.change_webhook(change).await.unwrap();
+    site.engine.change_webhook(change, None).await.unwrap();
     let live = site.live(id);
     assert_eq!(live.webhook.inactive.unwrap().since, UnixMillis(7));
     assert_eq!(site.engine.next_probe_at(&live), None);
@@ -175,7 +175,7 @@ async fn probes_are_no_attempts_of_the_run_that_a_success_is_looked_for_in() {
     let (site, _time) = site_in("standard");
     let new = disabled(InactiveReason::Exhausted);
     let id = new.id;
-    site.engine.create_webhook(new).await.unwrap();
+    site.engine.create_webhook(new, None).await.unwrap();
     let (failing, other) = (site.posted("a").await, site.posted("b").await);
     let finish = async |event: Position, trigger: Trigger, next: Next| {
         let (entries, _) = site.engine.reader().pending_of(id, None, 9).unwrap();
@@ -220,7 +220,7 @@ async fn what_is_held_is_discarded_up_to_a_time_and_what_comes_later_is_not() {
     let new = disabled(InactiveReason::Gone);
     let id = new.id;
     let engine = &site.engine;
-    engine.create_webhook(new).await.unwrap();
+    engine.create_webhook(new, None).await.unwrap();
     let mut events = Vec::new();
     for number in 0..120 {
         let mut draft = draft(&format!("e{number}"));
@@ -229,7 +229,7 @@ async fn what_is_held_is_discarded_up_to_a_time_and_what_comes_later_is_not() {
         events.push(site.events()[0]);
     }
     let until = Some(UnixMicros(1_059));
-    let discarded = engine.discard_held(id, until).await.unwrap();
+    let discarded = engine.discard_held(id, until, None).await.unwrap();
     assert_eq!((discarded.count, discarded.more), (60, false));
     let ended = |event: &Position| {
         matches!(
@@ -242,18 +242,18 @@ async fn what_is_held_is_discarded_up_to_a_time_and_what_comes_later_is_not() {
     };
     assert!(events[..60].iter().all(ended) && !events[60..].iter().any(ended));
     // Sent again while the webhook is inactive, it is held again.
-    engine.send_again(id, events[3]).await.unwrap();
+    engine.send_again(id, events[3], None).await.unwrap();
     assert!(!ended(&events[3]));
-    let discarded = engine.discard_held(id, None).await.unwrap();
+    let discarded = engine.discard_held(id, None, None).await.unwrap();
     assert_eq!((discarded.count, discarded.more), (61, false));
     assert!(events.iter().all(ended));
-    assert_eq!(engine.discard_held(id, None).await.unwrap().count, 0);
+    assert_eq!(engine.discard_held(id, None, None).await.unwrap().count, 0);
     let mut change = site.live(id).webhook.clone();
     change.set_active(true, InactiveReason::Request, UnixMillis(8));
-    engine.change_webhook(change).await.unwrap();
-    let refused = engine.discard_held(id, None).await;
+    engine.change_webhook(change, None).await.unwrap();
+    let refused = engine.discard_held(id, None, None).await;
     assert!(matches!(refused, Err(ChangeError::Active)), "{refused:?}");
-    engine.send_again(id, events[5]).await.unwrap();
+    engine.send_again(id, events[5], None).await.unwrap();
     super::until("it is sent", || site.attempts(id, events[5]) == 1).await;
     site.stop().await;
 }
@@ -263,11 +263,11 @@ async fn what_a_discard_has_looked_at_is_carried_to_its_end_when_nobody_waits_fo
     let (site, _time) = site_in("standard");
     let new = disabled(InactiveReason::Request);
     let id = new.id;
-    site.engine.create_webhook(new).await.unwrap();
+    site.engine.create_webhook(new, None).await.unwrap();
     for number in 0..150 {
         site.posted(&format!("e{number}")).await;
     }
-    leave(site.engine.discard_held(id, None)).await;
+    leave(site.engine.discard_held(id, None, None)).await;
     until("all is discarded", || {
         site.engine.reader().pending_count(id) == 0
     })
@@ -280,7 +280,7 @@ async fn a_discard_that_nobody_waits_for_looks_at_no_more() {
     let (site, _time) = site_in("standard");
     let new = disabled(InactiveReason::Request);
     let id = new.id;
-    site.engine.create_webhook(new).await.unwrap();
+    site.engine.create_webhook(new, None).await.unwrap();
     // So many at once as surely fit into the committer's queue.
     for part in 0..13 {
         let mut posts = tokio::task::JoinSet::new();
@@ -292,11 +292,11 @@ async fn a_discard_that_nobody_waits_for_looks_at_no_more() {
         }
         posts.join_all().await;
     }
-    leave(site.engine.discard_held(id, None)).await;
+    leave(site.engine.discard_held(id, None, None)).await;
     until("it has ended", || site.engine.discards.take(&id).is_ok()).await;
     let left = site.engine.reader().pending_count(id);
     assert_eq!(left, 40, "a page is looked at, and ended as a whole");
-    let discarded = site.engine.discard_held(id, None).await.unwrap();
+    let discarded = site.engine.discard_held(id, None, None).await.unwrap();
     assert_eq!((discarded.count, discarded.more), (40, false));
     site.stop().await;
 }
@@ -309,19 +309,19 @@ async fn one_discard_runs_for_a_webhook_and_few_in_all() {
     for _ in 0..3 {
         let new = disabled(InactiveReason::Request);
         ids.push(new.id);
-        engine.create_webhook(new).await.unwrap();
+        engine.create_webhook(new, None).await.unwrap();
     }
     site.posted("e").await;
     let places: Vec<_> = ids[..2]
         .iter()
         .map(|id| engine.discards.take(id).unwrap())
         .collect();
-    let refused = engine.discard_held(ids[0], None).await;
+    let refused = engine.discard_held(ids[0], None, None).await;
     assert!(
         matches!(refused, Err(ChangeError::Discarding)),
         "{refused:?}"
     );
-    let refused = engine.discard_held(ids[2], None).await;
+    let refused = engine.discard_held(ids[2], None, None).await;
     assert!(
         matches!(refused, Err(ChangeError::TooManyDiscards)),
         "{refused:?}"
@@ -329,8 +329,8 @@ async fn one_discard_runs_for_a_webhook_and_few_in_all() {
     drop(places);
     // A call gives its place back, whether it discards or is refused.
     for id in ids {
-        assert_eq!(engine.discard_held(id, None).await.unwrap().count, 1);
-        let unknown = engine.discard_held(WebhookId::generate(), None).await;
+        assert_eq!(engine.discard_held(id, None, None).await.unwrap().count, 1);
+        let unknown = engine.discard_held(WebhookId::generate(), None, None).await;
         assert!(matches!(unknown, Err(ChangeError::NotFound(_))));
     }
     site.stop().await;

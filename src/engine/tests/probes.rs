@@ -90,7 +90,7 @@ impl Web {
             inactive: (!active).then_some(inactive),
             ..webhook()
         };
-        self.site.engine.create_webhook(new).await.unwrap()
+        self.site.engine.create_webhook(new, None).await.unwrap()
     }
 
     fn now(&self, live: &Live) -> Arc<Live> {
@@ -230,7 +230,7 @@ async fn a_probe_is_overtaken_by_the_owners_change() {
     let change = async |edit: &dyn Fn(&mut Webhook)| {
         let mut webhook = web.now(&due).webhook.clone();
         edit(&mut webhook);
-        engine.change_webhook(webhook).await.unwrap();
+        engine.change_webhook(webhook, None).await.unwrap();
     };
     // Each change comes after the probe has been begun with what was there before.
     let elsewhere = Endpoint::parse(&web.receiver.url("/new")).unwrap();
@@ -265,7 +265,7 @@ async fn a_probe_takes_what_its_owner_has_changed_besides() {
         name: "x-since".to_owned(),
         value: Secret::new("now".to_owned()),
     }];
-    web.site.engine.change_webhook(webhook).await.unwrap();
+    web.site.engine.change_webhook(webhook, None).await.unwrap();
     assert!(web.site.engine.probe(&due, None).await.is_some());
     assert_eq!(web.site.attempts(due.webhook.id, event), 1);
     assert_eq!(web.receiver.requests()[0].headers["x-since"], "now");
@@ -416,7 +416,7 @@ async fn a_success_counts_though_its_delivery_is_being_sent_again() {
         matches!(web.state(&live, well), DeliveryState::Delivered { .. })
     })
     .await;
-    while let Err(error) = engine.send_again(id, well).await {
+    while let Err(error) = engine.send_again(id, well, None).await {
         assert!(matches!(error, ChangeError::InFlight), "{error}");
     }
     until("it is sent again", || web.receiver.requests_count() == 3).await;
