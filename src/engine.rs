@@ -27,6 +27,7 @@ mod retry_after;
 mod run;
 pub mod schedule;
 mod stats;
+mod token;
 mod unbroken;
 mod webhooks;
 
@@ -53,6 +54,7 @@ use progress::{Deaths, Heartbeat};
 use registry::Registry;
 use schedule::{Core, Limits};
 use stats::Stats;
+use token::Tokens;
 
 pub use alerts::{Alert, AlertOptions};
 pub use attempt::prepared_body;
@@ -134,6 +136,8 @@ pub struct Engine {
     weighing: Arc<Semaphore>,
     /// Who may send a test, by account.
     tests: Places<AccountName>,
+    /// The access tokens that attempts carry.
+    tokens: Tokens,
     /// When the queues' heads were last looked at for the metrics, steady time.
     measured: AtomicU64,
     tracker: TaskTracker,
@@ -261,6 +265,7 @@ impl Engine {
             discards: Places::new(discard::DISCARDS_MAX, 1),
             weighing: Arc::new(Semaphore::new(intake::WEIGHED_MAX)),
             tests: Places::new(TESTS_MAX, webhooks::TESTS_OWN_MAX),
+            tokens: Tokens::default(),
             measured: AtomicU64::new(0),
             tracker: TaskTracker::new(),
             attempts: TaskTracker::new(),
@@ -362,6 +367,7 @@ impl Engine {
             .write()
             .expect("no holder of this lock panics") = profiles.clone();
         let reloaded = self.registry.set_contracts(contracts);
+        self.forget_tokens_of_strangers();
         for live in reloaded.changed {
             let webhook = live.webhook.id;
             if let Some(reason) = live.misfit() {
@@ -389,6 +395,9 @@ impl Engine {
     async fn refresh(&self, id: WebhookId) -> Result<Option<Arc<Live>>, EngineError> {
         let before = self.registry.find(id);
         let refreshed = self.registry.refresh(id, || self.reader.webhook(id));
+        if let Some(before) = &before {
+            self.forget_token(before);
+        }
         self.tell(Hint::Changed { webhook: id }).await;
         if let (Some(before), Ok(Some(now))) = (before, &refreshed)
             && !before.speaks_for(now)

@@ -184,11 +184,18 @@ impl Sender {
     ///
     /// Dropping the future cuts the request off and closes its connection.
     pub async fn send(&self, request: Request) -> Sent {
+        let body_max = self.shared.response_body_max;
+        self.send_keeping(request, body_max).await
+    }
+
+    /// As [`Sender::send`], keeping `body_max` bytes of the answer's body, whatever the options say: for a caller that
+    /// needs what is in it.
+    pub async fn send_keeping(&self, request: Request, body_max: usize) -> Sent {
         let started_at = self.shared.clock.wall();
         let mut progress = Progress::start();
         let timeout = request.timeout.min(TIMEOUT_MAX);
         let deadline = progress.started() + timeout;
-        let attempt = self.shared.attempt(request, &mut progress);
+        let attempt = self.shared.attempt(request, body_max, &mut progress);
         let result = match timeout_at(deadline, attempt).await {
             Ok(result) => result,
             Err(_) => Err(progress.timed_out(timeout)),
@@ -215,13 +222,18 @@ impl Sender {
 }
 
 impl Shared {
-    async fn attempt(&self, request: Request, progress: &mut Progress) -> Result<u16, Fault> {
+    async fn attempt(
+        &self,
+        request: Request,
+        body_max: usize,
+        progress: &mut Progress,
+    ) -> Result<u16, Fault> {
         let endpoint = request.endpoint;
         let message = exchange::message(&endpoint, request.headers, request.body)?;
         if let Some(connection) = self.pool.take(endpoint.authority()).await {
             self.metrics.connections_reused.inc();
             let end = connection
-                .exchange(message.clone(), self.response_body_max, progress)
+                .exchange(message.clone(), body_max, progress)
                 .await;
             match end {
                 Ok(done) => return Ok(self.keep(&endpoint, done)),
@@ -233,9 +245,7 @@ impl Shared {
         // Boxed, as it is rare and large: most requests go over an open connection.
         let connection = Box::pin(self.connector.open(&endpoint, progress)).await?;
         self.metrics.connections_opened.inc();
-        let end = connection
-            .exchange(message, self.response_body_max, progress)
-            .await;
+        let end = connection.exchange(message, body_max, progress).await;
         end.map(|done| self.keep(&endpoint, done))
             .map_err(|failure| failure.fault)
     }

@@ -130,9 +130,11 @@ impl Live {
     }
 
     /// Whether what an attempt made with `self` says of the receiver may disable the webhook as it is `now`:
-    /// not if its owner has sent it elsewhere since, or activated it again.
+    /// not if its owner has sent it elsewhere since, gets its access token another way, or activated it again.
     pub(super) fn speaks_for(&self, now: &Self) -> bool {
-        self.webhook.url == now.webhook.url && self.activated == now.activated
+        self.webhook.url == now.webhook.url
+            && self.webhook.oauth2 == now.webhook.oauth2
+            && self.activated == now.activated
     }
 
     /// How fast it may be sent to. What is over it waits.

@@ -34,6 +34,7 @@ mod lists;
 mod migration;
 mod misbehave;
 mod nth;
+mod oauth;
 mod order;
 mod outside;
 mod pace;

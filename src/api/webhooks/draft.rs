@@ -1,7 +1,10 @@
 //! A webhook's fields as a client gives them: one reading for registering and for changing.
 
 mod headers;
+mod oauth2;
 mod schedule;
+
+pub(super) use oauth2::show as show_oauth2;
 
 use crate::api::fields::Fields;
 use crate::model::{
@@ -60,6 +63,7 @@ pub(super) fn known(profile: &Profile) -> String {
         "api_key_header",
         "auth_header",
         "auth_value",
+        "oauth2",
         "format",
         "filter",
         "order",
@@ -83,7 +87,7 @@ pub(super) fn create(
 ) -> Option<Webhook> {
     let url = fields
         .required::<String>("url", "the HTTPS URL to send to, as a string")
-        .and_then(|url| read_url(fields, account, &url, policy));
+        .and_then(|url| read_url(fields, "url", account, &url, policy));
     let url_good = url.is_some();
     // Without a URL the other fields are still read, so that one answer names all that is wrong.
     let url = url.or_else(|| Endpoint::parse("https://url.invalid/").ok())?;
@@ -120,7 +124,7 @@ pub(super) fn apply(
     policy: &AddressPolicy,
 ) {
     if let Some(url) = fields.value::<String>("url", "a string")
-        && let Some(endpoint) = read_url(fields, &webhook.account, &url, policy)
+        && let Some(endpoint) = read_url(fields, "url", &webhook.account, &url, policy)
     {
         webhook.url = endpoint;
     }
@@ -139,7 +143,10 @@ pub(super) fn apply(
     if let Some(description) = bounded(fields, "description", DESCRIPTION_MAX) {
         webhook.description = description;
     }
+    let giver = oauth2::giver(fields);
     headers::read(fields, webhook, profile);
+    oauth2::read(fields, webhook, policy);
+    oauth2::check_alone(fields, webhook, profile, giver);
     schedule::read_timeout(fields, webhook);
     schedule::read_retry(fields, webhook, profile);
 }
@@ -153,8 +160,10 @@ fn bounded(fields: &mut Fields<'_>, name: &str, bytes_max: usize) -> Option<Opti
     Some(text)
 }
 
+/// Checks the URL that the field `name` gives.
 fn read_url(
     fields: &mut Fields<'_>,
+    name: &str,
     account: &AccountName,
     url: &str,
     policy: &AddressPolicy,
@@ -162,7 +171,7 @@ fn read_url(
     let endpoint = match Endpoint::parse(url) {
         Ok(endpoint) => endpoint,
         Err(error) => {
-            fields.refuse_as(error.code(), "url", error.to_string());
+            fields.refuse_as(error.code(), name, error.to_string());
             return None;
         }
     };
@@ -172,9 +181,9 @@ fn read_url(
             // Which range it is and how it could be allowed is the operator's business, not the tenant's.
             // Its path and query may hold a token, so they are not logged.
             tracing::info!(%account, host = ?endpoint.host(), rule = rule.name, hint = rule.hint(),
-                "a webhook's URL was refused by the address policy");
+                field = name, "a webhook's URL was refused by the address policy");
             let detail = "this address cannot be sent to; ask the operator if it should be";
-            fields.refuse_as("address_blocked", "url", detail);
+            fields.refuse_as("address_blocked", name, detail);
             None
         }
     }

@@ -1,4 +1,5 @@
-//! Receivers: whether each registered webhook's host resolves, may be dialled, answers, and proves who it is.
+//! Receivers: whether each registered webhook's host, and its token endpoint's, resolves, may be dialled, answers, and
+//! proves who it is.
 //!
 //! A connection goes the way of a request, with the same address rules and the same verification; nothing is posted.
 
@@ -34,7 +35,10 @@ pub(super) async fn checks(
 ) {
     let mut hosts: BTreeMap<String, Endpoint> = BTreeMap::new();
     for webhook in webhooks.iter().filter(|webhook| webhook.active) {
-        hosts.insert(webhook.url.authority().to_owned(), webhook.url.clone());
+        let token_url = webhook.oauth2.as_ref().map(|oauth2| &oauth2.token_url);
+        for url in token_url.into_iter().chain([&webhook.url]) {
+            hosts.insert(url.authority().to_owned(), url.clone());
+        }
     }
     let all = hosts.len();
     if all == 0 {
