@@ -31,6 +31,7 @@ mod run;
 pub mod schedule;
 mod seals;
 mod stats;
+mod token;
 mod unbroken;
 mod webhooks;
 
@@ -59,6 +60,7 @@ use registry::Registry;
 use schedule::{Core, Limits};
 use seals::Seals;
 use stats::Stats;
+use token::Tokens;
 
 pub use alerts::{Alert, AlertOptions};
 pub use attempt::prepared_body;
@@ -143,6 +145,8 @@ pub struct Engine {
     weighing: Arc<Semaphore>,
     /// Who may send a test, by account.
     tests: Places<AccountName>,
+    /// The access tokens that attempts carry.
+    tokens: Tokens,
     /// When the queues' heads were last looked at for the metrics, steady time.
     measured: AtomicU64,
     tracker: TaskTracker,
@@ -283,6 +287,7 @@ impl Engine {
             discards: Places::new(discard::DISCARDS_MAX, 1),
             weighing: Arc::new(Semaphore::new(intake::WEIGHED_MAX)),
             tests: Places::new(TESTS_MAX, webhooks::TESTS_OWN_MAX),
+            tokens: Tokens::default(),
             measured: AtomicU64::new(0),
             tracker: TaskTracker::new(),
             attempts: TaskTracker::new(),
@@ -389,6 +394,7 @@ impl Engine {
         let reloaded = self
             .registry
             .set_contracts(contracts, self.sender.tls_names());
+        self.forget_tokens_of_strangers();
         for live in reloaded.changed {
             let webhook = live.webhook.id;
             if let Some(reason) = live.misfit() {
@@ -422,6 +428,9 @@ impl Engine {
                 .transpose()
         };
         let refreshed = self.registry.refresh(id, stored);
+        if let Some(before) = &before {
+            self.forget_token(before);
+        }
         self.tell(Hint::Changed { webhook: id }).await;
         if let (Some(before), Ok(Some(now))) = (before, &refreshed)
             && !before.speaks_for(now)

@@ -36,6 +36,8 @@ pub struct Metrics {
     pub attempt_seconds: Histogram,
     /// From an event's arrival to its delivery's success on the first attempt.
     pub delivery_seconds: Histogram,
+    /// Requests for access tokens, by outcome: `issued` or `failed`.
+    pub token_requests: Family<[(&'static str, &'static str); 1], Counter>,
     /// Attempts under way.
     pub in_flight: Gauge,
     /// Connections to receivers opened.
@@ -102,6 +104,7 @@ impl Metrics {
             attempts: Family::default(),
             attempt_seconds: seconds(),
             delivery_seconds: seconds(),
+            token_requests: Family::default(),
             in_flight: Gauge::default(),
             connections_opened: Counter::default(),
             connections_reused: Counter::default(),
@@ -184,6 +187,11 @@ impl Metrics {
             "From arrival to first-attempt success",
             Unit::Seconds,
             self.delivery_seconds.clone(),
+        );
+        to.register(
+            "token_requests",
+            "Requests for access tokens, by outcome",
+            self.token_requests.clone(),
         );
         to.register("in_flight", "Attempts under way", self.in_flight.clone());
         to.register(

@@ -233,6 +233,13 @@ impl Sender {
     ///
     /// Dropping the future cuts the request off and closes its connection.
     pub async fn send(&self, request: Request) -> Sent {
+        let body_max = self.shared.response_body_max;
+        self.send_keeping(request, body_max).await
+    }
+
+    /// As [`Sender::send`], keeping `body_max` bytes of the answer's body, whatever the options say: for a caller that
+    /// needs what is in it.
+    pub async fn send_keeping(&self, request: Request, body_max: usize) -> Sent {
         let started_at = self.shared.clock.wall();
         let mut progress = Progress::start();
         let timeout = request.timeout.min(TIMEOUT_MAX);
@@ -248,8 +255,9 @@ impl Sender {
         let attempt = async {
             let trust = trust.ok_or_else(no_such_tls)?;
             let shared = &self.shared;
+            let message = (message?, body_max);
             shared
-                .attempt(&endpoint, &trust, message?, &mut progress)
+                .attempt(&endpoint, &trust, message, &mut progress)
                 .await
         };
         let result = match timeout_at(deadline, attempt).await {
@@ -285,14 +293,14 @@ impl Shared {
         &self,
         endpoint: &Endpoint,
         trust: &Trust,
-        message: Message,
+        (message, body_max): (Message, usize),
         progress: &mut Progress,
     ) -> Result<u16, Fault> {
         let number = trust.number();
         if let Some(connection) = self.pool.take(number, endpoint.authority()).await {
             self.metrics.connections_reused.inc();
             let end = connection
-                .exchange(message.clone(), self.response_body_max, progress)
+                .exchange(message.clone(), body_max, progress)
                 .await;
             match end {
                 Ok(done) => return Ok(self.keep(endpoint, trust, done)),
@@ -304,9 +312,7 @@ impl Shared {
         // Boxed, as it is rare and large: most requests go over an open connection.
         let connection = Box::pin(self.connector.open(endpoint, trust, progress)).await?;
         self.metrics.connections_opened.inc();
-        let end = connection
-            .exchange(message, self.response_body_max, progress)
-            .await;
+        let end = connection.exchange(message, body_max, progress).await;
         end.map(|done| self.keep(endpoint, trust, done))
             .map_err(|failure| failure.fault)
     }

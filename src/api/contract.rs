@@ -77,6 +77,10 @@ fn headers(profile: &Profile, live: Option<&Live>, signed: bool) -> Map<String, 
         headers.retain(|name, _| !name.eq_ignore_ascii_case(&header.name));
         headers.insert(header.name.clone(), json!("<as given>"));
     }
+    if live.is_some_and(|live| live.webhook.oauth2.is_some()) {
+        headers.retain(|name, _| !name.eq_ignore_ascii_case("authorization"));
+        headers.insert("Authorization".to_owned(), json!("Bearer <access token>"));
+    }
     headers
 }
 

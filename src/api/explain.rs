@@ -267,12 +267,18 @@ fn paused(until: UnixMillis, why: Pause, live: &Live) -> (String, Value) {
             format!("its receiver asked for a pause until {until}"),
             json!({ "kind": "pause" }),
         ),
-        Pause::Absent => (
-            format!(
-                "nobody has answered at its receiver lately, so it is only tried now and then, and next at {until}"
-            ),
-            json!({ "kind": "absent" }),
-        ),
+        Pause::Absent => {
+            let what = match live.webhook.oauth2 {
+                None => "nobody has answered at its receiver lately",
+                Some(_) => {
+                    "nobody has answered at its receiver lately, or no access token could be had for it"
+                }
+            };
+            (
+                format!("{what}, so it is only tried now and then, and next at {until}"),
+                json!({ "kind": "absent" }),
+            )
+        }
         Pause::Rate => match rate_words(live) {
             Some((words, limits)) => (
                 format!("its rate of {words} is used up until {until}"),

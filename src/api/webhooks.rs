@@ -256,6 +256,7 @@ fn show_webhook(engine: &Engine, live: &Live, now: UnixMillis) -> Map<String, Va
         .iter()
         .map(|header| (header.name.clone(), Value::Null));
     put("headers", Value::Object(headers.collect()));
+    put("oauth2", draft::show_oauth2(webhook.oauth2.as_ref()));
     put("format", json!(webhook.format));
     put("filter", chosen::show_filter(webhook.filter.as_deref()));
     put("order", chosen::show_order(&webhook.order));

@@ -11,7 +11,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderMap};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
 
 use crate::metrics::Metrics;
 use crate::model::{
@@ -263,21 +263,33 @@ impl Engine {
         number: u32,
         timeout: Duration,
     ) -> (Sent, Vec<(String, String)>) {
-        let prepared = match prepare(live, event, number, self.clock.wall()) {
+        let _under_way = UnderWay::begin(&self.metrics);
+        let pass = match self.pass(live, timeout).await {
+            Ok(pass) => pass,
+            Err(sent) => return (sent, Vec::new()),
+        };
+        // Not before the token is there: a signature carries the time at which it is sent.
+        let mut prepared = match prepare(live, event, number, self.clock.wall()) {
             Ok(prepared) => prepared,
             Err(why) => return (self.unsent(why), Vec::new()),
         };
-        let under_way = UnderWay::begin(&self.metrics);
+        if let Some(pass) = &pass {
+            // After `prepared.signed` was made, so no log has it.
+            prepared.headers.insert(AUTHORIZATION, pass.header());
+        }
         let request = Request {
             endpoint: live.webhook.url.clone(),
             headers: prepared.headers,
             body: prepared.body,
-            timeout,
+            timeout: pass.as_ref().map_or(timeout, |pass| pass.time_left()),
             tls: live.webhook.tls.clone(),
             webhook: Some(live.webhook.id),
         };
         let sent = self.sender.send(request).await;
-        drop(under_way);
+        let sent = match pass {
+            Some(pass) => pass.used(sent, self.clock.steady()),
+            None => sent,
+        };
         (sent, prepared.signed)
     }
 

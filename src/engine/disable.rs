@@ -10,8 +10,8 @@
 //! arrived and was then queued again counts only when it has arrived again. A webhook that a reload took out of the
 //! live table, and another brought back, is as after a start.
 //!
-//! An attempt under way while the owner gives another URL or activates the webhook again disables nothing: it
-//! speaks for what was there before.
+//! An attempt under way while the owner gives another URL or `oauth2`, or activates the webhook again, disables
+//! nothing: it speaks for what was there before.
 
 use std::sync::Arc;
 

@@ -1,8 +1,9 @@
 //! How long a webhook has been failing without a single success, and disabling it when that is too long.
 //!
 //! The count is in steady time, from the first failed attempt since the last success, or since the webhook was
-//! registered, activated or given another URL. It is in memory; after a start it is read from the log, when an attempt
-//! fails first or somebody asks. Only a failed attempt disables: a webhook without traffic is left alone.
+//! registered, activated or given another URL or `oauth2`. It is in memory; after a start it is read from the log,
+//! when an attempt fails first or somebody asks. Only a failed attempt disables: a webhook without traffic is left
+//! alone.
 
 use std::sync::{Arc, Mutex};
 

@@ -148,10 +148,12 @@ impl Live {
     }
 
     /// Whether what an attempt made with `self` says of the receiver may disable the webhook as it is `now`:
-    /// not if its owner has sent it elsewhere or under another certificate since, or activated it again.
+    /// not if its owner has sent it elsewhere or under another certificate since, gets its access token another way, or
+    /// activated it again.
     pub(super) fn speaks_for(&self, now: &Self) -> bool {
         self.webhook.url == now.webhook.url
             && self.webhook.tls == now.webhook.tls
+            && self.webhook.oauth2 == now.webhook.oauth2
             && self.activated == now.activated
     }
 

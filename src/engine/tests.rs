@@ -127,7 +127,7 @@ impl Site {
     }
 }
 
-fn webhook() -> Webhook {
+pub(super) fn webhook() -> Webhook {
     Webhook {
         id: WebhookId::generate(),
         account: account(),

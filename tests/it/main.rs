@@ -37,6 +37,7 @@ mod lists;
 mod migration;
 mod misbehave;
 mod nth;
+mod oauth;
 mod order;
 mod outside;
 mod pace;

@@ -1,7 +1,10 @@
 //! A webhook's fields as a client gives them: one reading for registering and for changing.
 
 mod headers;
+mod oauth2;
 mod schedule;
+
+pub(super) use oauth2::show as show_oauth2;
 
 use crate::api::fields::Fields;
 use crate::model::{
@@ -61,6 +64,7 @@ pub(super) fn known(profile: &Profile) -> String {
         "api_key_header",
         "auth_header",
         "auth_value",
+        "oauth2",
         "format",
         "filter",
         "order",
@@ -85,7 +89,7 @@ pub(super) fn create(
 ) -> Option<Webhook> {
     let url = fields
         .required::<String>("url", "the HTTPS URL to send to, as a string")
-        .and_then(|url| read_url(fields, account, &url, guard));
+        .and_then(|url| read_url(fields, "url", account, &url, guard));
     let url_good = url.is_some();
     // Without a URL the other fields are still read, so that one answer names all that is wrong.
     let url = url.or_else(|| Endpoint::parse("https://url.invalid/").ok())?;
@@ -122,7 +126,7 @@ pub(super) fn apply(
     guard: &Guard,
 ) {
     if let Some(url) = fields.value::<String>("url", "a string")
-        && let Some(endpoint) = read_url(fields, &webhook.account, &url, guard)
+        && let Some(endpoint) = read_url(fields, "url", &webhook.account, &url, guard)
     {
         webhook.url = endpoint;
     }
@@ -141,7 +145,10 @@ pub(super) fn apply(
     if let Some(description) = bounded(fields, "description", DESCRIPTION_MAX) {
         webhook.description = description;
     }
+    let giver = oauth2::giver(fields);
     headers::read(fields, webhook, profile);
+    oauth2::read(fields, webhook, guard);
+    oauth2::check_alone(fields, webhook, profile, giver);
     schedule::read_timeout(fields, webhook);
     schedule::read_retry(fields, webhook, profile);
 }
@@ -155,8 +162,10 @@ fn bounded(fields: &mut Fields<'_>, name: &str, bytes_max: usize) -> Option<Opti
     Some(text)
 }
 
+/// Checks the URL that the field `name` gives.
 fn read_url(
     fields: &mut Fields<'_>,
+    name: &str,
     account: &AccountName,
     url: &str,
     guard: &Guard,
@@ -164,12 +173,12 @@ fn read_url(
     let endpoint = match Endpoint::parse(url) {
         Ok(endpoint) => endpoint,
         Err(error) => {
-            fields.refuse_as(error.code(), "url", error.to_string());
+            fields.refuse_as(error.code(), name, error.to_string());
             return None;
         }
     };
     if !guard.lets(account, &endpoint) {
-        fields.refuse_as("address_blocked", "url", BLOCKED_TEXT);
+        fields.refuse_as("address_blocked", name, BLOCKED_TEXT);
         return None;
     }
     Some(endpoint)

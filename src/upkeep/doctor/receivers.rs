@@ -1,4 +1,5 @@
-//! Receivers: whether each registered webhook's host resolves, may be dialled, answers, and proves who it is.
+//! Receivers: whether each registered webhook's host, and its token endpoint's, resolves, may be dialled, answers, and
+//! proves who it is.
 //!
 //! A connection goes the way of a request, with the same address rules and the same verification; nothing is posted.
 
@@ -37,13 +38,15 @@ pub(super) async fn checks(
 ) {
     let mut hosts: BTreeMap<String, Host> = BTreeMap::new();
     for webhook in webhooks.iter().filter(|webhook| webhook.active) {
-        let (url, tls) = (webhook.url.clone(), webhook.tls.clone());
-        // As deliveries reach it: a host may be trusted under one name for TLS and not under another.
-        let shown = match &tls {
-            Some(name) => format!("{} (tls {name})", url.authority()),
-            None => url.authority().to_owned(),
-        };
-        hosts.insert(shown, (url, tls));
+        let token_url = webhook.oauth2.as_ref().map(|oauth2| &oauth2.token_url);
+        for url in token_url.into_iter().chain([&webhook.url]) {
+            // As deliveries reach it: a host may be trusted under one name for TLS and not under another.
+            let shown = match &webhook.tls {
+                Some(name) => format!("{} (tls {name})", url.authority()),
+                None => url.authority().to_owned(),
+            };
+            hosts.insert(shown, (url.clone(), webhook.tls.clone()));
+        }
     }
     let all = hosts.len();
     if all == 0 {
