@@ -5,7 +5,7 @@
 //! that fails ends the process: a failed sync is never tried again in place.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -17,12 +17,13 @@ use crate::api::{self, Api, Tls};
 use crate::config::Config;
 use crate::engine::{self, Engine, EngineError, SchedulerDied, TaskDied};
 use crate::metrics::Metrics;
-use crate::model::{AccountName, QueueEntry, WebhookId};
+use crate::model::{Account, AccountName, QueueEntry, WebhookId};
 use crate::retention;
 use crate::sender::{Sender, SenderError};
 use crate::store;
 use crate::store::{Opened, WriteError, Writer};
 
+mod changes;
 mod files;
 pub mod serve;
 
@@ -111,6 +112,7 @@ pub struct Daemon {
     api: Arc<Api>,
     options: api::Options,
     tls: Option<Arc<Tls>>,
+    accounts: Arc<Mutex<Vec<Account>>>,
     sender: Sender,
     store: Opened,
     retention: retention::Limits,
@@ -124,6 +126,8 @@ pub struct Handle {
     api: Arc<Api>,
     tls: Option<Arc<Tls>>,
     sender: Sender,
+    /// As they are in force, so that a reload can tell what it changes.
+    accounts: Arc<Mutex<Vec<Account>>>,
 }
 
 impl Daemon {
@@ -184,6 +188,7 @@ impl Daemon {
                 &config.accounts,
             ),
             tls: config.identity.map(|identity| Arc::new(Tls::new(identity))),
+            accounts: Arc::new(Mutex::new(config.accounts)),
             grace: config.delivery.stop_grace,
             retention: (&config.storage).into(),
             address,
@@ -210,6 +215,7 @@ impl Daemon {
             api: Arc::clone(&self.api),
             tls: self.tls.clone(),
             sender: self.sender.clone(),
+            accounts: Arc::clone(&self.accounts),
         }
     }
 
@@ -351,6 +357,15 @@ impl Handle {
             .set_accounts(&names, &config.profiles, &config.formats, &config.alerts)
             .await?;
         self.api.set_accounts(&config.accounts);
+        let before = {
+            let mut accounts = self.accounts.lock().expect("no holder of this lock panics");
+            std::mem::replace(&mut *accounts, config.accounts.clone())
+        };
+        for entry in changes::entries(&before, &config.accounts) {
+            if let Err(error) = self.engine.note(entry).await {
+                tracing::warn!(%error, "what the config changes could not be noted in the audit log");
+            }
+        }
         if let (Some(tls), Some(identity)) = (&self.tls, &config.identity) {
             tls.replace(identity.clone());
         }

@@ -18,8 +18,10 @@ use super::inbox::Inbox;
 
 /// The story's end, whatever happens: the slowest first retry of those refused comes after five seconds.
 const STORY_MAX: Duration = Duration::from_secs(25);
-/// How often the log is asked what is new.
-const POLL: Duration = Duration::from_millis(40);
+/// How often the log is asked what is new: often while much happens, and then less and less, as a profile may limit how
+/// often a key may ask.
+const POLL_FIRST: Duration = Duration::from_millis(40);
+const POLL_LAST: Duration = Duration::from_millis(600);
 
 /// One profile's part in the story.
 struct Part {
@@ -118,11 +120,13 @@ pub(super) async fn tell(
         parts.len(),
         parts.len()
     );
+    let mut pause = POLL_FIRST;
     while parts.iter().any(|part| !part.ended) && start.elapsed() < STORY_MAX {
         for part in &mut parts {
             follow(part, inbox, start).await?;
         }
-        tokio::time::sleep(POLL).await;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 5 / 4).min(POLL_LAST);
     }
     let arrived = parts.iter().filter(|part| part.ended).count();
     let (requests, unverified) = inbox.totals();
@@ -202,7 +206,6 @@ async fn follow(part: &mut Part, inbox: &Inbox, start: Instant) -> anyhow::Resul
     if part.ended {
         return Ok(());
     }
-    // Asked often, so it is the event that is asked: a profile may limit the requests about webhooks.
     let path = format!("/api/v1/events/{}", part.event);
     let answer = part.client.call(Method::GET, &path, None).await?;
     let standing: Standing = answer.read(200, "reading an event")?;

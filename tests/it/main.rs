@@ -10,6 +10,7 @@
 
 mod alerts;
 mod api;
+mod audit;
 mod backup;
 mod bad_inputs;
 mod chaos;
