@@ -5,7 +5,7 @@ pub mod inspect;
 pub mod upkeep;
 
 use std::fmt::Write as _;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -182,16 +182,30 @@ pub fn new_master_key(out: Option<&Path>) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Writes a key to a new file, and has it on disk when this returns: what is sealed with it may be there at once.
 fn write_key(path: &Path, key: &str) -> anyhow::Result<()> {
     let mut options = OpenOptions::new();
-    let file = options.write(true).create_new(true).mode(0o600).open(path);
-    file.and_then(|mut file| file.write_all(key.as_bytes()))
-        .with_context(|| {
-            format!(
-                "the key cannot be written to the new file {}",
-                path.display()
-            )
-        })
+    let opened = options.write(true).create_new(true).mode(0o600).open(path);
+    let written = opened.and_then(|mut file| {
+        let written = file
+            .write_all(key.as_bytes())
+            .and_then(|()| file.sync_all());
+        if written.is_err() {
+            // A half one would be in the way of the next.
+            std::fs::remove_file(path)?;
+        }
+        written?;
+        let directory = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
+        File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+    });
+    written.with_context(|| {
+        format!(
+            "the key cannot be written to the new file {}",
+            path.display()
+        )
+    })
 }
 
 /// A new API key: `hwk_` and 32 random bytes in hexadecimal.

@@ -4,12 +4,13 @@
 //! daemon can take events. [`Daemon::run`] serves until it is told to stop or the store fails. A store
 //! that fails ends the process: a failed sync is never tried again in place.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -95,6 +96,11 @@ pub enum DaemonError {
         "the store has not moved for {0} s, as its disk does not answer; what was acknowledged is in the journal, start again once the disk is well"
     )]
     StoreHangs(u64),
+    /// A reload that came to a stop in the middle.
+    #[error(
+        "{0}; the new master keys are in force, and whatever comes after that in a reload may not be: restart to be sure"
+    )]
+    Partly(String),
     /// The scheduler died: nothing would be sent any more.
     #[error(transparent)]
     Scheduler(#[from] SchedulerDied),
@@ -346,30 +352,53 @@ impl Handle {
     /// What else changed needs a restart.
     ///
     /// # Errors
-    /// Where a profile does not compile, a certificate cannot be used or a master key is missing; accounts and what
-    /// belongs to them are as before then.
+    /// Where a master key is missing or cannot be changed now; nothing is changed then. [`DaemonError::Partly`] where a
+    /// profile does not compile or a certificate cannot be used after all.
     pub async fn reload(&self, config: &Config) -> Result<(), DaemonError> {
+        // The only step that meets the disk, and so may fail: after it the rest is what the config's reading has checked.
+        self.engine.set_vault(config.vault.clone()).await?;
+        let taken = self.take_over(config).await;
+        taken.map_err(|error| DaemonError::Partly(error.to_string()))?;
+        self.note_changes(&config.accounts).await;
+        Ok(())
+    }
+
+    async fn take_over(&self, config: &Config) -> Result<(), DaemonError> {
         let names = accounts(config);
-        self.engine.set_vault(config.vault.clone())?;
         // Before the accounts, as a webhook that was held for a name is sent to as soon as the engine knows of it.
         self.sender.set_tls(&config.tls)?;
         self.engine
             .set_accounts(&names, &config.profiles, &config.formats, &config.alerts)
             .await?;
         self.api.set_accounts(&config.accounts);
-        let before = {
-            let mut accounts = self.accounts.lock().expect("no holder of this lock panics");
-            std::mem::replace(&mut *accounts, config.accounts.clone())
-        };
-        for entry in changes::entries(&before, &config.accounts) {
-            if let Err(error) = self.engine.note(entry).await {
-                tracing::warn!(%error, "what the config changes could not be noted in the audit log");
-            }
-        }
         if let (Some(tls), Some(identity)) = (&self.tls, &config.identity) {
             tls.replace(identity.clone());
         }
         Ok(())
+    }
+
+    /// Notes what accounts have otherwise than before, one account after the other. What could not be noted is noted by
+    /// the next reload.
+    async fn note_changes(&self, accounts: &[Account]) {
+        let mut before = self.accounts.lock().await;
+        let names = before.iter().chain(accounts).map(|one| one.name.clone());
+        let names: BTreeSet<AccountName> = names.collect();
+        for name in names {
+            let of = |list: &[Account]| -> Vec<Account> {
+                let of_name = list.iter().filter(|one| one.name == name);
+                of_name.cloned().collect()
+            };
+            let (old, new) = (of(&before), of(accounts));
+            for entry in changes::entries(&old, &new) {
+                if let Err(error) = self.engine.note(entry).await {
+                    tracing::warn!(account = %name, %error,
+                        "what the config changes could not be noted in the audit log; the next reload tries again");
+                    return;
+                }
+            }
+            before.retain(|one| one.name != name);
+            before.extend(new);
+        }
     }
 
     /// Whether work is progressing, not only a port open.

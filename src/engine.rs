@@ -194,6 +194,11 @@ pub enum EngineError {
         /// How many webhooks that is.
         webhooks: usize,
     },
+    /// Changes to webhooks are not coming to disk, so the keys they are sealed with cannot change.
+    #[error(
+        "changes to webhooks are still being written to disk; reload once the disk answers again"
+    )]
+    Writing,
     /// The store could not be read.
     #[error(transparent)]
     Store(#[from] store::Error),

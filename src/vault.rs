@@ -18,8 +18,7 @@ use zeroize::Zeroizing;
 
 use crate::model::{Secret, Webhook};
 
-/// How a sealed text begins. No secret that is given may begin so.
-const SEALED: &str = "hookwheel-sealed-1:";
+const SEALED: &str = Secret::SEALED;
 /// How the text of a master key begins.
 const KEY_TEXT: &str = "hwmk_";
 const NONCE_BYTES: usize = 24;

@@ -103,7 +103,8 @@ pub(super) async fn turn(
     webhook.updated_at = now;
     let entry = caller.does_to(verb.action(), webhook.id);
     let live = api.engine.change_webhook(webhook, Some(entry)).await?;
-    tracing::info!(webhook_id = %live.webhook.id, account = %caller.account(), "{}", verb.past());
+    tracing::info!(webhook_id = %live.webhook.id, account = %caller.account(), key = caller.key_name(),
+        peer = ?caller.peer(), "{}", verb.past());
     let mut shown = show_whole(&api.engine, &live, now);
     if let Some(secret) = new {
         shown.insert("secret".to_owned(), json!(secret.expose()));

@@ -73,7 +73,8 @@ pub(super) async fn create(
     let entry = caller.does_to(AuditAction::WebhookCreated, webhook.id);
     let entry = with_details(entry, given);
     let live = api.engine.create_webhook(webhook, Some(entry)).await?;
-    tracing::info!(webhook_id = %live.webhook.id, account = %caller.account(), "webhook registered");
+    tracing::info!(webhook_id = %live.webhook.id, account = %caller.account(), key = caller.key_name(),
+        peer = ?caller.peer(), "webhook registered");
     let mut shown = show_whole(&api.engine, &live, now);
     if let Some(secret) = &live.webhook.secret {
         shown.insert("secret".to_owned(), json!(secret.expose()));
@@ -163,7 +164,8 @@ pub(super) async fn change(
     let entry = caller.does_to(AuditAction::WebhookChanged, webhook.id);
     let entry = with_details(entry, given);
     let live = api.engine.change_webhook(webhook, Some(entry)).await?;
-    tracing::info!(webhook_id = %live.webhook.id, account = %caller.account(), "webhook changed");
+    tracing::info!(webhook_id = %live.webhook.id, account = %caller.account(), key = caller.key_name(),
+        peer = ?caller.peer(), "webhook changed");
     let shown = show_whole(&api.engine, &live, now);
     Ok(json_answer(StatusCode::OK, &Value::Object(shown)))
 }
@@ -179,7 +181,8 @@ pub(super) async fn remove(
     let (id, version) = (live.webhook.id, live.webhook.version);
     let entry = caller.does_to(AuditAction::WebhookRemoved, id);
     api.engine.remove_webhook(id, version, Some(entry)).await?;
-    tracing::info!(webhook_id = %id, account = %caller.account(), "webhook removed");
+    tracing::info!(webhook_id = %id, account = %caller.account(), key = caller.key_name(),
+        peer = ?caller.peer(), "webhook removed");
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -1,6 +1,7 @@
 //! `hookwheel serve`: the daemon under its signals and under systemd.
 
 use std::path::Path;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -34,6 +35,14 @@ pub async fn serve(config: Config, path: &Path, log: &Log) -> anyhow::Result<Exi
     tasks.spawn(watchdog(handle.clone(), stop.clone()));
     // A task of its own, so that a reload here holds nobody up.
     let mut run = tasks.spawn(daemon.run(stop.clone()));
+    // Beside the others, as it may wait for a disk that does not answer. What is asked for meanwhile is one more.
+    let reloads = async {
+        while hangup.recv().await.is_some() && !stop.is_cancelled() {
+            reload(&handle, path, &first, log).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    let mut reloads = pin!(reloads);
     loop {
         tokio::select! {
             ended = &mut run => {
@@ -43,7 +52,7 @@ pub async fn serve(config: Config, path: &Path, log: &Log) -> anyhow::Result<Exi
             }
             _ = terminate.recv() => begin_stop(&stop),
             _ = interrupt.recv() => begin_stop(&stop),
-            _ = hangup.recv(), if !stop.is_cancelled() => reload(&handle, path, &first, log).await,
+            () = &mut reloads => {}
         }
     }
 }
@@ -60,8 +69,11 @@ fn begin_stop(stop: &CancellationToken) {
 
 async fn reload(handle: &Handle, path: &Path, running: &Config, log: &Log) {
     systemd::reloading();
-    match Config::load(path) {
-        Ok(config) => {
+    // It reads files, and one of them may be on a disk that hangs.
+    let path = path.to_owned();
+    let read = tokio::task::spawn_blocking(move || Config::load(&path)).await;
+    match read {
+        Ok(Ok(config)) => {
             for warning in &config.warnings {
                 tracing::warn!("{}", warning.line());
             }
@@ -70,8 +82,11 @@ async fn reload(handle: &Handle, path: &Path, running: &Config, log: &Log) {
             }
             take_over(handle, &config, running).await;
         }
-        Err(errors) => {
+        Ok(Err(errors)) => {
             tracing::error!(%errors, "the config has errors; the old one stays in force")
+        }
+        Err(panic) => {
+            tracing::error!(%panic, "reading the config ended by a defect; the old one stays in force")
         }
     }
     systemd::ready("serving");

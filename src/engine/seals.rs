@@ -7,10 +7,11 @@
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, RwLockReadGuard};
+use tokio::time::timeout;
 
-use crate::model::{Webhook, WebhookId};
-use crate::store::{WriteError, Written};
+use crate::model::Webhook;
+use crate::store::WriteError;
 use crate::vault::{MasterKey, Vault, VaultError};
 
 use super::{Engine, EngineError};
@@ -18,10 +19,16 @@ use super::{Engine, EngineError};
 /// What could not be sealed anew is tried again after this time: the disk is full, or somebody changed it meanwhile.
 const AGAIN_AFTER: Duration = Duration::from_secs(10);
 
+/// How long a reload waits for the changes under way to be on disk. They take a sync or two.
+const WRITTEN_WAIT: Duration = Duration::from_secs(10);
+
 /// The keys that there are now.
 pub(super) struct Seals {
     vault: RwLock<Arc<Vault>>,
     changed: Notify,
+    /// Held from the sealing of a webhook until it is on disk, and by whoever changes the keys: so no webhook comes to
+    /// disk under keys that are no longer there.
+    writing: tokio::sync::RwLock<()>,
 }
 
 impl Seals {
@@ -29,12 +36,33 @@ impl Seals {
         Self {
             vault: RwLock::new(Arc::new(vault)),
             changed: Notify::new(),
+            writing: tokio::sync::RwLock::new(()),
         }
     }
 
     pub(super) fn vault(&self) -> Arc<Vault> {
         Arc::clone(&self.vault.read().expect("no holder of this lock panics"))
     }
+
+    /// Whether a webhook could begin to be written at once: nobody is about to change the keys.
+    #[cfg(test)]
+    pub(super) fn is_free(&self) -> bool {
+        self.writing.try_read().is_ok()
+    }
+
+    /// Nobody changes the keys while this is held.
+    pub(super) async fn writing(&self) -> RwLockReadGuard<'_, ()> {
+        self.writing.read().await
+    }
+}
+
+/// What is left to do.
+#[derive(Debug, Default)]
+struct Pass {
+    done: usize,
+    damaged: usize,
+    /// Why it could not be gone on with.
+    stopped: Option<WriteError>,
 }
 
 impl Engine {
@@ -46,11 +74,6 @@ impl Engine {
             id,
             reason: why.to_string(),
         })
-    }
-
-    /// A webhook as it is to be stored.
-    pub(super) fn sealed(&self, webhook: Webhook) -> Result<Webhook, VaultError> {
-        self.seals.vault().seal(webhook)
     }
 
     /// Whether `vault` has the keys that the stored webhooks need. Without them these would be held, and events that
@@ -72,8 +95,14 @@ impl Engine {
     /// Replaces the master keys, as a reload does. What is stored is sealed anew in the background.
     ///
     /// # Errors
-    /// [`EngineError::Sealed`] where a stored webhook needs a key that is not among them; nothing is changed then.
-    pub fn set_vault(&self, vault: Vault) -> Result<(), EngineError> {
+    /// [`EngineError::Sealed`] where a stored webhook needs a key that is not among them, [`EngineError::Writing`] where
+    /// changes under way do not come to disk; nothing is changed then.
+    pub async fn set_vault(&self, vault: Vault) -> Result<(), EngineError> {
+        if *self.seals.vault() == vault {
+            return Ok(());
+        }
+        let alone = timeout(WRITTEN_WAIT, self.seals.writing.write()).await;
+        let _alone = alone.map_err(|_| EngineError::Writing)?;
         self.check_sealed(&vault)?;
         *self
             .seals
@@ -89,6 +118,8 @@ impl Engine {
     pub(super) async fn keep_sealed(self: Arc<Self>) {
         loop {
             let again = async {
+                // On a full disk nothing is written, and nothing is tried.
+                self.writer.room().await;
                 if self.seal_anew().await {
                     self.seals.changed.notified().await;
                 } else {
@@ -102,53 +133,62 @@ impl Engine {
         }
     }
 
-    /// Whether all of it is as the present key leaves it now.
+    /// Whether there is no more to do: all of it is as the present key leaves it, but for what is damaged.
     async fn seal_anew(&self) -> bool {
-        let vault = self.seals.vault();
-        let (mut done, mut left) = (0_usize, 0_usize);
+        let mut pass = Pass::default();
         for stored in self.reader.webhooks() {
-            if vault.is_current(&stored) {
+            if self.seals.vault().is_current(&stored) {
                 continue;
             }
             let id = stored.id;
-            match self.seal_one(&vault, stored).await {
-                Ok(()) => done += 1,
-                Err(why) => {
-                    left += 1;
+            match self.seal_one(stored).await {
+                Ok(Ok(())) => pass.done += 1,
+                Ok(Err(why)) => {
+                    pass.damaged += 1;
                     tracing::warn!(webhook_id = %id, %why, "its secrets could not be sealed anew");
+                }
+                Err(error) => {
+                    pass.stopped = Some(error);
+                    break;
                 }
             }
         }
-        if done + left > 0 {
+        let Pass {
+            done,
+            damaged,
+            stopped,
+        } = pass;
+        if let Some(error) = &stopped {
+            tracing::warn!(webhooks = done, %error, "not all stored secrets are sealed anew yet; tried again soon");
+        } else if done + damaged > 0 {
+            let vault = self.seals.vault();
             let key = vault.sealing().map_or("none", MasterKey::name);
             tracing::info!(
                 webhooks = done,
-                left,
+                damaged,
                 master_key = key,
                 "stored secrets were sealed anew"
             );
         }
-        left == 0
+        stopped.is_none()
     }
 
-    async fn seal_one(&self, vault: &Vault, stored: Webhook) -> Result<(), String> {
-        let (id, version): (WebhookId, u64) = (stored.id, stored.version);
-        let opened = vault.open(stored).map_err(|why| why.to_string())?;
-        let fresh = Webhook {
-            version: version + 1,
-            ..vault.seal(opened).map_err(|why| why.to_string())?
-        };
-        let written = self.writer.put_webhook(fresh, Some(version)).await;
-        match written.map_err(|why: WriteError| why.to_string())? {
-            // Whoever changed it meanwhile has sealed it.
-            Written::Stale => Ok(()),
-            Written::Done => {
-                // One whose account is not configured is not in the table.
-                if let Err(error) = self.refresh(id).await {
-                    tracing::debug!(webhook_id = %id, %error, "the webhook stays held");
-                }
-                Ok(())
-            }
+    /// Seals one. What it says does not change, so its version stays, nobody need know of it, and whoever changes it at the
+    /// same time is not in the way: a change that comes first has been sealed with the present key.
+    async fn seal_one(&self, stored: Webhook) -> Result<Result<(), VaultError>, WriteError> {
+        let _writing = self.seals.writing().await;
+        let vault = self.seals.vault();
+        let (version, sealed) = (
+            stored.version,
+            vault.open(stored).and_then(|open| vault.seal(open)),
+        );
+        match sealed {
+            Ok(sealed) => self
+                .writer
+                .put_webhook(sealed, Some(version))
+                .await
+                .map(|_| Ok(())),
+            Err(why) => Ok(Err(why)),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod hold;
 mod probes;
+mod seals;
 
 use std::sync::Arc;
 use std::task::Poll;

@@ -129,11 +129,13 @@ impl Engine {
         by: Option<AuditEntry>,
     ) -> Result<Arc<Live>, ChangeError> {
         let id = webhook.id;
-        let sealed = self.sealed(webhook)?;
+        let writing = self.seals.writing().await;
+        let sealed = self.seals.vault().seal(webhook)?;
         match self.writer_for(by).put_webhook(sealed, from).await? {
             Written::Done => {}
             Written::Stale => return Err(ChangeError::Stale),
         }
+        drop(writing);
         let live = self.refresh(id).await?;
         // It may have been removed again since.
         live.ok_or(ChangeError::NotFound("webhook"))

@@ -201,9 +201,7 @@ impl Committer {
     /// Commits ops, in one group if they are not too large.
     fn commit(&mut self, ops: Vec<Op>) -> Result<(), Error> {
         let ops = self.refuse_without_room(ops)?;
-        let (requeues, others): (Vec<Op>, Vec<Op>) = ops
-            .into_iter()
-            .partition(|op| matches!(op, Op::Requeue { .. }));
+        let (requeues, others): (Vec<Op>, Vec<Op>) = ops.into_iter().partition(Op::is_requeue);
         let mut deletions: Vec<(u32, Answer<u32>)> = Vec::new();
         let mut ops = requeues.into_iter().chain(others).peekable();
         let full = *self.space.borrow() == Space::Full;

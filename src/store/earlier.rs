@@ -51,6 +51,10 @@ pub(super) struct EarlierRow<W> {
 
 impl From<PlainWebhook> for Webhook {
     fn from(plain: PlainWebhook) -> Self {
+        let headers = plain.headers.into_iter().map(|header| Header {
+            value: header.value.never_sealed(),
+            ..header
+        });
         Self {
             id: plain.id,
             account: plain.account,
@@ -60,10 +64,13 @@ impl From<PlainWebhook> for Webhook {
             scope: plain.scope,
             name: plain.name,
             description: plain.description,
-            secret: plain.secret,
-            staged_secret: plain.staged_secret,
-            old_secret: plain.old_secret,
-            headers: plain.headers,
+            secret: plain.secret.map(Secret::never_sealed),
+            staged_secret: plain.staged_secret.map(Secret::never_sealed),
+            old_secret: plain.old_secret.map(|old| OldSecret {
+                secret: old.secret.never_sealed(),
+                ..old
+            }),
+            headers: headers.collect(),
             format: plain.format,
             filter: plain.filter,
             timeout_ms: plain.timeout_ms,

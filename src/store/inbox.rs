@@ -157,6 +157,15 @@ impl Op {
         matches!(self, Self::Finish { .. })
     }
 
+    /// Whether it is a request to send again, noted or not.
+    pub(super) fn is_requeue(&self) -> bool {
+        match self {
+            Self::Requeue { .. } => true,
+            Self::Noted { op, .. } => op.is_requeue(),
+            _ => false,
+        }
+    }
+
     const fn is_intake(&self) -> bool {
         matches!(self, Self::Accept { .. })
     }

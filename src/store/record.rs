@@ -232,7 +232,8 @@ impl Record {
             Self::Audited { entry, .. } => {
                 let mut keys = vec![plain(audit_key(&entry.account, position))];
                 if let Some(webhook) = entry.webhook {
-                    keys.push(plain(webhook_audit_key(webhook, position)));
+                    let key = webhook_audit_key(&entry.account, webhook, position);
+                    keys.push(plain(key));
                 }
                 keys
             }
@@ -275,9 +276,10 @@ pub(super) fn audit_key(account: &AccountName, entry: Position) -> Key {
     subject_key(subject, entry.to_u64())
 }
 
-/// The key of an entry in its webhook's audit log.
-pub(super) fn webhook_audit_key(webhook: WebhookId, entry: Position) -> Key {
-    let subject = hash128_bytes(&[b"audit of", &webhook.0.to_be_bytes()]);
+/// The key of an entry in its webhook's audit log. What another account might say of the webhook stands elsewhere.
+pub(super) fn webhook_audit_key(account: &AccountName, webhook: WebhookId, entry: Position) -> Key {
+    let webhook = webhook.0.to_be_bytes();
+    let subject = hash128_bytes(&[b"audit of", account.as_str().as_bytes(), &webhook]);
     subject_key(subject, entry.to_u64())
 }
 

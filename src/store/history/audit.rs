@@ -39,7 +39,7 @@ pub(in crate::store) fn audit(
     let positions = match webhook {
         None => listing(journal, |entry| audit_key(account, entry), before, limit)?,
         Some(webhook) => {
-            let key_of = |entry| webhook_audit_key(webhook, entry);
+            let key_of = |entry| webhook_audit_key(account, webhook, entry);
             listing(journal, key_of, before, limit)?
         }
     };

@@ -70,8 +70,14 @@ fn what_is_written_is_noted_and_what_is_not_is_not() {
         // Another account's entry about the same webhook is not shown.
         assert_eq!(actions(reader, Some(1)), [all[0], all[2]]);
         assert_eq!(actions(reader, Some(3)), []);
-        let other = reader.audit(&other, None, None, 10).unwrap();
-        assert_eq!(other.entries.len(), 1);
+        let page = reader.audit(&other, None, None, 10).unwrap();
+        assert_eq!(page.entries.len(), 1);
+        // Nor is it told how many there are.
+        let of_ours = reader.audit(&other, Some(WebhookId(3)), None, 1).unwrap();
+        assert_eq!(of_ours, AuditPage::default());
+        let (theirs, ours) = (Some(WebhookId(1)), None);
+        let page = reader.audit(&other, theirs, ours, 10).unwrap();
+        assert_eq!((page.entries.len(), page.next), (1, None));
     };
     check(&store.reader);
     store.handle.stop().unwrap();
