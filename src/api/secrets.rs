@@ -104,7 +104,7 @@ pub(super) async fn turn(
     let entry = caller.does_to(verb.action(), webhook.id);
     let live = api.engine.change_webhook(webhook, Some(entry)).await?;
     tracing::info!(webhook_id = %live.webhook.id, account = %caller.account(), key = caller.key_name(),
-        peer = ?caller.peer(), "{}", verb.past());
+        peer = caller.peer().map(tracing::field::display), "{}", verb.past());
     let mut shown = show_whole(&api.engine, &live, now);
     if let Some(secret) = new {
         shown.insert("secret".to_owned(), json!(secret.expose()));

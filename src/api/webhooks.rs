@@ -74,7 +74,7 @@ pub(super) async fn create(
     let entry = with_details(entry, given);
     let live = api.engine.create_webhook(webhook, Some(entry)).await?;
     tracing::info!(webhook_id = %live.webhook.id, account = %caller.account(), key = caller.key_name(),
-        peer = ?caller.peer(), "webhook registered");
+        peer = caller.peer().map(tracing::field::display), "webhook registered");
     let mut shown = show_whole(&api.engine, &live, now);
     if let Some(secret) = &live.webhook.secret {
         shown.insert("secret".to_owned(), json!(secret.expose()));
@@ -165,7 +165,7 @@ pub(super) async fn change(
     let entry = with_details(entry, given);
     let live = api.engine.change_webhook(webhook, Some(entry)).await?;
     tracing::info!(webhook_id = %live.webhook.id, account = %caller.account(), key = caller.key_name(),
-        peer = ?caller.peer(), "webhook changed");
+        peer = caller.peer().map(tracing::field::display), "webhook changed");
     let shown = show_whole(&api.engine, &live, now);
     Ok(json_answer(StatusCode::OK, &Value::Object(shown)))
 }
@@ -182,7 +182,7 @@ pub(super) async fn remove(
     let entry = caller.does_to(AuditAction::WebhookRemoved, id);
     api.engine.remove_webhook(id, version, Some(entry)).await?;
     tracing::info!(webhook_id = %id, account = %caller.account(), key = caller.key_name(),
-        peer = ?caller.peer(), "webhook removed");
+        peer = caller.peer().map(tracing::field::display), "webhook removed");
     Ok(StatusCode::NO_CONTENT)
 }
 

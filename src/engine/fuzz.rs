@@ -2,29 +2,16 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::retry_after::asked_ms;
+use super::retry_after::{answer, asked_ms};
 use super::schedule::PAUSE_MAX_MS;
-use crate::model::{Outcome, Phases, Response, UnixMillis};
-use crate::sender::Sent;
+use crate::model::UnixMillis;
 
 /// Whatever a receiver writes, it is waited for no longer than the bound, and exactly where it asks: for its seconds, or
 /// until its date, in each of the forms of the RFC. The bytes: the header's value.
 pub(crate) fn retry_after(bytes: &[u8]) {
     const NOW: UnixMillis = UnixMillis(784_111_777_000);
     let value = String::from_utf8_lossy(bytes).into_owned();
-    let ask = |status, value: &str| {
-        let sent = Sent {
-            started_at: NOW,
-            outcome: Outcome::Status(status),
-            phases: Phases::default(),
-            response: Some(Response {
-                headers: vec![("Retry-After".to_owned(), value.to_owned())],
-                body: Vec::new(),
-                truncated: false,
-            }),
-        };
-        asked_ms(&sent, NOW)
-    };
+    let ask = |status, value: &str| asked_ms(&answer(status, value), NOW);
     let asked = ask(429, &value);
     assert_eq!(asked, ask(503, &value));
     assert_eq!(ask(500, &value), None);

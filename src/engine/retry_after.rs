@@ -33,23 +33,24 @@ fn read(text: &str, now: UnixMillis) -> Option<u64> {
     Some(u64::try_from(at_ms).ok()?.saturating_sub(now.0))
 }
 
+/// An answer with this header, for trials.
+#[cfg(any(test, fuzzing))]
+pub(super) fn answer(status: u16, value: &str) -> Sent {
+    Sent {
+        started_at: UnixMillis(0),
+        outcome: Outcome::Status(status),
+        phases: crate::model::Phases::default(),
+        response: Some(crate::model::Response {
+            headers: vec![("Retry-After".to_owned(), value.to_owned())],
+            body: Vec::new(),
+            truncated: false,
+        }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Phases, Response};
-
-    fn sent(status: u16, value: &str) -> Sent {
-        Sent {
-            started_at: UnixMillis(0),
-            outcome: Outcome::Status(status),
-            phases: Phases::default(),
-            response: Some(Response {
-                headers: vec![("Retry-After".to_owned(), value.to_owned())],
-                body: Vec::new(),
-                truncated: false,
-            }),
-        }
-    }
 
     #[test]
     fn reads_seconds_and_every_form_of_date_and_bounds_them() {
@@ -71,9 +72,9 @@ mod tests {
             ("soon", None),
             ("2026-01-01T00:00:00Z", None),
         ] {
-            assert_eq!(asked_ms(&sent(429, value), now), expected, "{value:?}");
-            assert_eq!(asked_ms(&sent(503, value), now), expected, "{value:?}");
-            assert_eq!(asked_ms(&sent(500, value), now), None, "{value:?}");
+            assert_eq!(asked_ms(&answer(429, value), now), expected, "{value:?}");
+            assert_eq!(asked_ms(&answer(503, value), now), expected, "{value:?}");
+            assert_eq!(asked_ms(&answer(500, value), now), None, "{value:?}");
         }
     }
 }

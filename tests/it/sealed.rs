@@ -66,6 +66,14 @@ async fn arrives(client: &mut Client, web: &Web, id: &str, secret: &str) {
     assert_eq!(request.headers["authorization"], format!("Bearer {TOKEN}"));
 }
 
+/// Registers a webhook with a secret and a token; what is sent to it arrives. Gives its id.
+async fn with_secrets(client: &mut Client, web: &Web) -> String {
+    let body = json!({ "url": web.url("/"), "secret": SECRET, "bearer_token": TOKEN });
+    let id = registered(client, body).await;
+    arrives(client, web, &id, SECRET).await;
+    id
+}
+
 async fn said(daemon: &Daemon, from: usize, text: &str) {
     until(text, async || daemon.said_since(from, text)).await;
 }
@@ -81,9 +89,7 @@ async fn nothing_of_a_secret_is_on_disk() {
     let web = Web::start(&site.authority, |_| 200).await;
     let daemon = site.start();
     let mut client = daemon.client("standard");
-    let body = json!({ "url": web.url("/"), "secret": SECRET, "bearer_token": TOKEN });
-    let id = registered(&mut client, body).await;
-    arrives(&mut client, &web, &id, SECRET).await;
+    let id = with_secrets(&mut client, &web).await;
     daemon.kill();
     let daemon = site.start();
     let mut client = daemon.client("standard");
@@ -127,9 +133,7 @@ async fn keys_follow_one_another_without_a_restart() {
     let web = Web::start(&site.authority, |_| 200).await;
     let daemon = site.start();
     let mut client = daemon.client("standard");
-    let body = json!({ "url": web.url("/"), "secret": SECRET, "bearer_token": TOKEN });
-    let id = registered(&mut client, body).await;
-    arrives(&mut client, &web, &id, SECRET).await;
+    let id = with_secrets(&mut client, &web).await;
     let reload = |keys: &str| {
         std::fs::write(&config, site.config(true) + &secrets(keys)).unwrap();
         let from = daemon.log().lines().count();

@@ -93,6 +93,19 @@ async fn without_a_good_key_nothing_is_said_or_done() {
     assert!(daemon.terminate().success());
 }
 
+/// The calls that change something of a webhook.
+fn changes_to(hook: &str, event: &str) -> Vec<(Method, String)> {
+    vec![
+        (Method::PATCH, hook.to_owned()),
+        (Method::DELETE, hook.to_owned()),
+        (Method::POST, format!("{hook}/test")),
+        (Method::POST, format!("{hook}/secret/rotate")),
+        (Method::POST, format!("{hook}/held/discard")),
+        (Method::POST, format!("{hook}/replay")),
+        (Method::POST, format!("{hook}/deliveries/{event}/retry")),
+    ]
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_does_what_its_scopes_say_and_no_more() {
     let site = Site::new(&["standard"]);
@@ -109,17 +122,12 @@ async fn a_key_does_what_its_scopes_say_and_no_more() {
     let event = post(&mut client, "a", json!(1)).await;
     let before = state(&mut client).await;
     let hook = format!("/api/v1/webhooks/{kept}");
-    let admin = [
+    let mut admin = changes_to(&hook, &event);
+    admin.extend([
         (Method::POST, "/api/v1/webhooks".to_owned()),
-        (Method::PATCH, hook.clone()),
-        (Method::DELETE, hook.clone()),
-        (Method::POST, format!("{hook}/test")),
-        (Method::POST, format!("{hook}/secret/rotate")),
-        (Method::POST, format!("{hook}/held/discard")),
-        (Method::POST, format!("{hook}/replay")),
-        (Method::POST, format!("{hook}/deliveries/{event}/retry")),
         (Method::POST, "/api/v1/events/rematch".to_owned()),
-    ];
+        (Method::GET, "/api/v1/audit".to_owned()),
+    ]);
     let read = [
         "/api/v1/webhooks",
         "/api/v1/events",
@@ -180,23 +188,19 @@ async fn what_is_another_accounts_is_not_there() {
     let before = state(&mut owner).await;
     let mut other = daemon.client("flock");
     let hook = format!("/api/v1/webhooks/{kept}");
-    for (method, path) in [
-        (Method::GET, hook.clone()),
-        (Method::PATCH, hook.clone()),
-        (Method::DELETE, hook.clone()),
-        (Method::POST, format!("{hook}/test")),
-        (Method::POST, format!("{hook}/secret/rotate")),
-        (Method::POST, format!("{hook}/held/discard")),
-        (Method::POST, format!("{hook}/replay")),
-        (Method::GET, format!("{hook}/stats")),
-        (Method::GET, format!("{hook}/deliveries")),
-        (Method::GET, format!("{hook}/deliveries/{event}")),
-        (Method::POST, format!("{hook}/deliveries/{event}/retry")),
-        (Method::GET, format!("/api/v1/events/{event}")),
-        (Method::GET, format!("/api/v1/events/{event}/explain")),
-        (Method::GET, format!("/api/v1/jobs/{job}")),
-        (Method::POST, format!("/api/v1/jobs/{job}/cancel")),
-    ] {
+    let mut calls = changes_to(&hook, &event);
+    let read = [
+        hook.clone(),
+        format!("{hook}/stats"),
+        format!("{hook}/deliveries"),
+        format!("{hook}/deliveries/{event}"),
+        format!("/api/v1/events/{event}"),
+        format!("/api/v1/events/{event}/explain"),
+        format!("/api/v1/jobs/{job}"),
+    ];
+    calls.extend(read.map(|path| (Method::GET, path)));
+    calls.push((Method::POST, format!("/api/v1/jobs/{job}/cancel")));
+    for (method, path) in calls {
         let body = match method {
             Method::GET | Method::DELETE => String::new(),
             _ => "{}".to_owned(),
