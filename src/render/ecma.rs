@@ -68,10 +68,15 @@ pub(super) fn normalise_to(text: &str, depth_max: usize) -> Result<Normalised, J
         members: Vec::new(),
         unfit: None,
         unfit_count: 0,
+        left_out: false,
         depth_max,
     };
     writer.document().map_err(|fault| fault.located(text))?;
-    let warning = writer.warning();
+    let mut warning = writer.warning();
+    if warning.is_some() && writer.left_out {
+        // What it tells of may have been left out. What is there now has no key twice, so this ends here.
+        warning = normalise_to(&writer.out, depth_max)?.warning;
+    }
     Ok(Normalised {
         text: writer.out,
         warning,
@@ -155,6 +160,8 @@ struct Writer<'a> {
     /// The members of all open objects, innermost last.
     members: Vec<Member>,
     unfit: Option<&'a str>,
+    /// Whether a value was left out, as its key came again.
+    left_out: bool,
     unfit_count: usize,
     depth_max: usize,
 }
@@ -312,6 +319,7 @@ impl<'a> Writer<'a> {
                 None => kept.push(*member),
             }
         }
+        let left_out = kept.len() < members.len();
         kept.sort_by_key(|member| array_index(self.key(member)).map_or(u64::MAX, u64::from));
         let start = members.first().map_or(self.out.len(), |m| m.key_at);
         let mut body = String::with_capacity(self.out.len() - start);
@@ -323,6 +331,7 @@ impl<'a> Writer<'a> {
         }
         self.out.truncate(start);
         self.out.push_str(&body);
+        self.left_out |= left_out;
     }
 
     /// A key with its quotes, wherever it lies now.

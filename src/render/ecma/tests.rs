@@ -231,3 +231,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_number_that_is_left_out_is_not_warned_of() {
+    let unfit = "212345678901234567001";
+    let text = format!(r#"{{"a":{unfit},"b":{{"c":{unfit}}},"a":1,"b":2}}"#);
+    let normal = normalise(&text).unwrap();
+    assert_eq!(
+        (normal.text.as_str(), normal.warning),
+        (r#"{"a":1,"b":2}"#, None)
+    );
+    let kept = normalise(&format!(r#"{{"a":{unfit},"a":{unfit}}}"#)).unwrap();
+    let warning = kept.warning.unwrap();
+    assert!(
+        warning.contains(unfit) && !warning.contains("more"),
+        "{warning}"
+    );
+}
