@@ -5,7 +5,9 @@
 //! and body must have a bound and a deadline.
 
 mod access;
+mod answers;
 mod audit;
+mod budget;
 mod contract;
 mod deliveries;
 mod doors;
@@ -29,6 +31,7 @@ mod secrets;
 mod seldom;
 mod server;
 mod stats;
+mod stored;
 mod tls;
 mod together;
 mod webhooks;
@@ -59,6 +62,8 @@ pub struct Options {
     pub body_bytes_max: usize,
     /// The bodies of all requests under way together, bytes; beyond that a client is answered 503.
     pub body_memory: usize,
+    /// Large answers that clients have not taken yet, bytes; beyond that a client is answered 503.
+    pub answer_memory: usize,
     /// Connections open at once; beyond that one that keeps the daemon waiting gives way, or the new client is
     /// answered 503.
     pub connections_max: usize,
@@ -68,6 +73,8 @@ pub struct Options {
     pub body_timeout: Duration,
     /// Bytes of a body that must come in a second, on average and after a grace; 0 for any.
     pub body_rate_min: u64,
+    /// Bytes of an answer that a client must take in a second, on average and after `body_timeout`; 0 for any.
+    pub answer_rate_min: u64,
 }
 
 /// What every handler can reach.
@@ -76,7 +83,8 @@ pub struct Api {
     metrics: Metrics,
     guard: Guard,
     options: Options,
-    bodies: input::Budget,
+    bodies: budget::Budget,
+    answers: budget::Budget,
     reads: reads::Reads,
     access: RwLock<Arc<Access>>,
     turned_away: seldom::Seldom,
@@ -96,7 +104,8 @@ impl Api {
             engine,
             metrics,
             guard: Guard::new(policy),
-            bodies: input::Budget::new(options.body_memory),
+            bodies: budget::Budget::new(options.body_memory, options.body_bytes_max),
+            answers: budget::Budget::new(options.answer_memory, 0),
             reads: reads::Reads::default(),
             options,
             access: RwLock::new(Arc::new(Access::new(accounts))),

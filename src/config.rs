@@ -88,6 +88,8 @@ pub struct ServerOptions {
     pub body_bytes_max: usize,
     /// Bytes of the bodies of all requests under way; beyond that clients are answered 503.
     pub body_memory: usize,
+    /// Bytes of large answers that were not taken yet; beyond that clients are answered 503.
+    pub answer_memory: usize,
     /// Connections that are open at once; further clients are answered 503.
     pub connections_max: usize,
     /// How long a client may take for a request's header.
@@ -96,6 +98,8 @@ pub struct ServerOptions {
     pub body_timeout: Duration,
     /// Bytes of a request's body that must come in a second; 0 for any.
     pub body_rate_min: u64,
+    /// Bytes of an answer that must be taken in a second; 0 for any.
+    pub answer_rate_min: u64,
 }
 
 /// Reads a size as the config has it: `512B`, `256KiB`, `64MiB`, `20GiB`, `1TiB`.

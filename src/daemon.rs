@@ -180,10 +180,12 @@ impl Daemon {
         let options = api::Options {
             body_bytes_max: config.server.body_bytes_max,
             body_memory: config.server.body_memory,
+            answer_memory: config.server.answer_memory,
             connections_max,
             header_timeout: config.server.header_timeout,
             body_timeout: config.server.body_timeout,
             body_rate_min: config.server.body_rate_min,
+            answer_rate_min: config.server.answer_rate_min,
         };
         Ok(Self {
             api: Api::new(

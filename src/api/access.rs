@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use crate::model::{Account, AccountName, ApiKey, Scope};
 
 use super::Api;
+use super::answers;
 use super::error::Problem;
 use super::quota::{Limits, Quota};
 use super::server::Arrival;
@@ -118,17 +119,24 @@ impl Caller {
         ))
     }
 
-    /// Counts events of a batch against what the key may post.
+    /// Counts a batch's events against what the key may post; one was counted when the call came in.
     ///
     /// # Errors
-    /// 429 where it has posted too many.
-    pub(super) fn count_events(&self, api: &Api, count: usize) -> Result<(), Problem> {
+    /// 429 where others came first and it has posted too many.
+    pub(super) fn count_batch(&self, api: &Api, events: usize) -> Result<(), Problem> {
+        let rest = u32::try_from(events.saturating_sub(1)).unwrap_or(u32::MAX);
+        self.count_events(api, |quota, rate, now| quota.take_rest(rest, rate, now))
+    }
+
+    fn count_events(
+        &self,
+        api: &Api,
+        take: impl FnOnce(&Quota, u32, Instant) -> Result<(), Problem>,
+    ) -> Result<(), Problem> {
         let Some(rate) = self.key.key.events_per_second else {
             return Ok(());
         };
-        let count = u32::try_from(count).unwrap_or(u32::MAX);
-        let taken = self.key.quota.take_events(count, rate, Instant::now());
-        taken.inspect_err(|problem| {
+        take(&self.key.quota, rate, Instant::now()).inspect_err(|problem| {
             api.metrics
                 .events_refused
                 .get_or_create(&[("reason", problem.code)])
@@ -137,11 +145,11 @@ impl Caller {
         })
     }
 
-    /// Counts a call against what the key may ask for. A batch is only looked at: how many events it has is not
-    /// known yet.
+    /// Counts a call against what the key may ask for. A batch counts as one event for now: how many it has is not
+    /// known yet, and one that is no batch at all is not to be free.
     fn count(&self, api: &Api, method: &Method, path: &str) -> Result<(), Problem> {
         if method == Method::POST && INTAKE.contains(&path) {
-            return self.count_events(api, usize::from(path == INTAKE[0]));
+            return self.count_events(api, Quota::take_event);
         }
         let Some(max) = limits(api, &self.key).requests else {
             return Ok(());
@@ -180,8 +188,8 @@ impl FromRequestParts<Arc<Api>> for Caller {
     }
 }
 
-/// What goes before and after each request: an ambiguous one is refused, and the answer to a key that has limits
-/// says how it stands.
+/// What goes before and after each request: an ambiguous one is refused, a large answer gets its room in memory, and
+/// the answer to a key that has limits says how it stands.
 pub(super) async fn attend(
     State(api): State<Arc<Api>>,
     mut request: Request,
@@ -193,7 +201,9 @@ pub(super) async fn attend(
     }
     let seen = Seen::default();
     request.extensions_mut().insert(Arc::clone(&seen));
-    let mut response = next.run(request).await;
+    let response = next.run(request).await;
+    let owner = seen.get().map(|key| key.account.clone());
+    let mut response = answers::hold(response, &api.answers, owner).await;
     if let Some(key) = seen.get() {
         let limits = limits(&api, key);
         key.quota
@@ -250,7 +260,8 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
 }
 
 fn ambiguous() -> Problem {
-    let detail = "the request has both Content-Length and Transfer-Encoding: send one of them";
+    let detail = "the request has both Content-Length and Transfer-Encoding, or follows one on its connection whose \
+                  length is written in an unusual way: send one of them, written plainly and once";
     Problem::new(StatusCode::BAD_REQUEST, "length_ambiguous", detail)
         .with(CONNECTION, HeaderValue::from_static("close"))
 }

@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use crate::model::{Actor, AuditAction, AuditEntry, Scope, WebhookId};
 use crate::store::Audited;
@@ -49,6 +50,9 @@ pub(super) fn with_details(entry: AuditEntry, mut details: Vec<String>) -> Audit
     AuditEntry { details, ..entry }
 }
 
+/// Entries read at once: between two steps a read ends whose client is gone, and each step looks at all segments.
+const READ_STEP: usize = 50;
+
 /// The query of a list of entries.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -75,10 +79,21 @@ pub(super) async fn list(
         ),
     };
     let (reader, account) = (api.engine.reader().clone(), caller.account().clone());
-    let read = move |_: &_| reader.audit(&account, webhook, before, limit);
-    let found = api.reads.scan(caller.account(), read).await?;
-    let rows = found.entries.iter().map(show).collect();
-    Ok(page(rows, found.next.map(show_cursor)))
+    let read = move |gone: &CancellationToken| {
+        let (mut entries, mut next) = (Vec::new(), before);
+        loop {
+            let step = READ_STEP.min(limit - entries.len());
+            let found = reader.audit(&account, webhook, next, step)?;
+            next = found.next;
+            entries.extend(found.entries);
+            if next.is_none() || entries.len() == limit || gone.is_cancelled() {
+                return Ok((entries, next));
+            }
+        }
+    };
+    let (entries, next) = api.reads.scan(caller.account(), read).await?;
+    let rows = entries.iter().map(show).collect();
+    Ok(page(rows, next.map(show_cursor)))
 }
 
 fn show(audited: &Audited) -> Value {

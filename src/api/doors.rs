@@ -6,8 +6,9 @@
 //! address that has the most such connections; who comes from elsewhere is not pushed out by a crowd from one place.
 //! A request that the daemon is at work on is never cut off for another client.
 //!
-//! Invariants: a connection stands in the table if and only if it is waited for, so there are never more entries than
-//! places; nothing of a request whose connection was sent away is carried out after that.
+//! Invariants: a connection stands in the table once, and if and only if it is waited for, so there are never more
+//! entries than places, and whoever is picked to give way has a place to give; nothing of a request whose connection
+//! was sent away is carried out after that.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -110,6 +111,8 @@ impl Waits {
     }
 
     fn remove(&mut self, peer: IpAddr, number: u64) -> Option<CancellationToken> {
+        // A peer that has none gets no place in the table by this.
+        self.peers.get(&peer)?;
         self.change(peer, |waits| waits.remove(&number))
     }
 
@@ -194,9 +197,8 @@ impl Visit {
             return;
         }
         let number = waits.number();
-        self.number.store(number, Ordering::Relaxed);
         self.is_asking.store(false, Ordering::Relaxed);
-        waits.insert(self.peer, number, self.sent_away.clone());
+        self.wait(&mut waits, number);
     }
 
     /// The rest of a body is waited for. The wait is that of the whole request, so dripping gains nothing.
@@ -211,8 +213,23 @@ impl Visit {
             NEVER => waits.number(),
             number => number,
         };
-        self.number.store(number, Ordering::Relaxed);
+        self.wait(&mut waits, number);
+    }
+
+    /// Puts this visit into the table, in the place of the wait that it may have there: else that one would stay.
+    fn wait(&self, waits: &mut Waits, number: u64) {
+        let before = self.number.swap(number, Ordering::Relaxed);
+        waits.remove(self.peer, before);
         waits.insert(self.peer, number, self.sent_away.clone());
+    }
+
+    /// The body is wanted no more, whether it came or not.
+    fn leave_body(&self) {
+        let mut waits = self.doors.waits();
+        // Otherwise another wait has begun, which is not the body's to end.
+        if self.is_asking() {
+            waits.remove(self.peer, self.number.load(Ordering::Relaxed));
+        }
     }
 
     /// What was waited for is there. False where the connection was sent away meanwhile.
@@ -308,6 +325,15 @@ impl Body for Watched {
     }
 }
 
+impl Drop for Watched {
+    /// A body that is dropped while it is waited for came too slowly, or is too large: the daemon is at work again.
+    fn drop(&mut self) {
+        if self.is_waiting {
+            self.visit.leave_body();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -378,6 +404,31 @@ mod tests {
         assert!(!first.end_wait());
         assert!(doors.send_one_away());
         assert!(is_gone(&second));
+    }
+
+    #[test]
+    fn a_body_that_is_given_up_leaves_nothing_behind() {
+        let doors = Doors::default();
+        let visit = doors.enter(address("198.41.0.4"));
+        assert!(visit.end_wait(), "its head was there");
+        for _ in 0..3 {
+            // Its body is waited for in vain, and it is answered.
+            visit.wait_for_body();
+            visit.leave_body();
+            assert!(!doors.send_one_away(), "an answer is made");
+            visit.wait_anew();
+            visit.leave_body();
+            assert_eq!(doors.waits().order.len(), 1, "that wait is another one");
+            // One wait takes the place of the other, whatever happens to the body.
+            visit.wait_for_body();
+            visit.wait_anew();
+            assert_eq!(doors.waits().order.len(), 1);
+            assert!(visit.end_wait());
+        }
+        visit.wait_for_body();
+        drop(visit);
+        let waits = doors.waits();
+        assert!(waits.peers.is_empty() && waits.order.is_empty());
     }
 
     #[test]

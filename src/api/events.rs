@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -14,13 +15,15 @@ use crate::model::{AccountName, Event, EventId, Position, Scope, WebhookId};
 
 use super::Api;
 use super::access::Caller;
+use super::answers::no_room;
 use super::deliveries;
 use super::error::Problem;
 use super::fields::Fields;
-use super::input::Text;
+use super::input::Unread;
 use super::page::{
-    Asked, Named, Paging, json_answer, page, read_cursor, row_limit, show_cursor, text_answer,
+    Asked, Named, Paging, Rows, counted_answer, read_cursor, row_limit, show_cursor, text_answer,
 };
+use super::stored::Stored;
 use super::together::together;
 use super::webhooks::SCOPE_MAX;
 
@@ -39,9 +42,9 @@ const LIST_STEP: usize = 16;
 pub(super) async fn create(
     State(api): State<Arc<Api>>,
     caller: Caller,
-    text: Text,
+    body: Unread,
 ) -> Result<Response, Problem> {
-    caller.require(Scope::Send)?;
+    let text = body.read(&api, &caller, Scope::Send).await?;
     let posted = post(&api, caller.account(), text.as_str()).await?;
     Ok(text_answer(StatusCode::ACCEPTED, posted_json(&posted)))
 }
@@ -51,9 +54,9 @@ pub(super) async fn create(
 pub(super) async fn create_batch(
     State(api): State<Arc<Api>>,
     caller: Caller,
-    text: Text,
+    body: Unread,
 ) -> Result<Response, Problem> {
-    caller.require(Scope::Send)?;
+    let text = body.read(&api, &caller, Scope::Send).await?;
     let events: Vec<&RawValue> = serde_json::from_str(text.as_str()).map_err(|error| {
         let detail = format!("the body is not a JSON array of events: {error}");
         Problem::new(StatusCode::BAD_REQUEST, "json_invalid", detail)
@@ -65,7 +68,7 @@ pub(super) async fn create_batch(
         );
         return Err(Problem::new(StatusCode::BAD_REQUEST, "batch_size", detail));
     }
-    caller.count_events(&api, events.len())?;
+    caller.count_batch(&api, events.len())?;
     let faults_max = BATCH_FAULTS_MAX / events.len();
     let posts = events.iter().map(async |event| {
         let posted = post(&api, caller.account(), event.get()).await;
@@ -170,7 +173,8 @@ fn read_draft(text: &str, scope_field: &str) -> Result<Draft, Problem> {
     Ok(draft)
 }
 
-/// `GET /api/v1/events`: newest first.
+/// `GET /api/v1/events`: newest first. The answer's text is made while events are read, so what is in memory beside it
+/// is a step.
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -180,35 +184,33 @@ pub(super) async fn list(
     let limit = row_limit(query.limit)?;
     let before = read_cursor(query.cursor.as_deref())?;
     let (reader, account) = (api.engine.reader().clone(), caller.account().clone());
+    let scope_field = scope_field(&api, &account);
+    let room = api.answers.room(Some(account.clone()));
+    let mut rows = Rows::new(room, LIST_BYTES_MAX + api.options.body_bytes_max);
     let read = move |gone: &CancellationToken| {
-        let (mut events, mut before, mut bytes) = (Vec::new(), before, 0);
+        let (mut before, mut count, mut bytes) = (before, 0, 0);
         loop {
-            let step = LIST_STEP.min(limit + 1 - events.len());
+            let step = LIST_STEP.min(limit + 1 - count);
             let found = reader.events(&account, before, step)?;
             if found.is_empty() || gone.is_cancelled() {
                 // Fewer than asked for is not the end: events that cannot be read are left out.
-                return Ok((events, false));
+                return Ok(rows.end(None));
             }
             for (position, event) in found {
-                if events.len() == limit || bytes > LIST_BYTES_MAX {
-                    return Ok((events, true));
+                if count == limit || bytes > LIST_BYTES_MAX {
+                    return Ok(rows.end(before.map(show_cursor)));
+                }
+                if let Err(full) = rows.add(&text(&event, &scope_field, None)) {
+                    return Ok(Err(full));
                 }
                 before = Some(position);
                 bytes += event.bytes();
-                events.push((position, event));
+                count += 1;
             }
         }
     };
-    let (events, more) = api.reads.scan(caller.account(), read).await?;
-    let next = events
-        .last()
-        .filter(|_| more)
-        .map(|(position, _)| show_cursor(*position));
-    let rows: Vec<Value> = events
-        .iter()
-        .map(|(_, event)| show_event(event, &api))
-        .collect();
-    Ok(page(rows, next))
+    let rows = api.reads.scan(caller.account(), read).await?;
+    Ok(counted_answer(rows.map_err(no_room)?))
 }
 
 /// `GET /api/v1/events/{id}`: the event and where each of its deliveries stands.
@@ -220,17 +222,18 @@ pub(super) async fn show(
     caller.require(Scope::Read)?;
     let (position, event) = find(&api, caller.account(), &id).await?;
     let reader = api.engine.reader().clone();
-    let read = move |_: &_| reader.deliveries_of(position);
-    let deliveries = api.reads.scan(caller.account(), read).await?;
-    let rows: Vec<Value> = deliveries
-        .iter()
-        .map(|(webhook, state, attempts)| show_delivery(&api, *webhook, state, *attempts))
-        .collect();
-    let mut shown = show_event(&event, &api);
-    if let Some(object) = shown.as_object_mut() {
-        object.insert("deliveries".to_owned(), Value::Array(rows));
-    }
-    Ok(json_answer(StatusCode::OK, &shown))
+    let scope_field = scope_field(&api, caller.account());
+    let shown = Arc::clone(&api);
+    let read = move |_: &_| {
+        let deliveries = reader.deliveries_of(position)?;
+        let rows: Vec<Value> = deliveries
+            .iter()
+            .map(|(webhook, state, attempts)| show_delivery(&shown, *webhook, state, *attempts))
+            .collect();
+        Ok(text(&event, &scope_field, Some(&rows)))
+    };
+    let text = api.reads.scan(caller.account(), read).await?;
+    Ok(text_answer(StatusCode::OK, text))
 }
 
 fn show_delivery(
@@ -259,25 +262,46 @@ pub(super) async fn find(
     found.ok_or_else(|| Problem::not_found("event"))
 }
 
-fn show_event(event: &Event, api: &Api) -> Value {
-    let raw = |text: &str| match serde_json::from_str::<Value>(text) {
-        Ok(value) => value,
-        // Lone surrogates and great numbers are beyond a tree: then the text itself is shown.
-        Err(_) => Value::String(text.to_owned()),
+/// What an account's profile calls an event's scope, where the config knows the account.
+fn scope_field(api: &Api, account: &AccountName) -> Option<String> {
+    let contract = api.engine.contract(account)?;
+    Some(contract.profile.scope_field.clone())
+}
+
+/// An event as JSON text, with its deliveries where they are asked for.
+fn text(event: &Event, scope_field: &Option<String>, deliveries: Option<&[Value]>) -> String {
+    let shown = Shown {
+        event,
+        scope_field: scope_field.as_deref(),
+        deliveries,
     };
-    let mut shown = json!({
-        "id": event.id.as_str(),
-        "type": event.event_type,
-        "created_at": event.created_at.rfc3339(6),
-        "received_at": event.received_at.to_string(),
-        "data": raw(&event.data),
-        "metadata": event.metadata.as_deref().map(raw),
-        "warning": event.warning,
-    });
-    if let (Some(contract), Some(object)) =
-        (api.engine.contract(&event.account), shown.as_object_mut())
-    {
-        object.insert(contract.profile.scope_field.clone(), json!(event.scope));
+    serde_json::to_string(&shown).expect("all keys are strings, and it is written to memory")
+}
+
+struct Shown<'a> {
+    event: &'a Event,
+    scope_field: Option<&'a str>,
+    deliveries: Option<&'a [Value]>,
+}
+
+impl Serialize for Shown<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let event = self.event;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("id", event.id.as_str())?;
+        map.serialize_entry("type", &event.event_type)?;
+        map.serialize_entry("created_at", &event.created_at.rfc3339(6))?;
+        map.serialize_entry("received_at", &event.received_at.to_string())?;
+        map.serialize_entry("data", &Stored::of(&event.data))?;
+        let metadata = event.metadata.as_deref().map(Stored::of);
+        map.serialize_entry("metadata", &metadata)?;
+        map.serialize_entry("warning", &event.warning)?;
+        if let Some(name) = self.scope_field {
+            map.serialize_entry(name, &event.scope)?;
+        }
+        if let Some(deliveries) = self.deliveries {
+            map.serialize_entry("deliveries", deliveries)?;
+        }
+        map.end()
     }
-    shown
 }

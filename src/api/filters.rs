@@ -15,7 +15,7 @@ use super::Api;
 use super::access::Caller;
 use super::error::Problem;
 use super::fields::Fields;
-use super::input::Text;
+use super::input::Unread;
 use super::page::json_answer;
 
 /// Bytes of an event, times the rules that may be tried on each value, that are tried out here and now: about a
@@ -28,9 +28,9 @@ const TRIED_INLINE_MAX: usize = 1 << 20;
 pub(super) async fn test(
     State(api): State<Arc<Api>>,
     caller: Caller,
-    text: Text,
+    body: Unread,
 ) -> Result<Response, Problem> {
-    caller.require(Scope::Read)?;
+    let text = body.read(&api, &caller, Scope::Read).await?;
     let mut fields = Fields::parse(text.as_str())?;
     let filter = required(&mut fields, "pattern", "an event pattern").map(Filter::parse);
     let event = required(&mut fields, "event", "an event").map(ecma::normalise);

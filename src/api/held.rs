@@ -13,7 +13,7 @@ use super::Api;
 use super::access::Caller;
 use super::error::Problem;
 use super::fields::Fields;
-use super::input::Text;
+use super::input::Unread;
 use super::page::{Named, json_answer};
 use super::webhooks::find;
 
@@ -22,9 +22,9 @@ pub(super) async fn discard(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Named(id): Named<String>,
-    text: Text,
+    body: Unread,
 ) -> Result<Response, Problem> {
-    caller.require(Scope::Admin)?;
+    let text = body.read(&api, &caller, Scope::Admin).await?;
     let live = find(&api, caller.account(), &id)?;
     let until = read_until(text.as_str())?;
     let id = live.webhook.id;

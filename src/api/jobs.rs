@@ -21,7 +21,7 @@ use super::Api;
 use super::access::Caller;
 use super::error::{self, Problem};
 use super::fields::Fields;
-use super::input::Text;
+use super::input::Unread;
 use super::page::{Asked, Named, Paging, json_answer, page, row_limit};
 use super::webhooks;
 
@@ -37,9 +37,9 @@ pub(super) async fn replay(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Named(id): Named<String>,
-    text: Text,
+    body: Unread,
 ) -> Result<Response, Problem> {
-    caller.require(Scope::Admin)?;
+    let text = body.read(&api, &caller, Scope::Admin).await?;
     let live = webhooks::find(&api, caller.account(), &id)?;
     let mut fields = Fields::parse(text.as_str())?;
     let mut draft = Draft::read(&mut fields, &live.contract.profile);
@@ -55,9 +55,9 @@ pub(super) async fn replay(
 pub(super) async fn rematch(
     State(api): State<Arc<Api>>,
     caller: Caller,
-    text: Text,
+    body: Unread,
 ) -> Result<Response, Problem> {
-    caller.require(Scope::Admin)?;
+    let text = body.read(&api, &caller, Scope::Admin).await?;
     let contract = webhooks::contract(&api, &caller)?;
     let mut fields = Fields::parse(text.as_str())?;
     let draft = Draft::read(&mut fields, &contract.profile);

@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 
 use crate::model::Position;
 
+use super::answers;
+use super::budget::{Full, Held, Room};
 use super::error::{self, Problem};
 
 /// Rows of a list where the caller names no limit, and at most.
@@ -125,6 +127,54 @@ pub(super) fn page(rows: Vec<Value>, next_cursor: Option<String>) -> Response {
     )
 }
 
+/// The text of a page, made row by row in room that is counted.
+#[derive(Debug)]
+pub(super) struct Rows {
+    text: Held,
+    /// How long the whole may become, as far as that can be told.
+    expected: usize,
+}
+
+impl Rows {
+    pub(super) const fn new(room: Room, expected: usize) -> Self {
+        let text = Held::new(room);
+        Self { text, expected }
+    }
+
+    /// Adds a row, as JSON text.
+    ///
+    /// # Errors
+    /// Where there is no room for it.
+    pub(super) fn add(&mut self, row: &str) -> Result<(), Full> {
+        let between = match self.text.len() {
+            0 => "{\"data\":[",
+            _ => ",",
+        };
+        self.text.extend(between.as_bytes(), self.expected)?;
+        self.text.extend(row.as_bytes(), self.expected)
+    }
+
+    /// The whole page.
+    ///
+    /// # Errors
+    /// Where there is no room for its end.
+    pub(super) fn end(mut self, next_cursor: Option<String>) -> Result<Held, Full> {
+        let begin = match self.text.len() {
+            0 => "{\"data\":[",
+            _ => "",
+        };
+        let end = format!("{begin}],\"next_cursor\":{}}}", json!(next_cursor));
+        self.text.extend(end.as_bytes(), self.expected)?;
+        self.text.fit();
+        Ok(self.text)
+    }
+}
+
+/// As [`json_answer`], of a text that is counted already.
+pub(super) fn counted_answer(text: Held) -> Response {
+    as_json(answers::counted(text))
+}
+
 /// JSON that must not be kept by caches: it may hold a secret or somebody's data.
 pub(super) fn json_answer(status: StatusCode, body: &Value) -> Response {
     text_answer(status, body.to_string())
@@ -132,7 +182,10 @@ pub(super) fn json_answer(status: StatusCode, body: &Value) -> Response {
 
 /// As [`json_answer`], from JSON text.
 pub(super) fn text_answer(status: StatusCode, body: String) -> Response {
-    let mut response = (status, body).into_response();
+    as_json((status, body).into_response())
+}
+
+fn as_json(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -3,7 +3,7 @@
 //! A minute starts with its first request, so it never holds more than its number; two that follow each
 //! other may lie close. Events have a second's worth at once, and then flow at their rate: as a batch may have
 //! more than that, it is let in where there is room for one, and what it has too many keeps later ones waiting. What
-//! is refused is not counted.
+//! is refused is not counted, but for the first event of a batch, which is counted before the batch is read.
 //!
 //! Answers say how a key stands in the fields `RateLimit-Policy` and `RateLimit`
 //! (draft-ietf-httpapi-ratelimit-headers-10).
@@ -66,17 +66,22 @@ impl Quota {
         })
     }
 
-    /// Counts events; `rate` in a second. None only asks whether there is room.
+    /// Counts an event; `rate` in a second.
     ///
     /// # Errors
-    /// 429 with `Retry-After` where there is no room for one.
-    pub(super) fn take_events(&self, count: u32, rate: u32, now: Instant) -> Result<(), Problem> {
-        self.let_in(count, rate, now).map_err(|wait| {
-            let seconds = whole_seconds(wait);
-            let detail =
-                format!("this key may post {rate} events in a second; go on in {seconds} s");
-            refusal("too_many_events", detail, seconds)
-        })
+    /// 429 with `Retry-After` where there is no room for it.
+    pub(super) fn take_event(&self, rate: u32, now: Instant) -> Result<(), Problem> {
+        let taken = self.let_in(1, room_for_one(rate), rate, now);
+        taken.map_err(|wait| too_many_events(rate, wait))
+    }
+
+    /// Counts the rest of a batch, whose first event was counted before.
+    ///
+    /// # Errors
+    /// 429 with `Retry-After` where more was let in meanwhile than there is room for.
+    pub(super) fn take_rest(&self, count: u32, rate: u32, now: Instant) -> Result<(), Problem> {
+        let taken = self.let_in(count, SECOND, rate, now);
+        taken.map_err(|wait| too_many_events(rate, wait))
     }
 
     /// Writes into an answer how the key stands.
@@ -121,11 +126,10 @@ impl Quota {
         }
     }
 
-    fn let_in(&self, count: u32, rate: u32, now: Instant) -> Result<(), Duration> {
+    /// Lets events in where what has still to flow off takes no longer than `room`.
+    fn let_in(&self, count: u32, room: Duration, rate: u32, now: Instant) -> Result<(), Duration> {
         let mut flowed = self.flowed.lock().expect("no holder of this lock panics");
         let behind = behind(*flowed, now);
-        // Room for one is there if no more than the others of a second's worth have still to flow off.
-        let room = SECOND - SECOND / rate;
         if behind > room {
             return Err(behind - room);
         }
@@ -139,7 +143,7 @@ impl Quota {
         let room = SECOND.saturating_sub(behind);
         let left = room.as_nanos() * u128::from(rate) / SECOND.as_nanos();
         let wait = match left {
-            0 => behind.saturating_sub(SECOND - SECOND / rate),
+            0 => behind.saturating_sub(room_for_one(rate)),
             _ => behind,
         };
         Standing {
@@ -147,6 +151,17 @@ impl Quota {
             wait,
         }
     }
+}
+
+/// Room for one more is there if no more than the others of a second's worth have still to flow off.
+fn room_for_one(rate: u32) -> Duration {
+    SECOND - SECOND / rate
+}
+
+fn too_many_events(rate: u32, wait: Duration) -> Problem {
+    let seconds = whole_seconds(wait);
+    let detail = format!("this key may post {rate} events in a second; go on in {seconds} s");
+    refusal("too_many_events", detail, seconds)
 }
 
 /// The minute that goes on, or one that begins now.
@@ -176,6 +191,11 @@ fn refusal(code: &'static str, detail: String, seconds: u64) -> Problem {
 mod tests {
     use super::*;
     use axum::response::IntoResponse as _;
+
+    /// An event of a key that may post ten in a second.
+    fn one(quota: &Quota, now: Instant) -> Result<(), Duration> {
+        quota.let_in(1, room_for_one(10), 10, now)
+    }
 
     #[test]
     fn a_refusal_says_when_to_go_on_in_whole_seconds() {
@@ -208,31 +228,48 @@ mod tests {
         let (quota, start) = (Quota::default(), Instant::now());
         let at = |millis| start + Duration::from_millis(millis);
         for _ in 0..10 {
-            quota.let_in(1, 10, at(0)).unwrap();
+            one(&quota, at(0)).unwrap();
         }
-        assert_eq!(quota.let_in(1, 10, at(0)), Err(Duration::from_millis(100)));
-        assert_eq!(quota.let_in(1, 10, at(60)), Err(Duration::from_millis(40)));
-        quota.let_in(1, 10, at(100)).unwrap();
-        assert_eq!(
-            quota.let_in(1, 10, at(100)),
-            Err(Duration::from_millis(100))
-        );
+        assert_eq!(one(&quota, at(0)), Err(Duration::from_millis(100)));
+        assert_eq!(one(&quota, at(60)), Err(Duration::from_millis(40)));
+        one(&quota, at(100)).unwrap();
+        assert_eq!(one(&quota, at(100)), Err(Duration::from_millis(100)));
         // Over any long time it is the rate.
-        let let_in = (100..20_101).filter(|millis| quota.let_in(1, 10, at(*millis)).is_ok());
+        let let_in = (100..20_101).filter(|millis| one(&quota, at(*millis)).is_ok());
         assert_eq!(let_in.count(), 200);
     }
 
     #[test]
     fn a_batch_above_the_rate_is_let_in_and_paid_for_later() {
         let (quota, start) = (Quota::default(), Instant::now());
-        quota.let_in(0, 10, start).unwrap();
-        quota.let_in(100, 10, start).unwrap();
+        one(&quota, start).unwrap();
+        quota.let_in(99, SECOND, 10, start).unwrap();
         let wait = Duration::from_millis(9_100);
-        assert_eq!(quota.let_in(0, 10, start), Err(wait));
+        assert_eq!(one(&quota, start), Err(wait));
         let standing = quota.of_second(10, start);
         assert_eq!((standing.left, standing.wait), (0, wait));
-        quota.let_in(1, 10, start + wait).unwrap();
-        assert!(quota.let_in(1, 10, start + wait).is_err());
+        one(&quota, start + wait).unwrap();
+        assert!(one(&quota, start + wait).is_err());
+    }
+
+    #[test]
+    fn of_batches_that_come_side_by_side_one_is_let_in_and_one_that_fails_has_cost_an_event() {
+        let (quota, start) = (Quota::default(), Instant::now());
+        for _ in 0..10 {
+            one(&quota, start).unwrap();
+        }
+        assert!(
+            one(&quota, start).is_err(),
+            "ten batches that are still read"
+        );
+        quota.take_rest(999, 10, start).unwrap();
+        let refused = quota.take_rest(999, 10, start).unwrap_err();
+        assert_eq!(refused.code, "too_many_events");
+        // One that is alone is let in, whatever its rate.
+        let quota = Quota::default();
+        quota.take_event(1, start).unwrap();
+        quota.take_rest(0, 1, start).unwrap();
+        assert!(quota.take_event(1, start).is_err());
     }
 
     #[test]
@@ -254,7 +291,7 @@ mod tests {
             events: Some(10),
         };
         quota.count(3, start).unwrap();
-        quota.let_in(4, 10, start).unwrap();
+        quota.let_in(4, room_for_one(10), 10, start).unwrap();
         let policy = "\"requests\";q=3;w=60, \"events\";q=10;w=1";
         let (said, state) = shown(limits, 500);
         assert_eq!(said.as_deref(), Some(policy));
@@ -262,7 +299,7 @@ mod tests {
             state.as_deref(),
             Some("\"requests\";r=2;t=60, \"events\";r=10;t=1")
         );
-        quota.let_in(25, 10, start).unwrap();
+        quota.let_in(25, room_for_one(10), 10, start).unwrap();
         let (_, state) = shown(limits, 20_000);
         assert_eq!(
             state.as_deref(),

@@ -1,10 +1,12 @@
 //! Reads of the store for the API, on threads that may block, which deliveries need too: so few of them at a time.
 //!
 //! A look-up reads some records. A scan may read ten thousand, so there are few places for scans, an account has so many
-//! under way or waiting, and nobody waits long. A place is held until its read has ended, also when the client hangs up;
-//! a scan is told of that, to end early.
+//! under way or waiting, and nobody waits long. One account has half of the places for scans at most, so that others
+//! never wait for all of its scans. A place is held until its read has ended and what it found was taken, also when the
+//! client hangs up; a scan is told of that, to end early.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::header::RETRY_AFTER;
@@ -21,6 +23,8 @@ use super::error::Problem;
 
 /// Scans at once: each keeps a thread and the disk busy, which deliveries want as well.
 const SCANS_MAX: usize = 4;
+/// … of one account: another one finds a place at once, or comes after as many of the first as these.
+const SCANS_OWN_MAX: usize = 2;
 /// Scans under way or waiting: a queue that is not worked off in [`PATIENCE`] is of no use.
 const SCANS_ASKED_MAX: usize = 128;
 /// … of one account: more than a page for people asks for at once, and it leaves room for others.
@@ -34,6 +38,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct Reads {
     look_ups: Arc<Semaphore>,
     scans: Arc<Semaphore>,
+    /// The places of each account that has scans under way or waiting.
+    own: Mutex<HashMap<AccountName, Arc<Semaphore>>>,
     asked: Places<AccountName>,
     patience: Duration,
 }
@@ -43,6 +49,7 @@ impl Default for Reads {
         Self {
             look_ups: Arc::new(Semaphore::new(LOOK_UPS_MAX)),
             scans: Arc::new(Semaphore::new(SCANS_MAX)),
+            own: Mutex::default(),
             asked: Places::new(SCANS_ASKED_MAX, SCANS_ASKED_OWN_MAX),
             patience: PATIENCE,
         }
@@ -58,12 +65,9 @@ impl Reads {
         &self,
         read: impl FnOnce() -> Result<T, store::Error> + Send + 'static,
     ) -> Result<T, Problem> {
-        let place = self.place(&self.look_ups).await?;
-        run(move || {
-            let _place = place;
-            read()
-        })
-        .await
+        let place = timeout(self.patience, place(&self.look_ups)).await;
+        let place = place.unwrap_or_else(|_| Err(busy()))?;
+        run(move || (read(), place)).await
     }
 
     /// Reads what may be much, for this account. The read is given what tells that nobody waits for it any more.
@@ -87,31 +91,38 @@ impl Reads {
             }
             Full::All => busy(),
         })?;
-        let place = self.place(&self.scans).await?;
+        let own = self.own(account);
+        // First its own, so that it has no more than those in the queue for all.
+        let places = async { Ok((place(&own).await?, place(&self.scans).await?)) };
+        let places = timeout(self.patience, places).await;
+        let places = places.unwrap_or_else(|_| Err(busy()))?;
         let gone = CancellationToken::new();
         let _told = gone.clone().drop_guard();
-        run(move || {
-            let _places = (asked, place);
-            read(&gone)
-        })
-        .await
+        run(move || (read(&gone), (asked, places))).await
     }
 
-    async fn place(&self, places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Problem> {
-        match timeout(self.patience, Arc::clone(places).acquire_owned()).await {
-            Ok(Ok(place)) => Ok(place),
-            Ok(Err(error)) => Err(Problem::internal(&error)),
-            Err(_) => Err(busy()),
-        }
+    /// The places of an account. There are no more accounts here than scans under way or waiting.
+    fn own(&self, account: &AccountName) -> Arc<Semaphore> {
+        let mut own = self.own.lock().expect("no holder of this lock panics");
+        // Each scan holds its account's until it has ended.
+        own.retain(|name, places| name == account || Arc::strong_count(places) > 1);
+        let places = own.entry(account.clone());
+        Arc::clone(places.or_insert_with(|| Arc::new(Semaphore::new(SCANS_OWN_MAX))))
     }
 }
 
-async fn run<T: Send + 'static>(
-    read: impl FnOnce() -> Result<T, store::Error> + Send + 'static,
+async fn place(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Problem> {
+    let place = Arc::clone(places).acquire_owned().await;
+    place.map_err(|error| Problem::internal(&error))
+}
+
+/// The places come back with what was found, so there are never more finds in memory than places.
+async fn run<T: Send + 'static, P: Send + 'static>(
+    read: impl FnOnce() -> (Result<T, store::Error>, P) + Send + 'static,
 ) -> Result<T, Problem> {
     match tokio::task::spawn_blocking(read).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(error.into()),
+        Ok((Ok(value), _places)) => Ok(value),
+        Ok((Err(error), _places)) => Err(error.into()),
         Err(error) => Err(Problem::internal(&error)),
     }
 }
@@ -180,9 +191,12 @@ mod tests {
             patience: Duration::from_millis(50),
             ..Reads::default()
         };
-        let (account, (ended, ends)) = (account("acme"), mpsc::channel());
-        let mut running: Vec<_> = (0..SCANS_MAX)
-            .map(|_| scan(&reads, &account, &ended))
+        let (ended, ends) = mpsc::channel();
+        let accounts: Vec<_> = (0..SCANS_MAX).map(|n| account(&format!("a{n}"))).collect();
+        let account = account("acme");
+        let mut running: Vec<_> = accounts
+            .iter()
+            .map(|account| scan(&reads, account, &ended))
             .collect();
         for (_, scan) in &mut running {
             begin(scan).await;
@@ -230,5 +244,35 @@ mod tests {
         }
         assert_eq!(theirs.await.unwrap(), 7);
         assert_eq!(ends.try_iter().count(), SCANS_ASKED_OWN_MAX + 1);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_account_whose_scans_take_long_leaves_places_for_others() {
+        let reads = Reads::default();
+        let (acme, other) = (account("acme"), account("other"));
+        let (ended, _ends) = mpsc::channel();
+        let mut asked: Vec<_> = (0..SCANS_ASKED_OWN_MAX)
+            .map(|_| scan(&reads, &acme, &ended))
+            .collect();
+        for (_, scan) in &mut asked {
+            begin(scan).await;
+        }
+        assert_eq!(reads.scans.available_permits(), SCANS_MAX - SCANS_OWN_MAX);
+        // Not behind all of those.
+        assert_eq!(reads.scan(&other, |_| Ok(3)).await.unwrap(), 3);
+        let tables = reads.own.lock().unwrap().len();
+        assert_eq!(tables, 2);
+        for (end, _) in &asked {
+            end.send(()).unwrap();
+        }
+        for (_, scan) in asked {
+            assert_eq!(scan.await.unwrap(), 7);
+        }
+        assert_eq!(reads.scan(&other, |_| Ok(3)).await.unwrap(), 3);
+        assert_eq!(
+            reads.own.lock().unwrap().len(),
+            1,
+            "who has none is forgotten"
+        );
     }
 }

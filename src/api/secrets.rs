@@ -20,7 +20,7 @@ use super::Api;
 use super::access::Caller;
 use super::error::{self, Problem};
 use super::fields::Fields;
-use super::input::Text;
+use super::input::Unread;
 use super::page::{Named, json_answer};
 use super::webhooks::{find, show_whole};
 
@@ -87,9 +87,9 @@ pub(super) async fn turn(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Named((id, verb)): Named<(String, String)>,
-    text: Text,
+    body: Unread,
 ) -> Result<Response, Problem> {
-    caller.require(Scope::Admin)?;
+    let text = body.read(&api, &caller, Scope::Admin).await?;
     let Some(verb) = Verb::of(&verb) else {
         return Err(error::not_found().await);
     };

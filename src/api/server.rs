@@ -96,7 +96,7 @@ pub async fn serve(
             continue;
         };
         let visit = door.doors.enter(peer.ip());
-        let stream = Paced::new(stream, options.body_timeout);
+        let stream = Paced::new(stream, options.body_timeout, options.answer_rate_min);
         let served = connection(stream, peer, Arc::clone(&house), Arc::clone(&visit));
         let (ended, refusals) = (ended.clone(), Arc::clone(&door.refusals));
         connections.spawn(async move {

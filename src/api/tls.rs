@@ -18,6 +18,7 @@ use tokio_rustls::TlsAcceptor;
 pub struct Identity {
     settings: Arc<ServerConfig>,
     certificate: CertificateDer<'static>,
+    asks_clients: bool,
 }
 
 impl Identity {
@@ -38,6 +39,7 @@ impl Identity {
         let versions = [&rustls::version::TLS13, &rustls::version::TLS12];
         let settings = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&versions)?;
+        let asks_clients = !client_ca.is_empty();
         let settings = if client_ca.is_empty() {
             settings.with_no_client_auth()
         } else {
@@ -56,6 +58,7 @@ impl Identity {
         Ok(Self {
             settings: Arc::new(settings),
             certificate,
+            asks_clients,
         })
     }
 
@@ -83,9 +86,21 @@ impl Tls {
         Self(RwLock::new(identity))
     }
 
-    /// Shows another one from the next handshake on.
+    /// Shows another one from the next handshake on. Who is let in by it is told where that is another question now.
     pub fn replace(&self, identity: Identity) {
-        *self.0.write().expect("no holder of this lock panics") = identity;
+        let asks = identity.asks_clients;
+        let mut present = self.0.write().expect("no holder of this lock panics");
+        let before = std::mem::replace(&mut *present, identity);
+        drop(present);
+        match (before.asks_clients, asks) {
+            (true, false) => tracing::warn!(
+                "clients are let in without a certificate from now on: server.tls.client_ca is gone"
+            ),
+            (false, true) => tracing::warn!(
+                "only clients with a certificate of server.tls.client_ca are let in from now on; open connections go on"
+            ),
+            _ => {}
+        }
     }
 
     pub(super) fn acceptor(&self) -> TlsAcceptor {

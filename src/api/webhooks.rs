@@ -16,7 +16,7 @@ use super::access::Caller;
 use super::audit::with_details;
 use super::error::Problem;
 use super::fields::Fields;
-use super::input::Text;
+use super::input::Unread;
 use super::page::{Asked, Named, Paging, json_answer, page, row_limit};
 
 mod chosen;
@@ -47,9 +47,9 @@ pub(super) fn contract(api: &Api, caller: &Caller) -> Result<Arc<Contract>, Prob
 pub(super) async fn create(
     State(api): State<Arc<Api>>,
     caller: Caller,
-    text: Text,
+    body: Unread,
 ) -> Result<Response, Problem> {
-    caller.require(Scope::Admin)?;
+    let text = body.read(&api, &caller, Scope::Admin).await?;
     let contract = contract(&api, &caller)?;
     if api.engine.webhooks(caller.account()).len() >= WEBHOOKS_MAX {
         let detail = format!("an account has at most {WEBHOOKS_MAX} webhooks; remove some first");
@@ -136,9 +136,9 @@ pub(super) async fn change(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Named(id): Named<String>,
-    text: Text,
+    body: Unread,
 ) -> Result<Response, Problem> {
-    caller.require(Scope::Admin)?;
+    let text = body.read(&api, &caller, Scope::Admin).await?;
     let live = find(&api, caller.account(), &id)?;
     let mut fields = Fields::parse(text.as_str())?;
     let given = fields.names();

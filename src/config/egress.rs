@@ -16,6 +16,7 @@ use crate::sender::{
 
 use super::files::{PASSWORD_BYTES_MAX, certificates, chain, password, private_key};
 use super::reader::{Placed, Reader};
+use super::secrets::warn_of_eyes;
 use super::values::{Refusal, near, parse_range, refused_range};
 
 /// More authorities than this is a directory named by mistake.
@@ -187,10 +188,13 @@ fn login(
         reader.refuse(&user, "cannot be a user's name", fix);
     }
     match password(base, &file.value) {
-        Ok(password) => Some(ProxyLogin {
-            user: user.value,
-            password,
-        }),
+        Ok(password) => {
+            warn_of_eyes(reader, base, &file, "the proxy's password");
+            Some(ProxyLogin {
+                user: user.value,
+                password,
+            })
+        }
         Err(refusal) => {
             reader.refuse(&file, refusal.problem, refusal.fix);
             None
@@ -298,10 +302,7 @@ fn identity(mut reader: Reader<'_, '_>, base: &Path, name: String) -> Option<Wri
     let client = client(&mut reader, base);
     let has_ca = reader.has("ca");
     // An empty list would mean the CAs of all others, where somebody wrote down that there are some of its own.
-    let paths = match has_ca {
-        true => reader.some_texts("ca", "name at least one PEM file, or remove the line"),
-        false => Vec::new(),
-    };
+    let paths = reader.texts_if_any("ca", "name at least one PEM file, or remove the line");
     let ca = authorities(&mut reader, base, paths, CA_MAX);
     let remedy = "add accounts = [\"…\"]: whose webhooks may name it; no other account's can";
     let accounts = reader.some_texts("accounts", remedy);
@@ -359,6 +360,7 @@ fn client(reader: &mut Reader<'_, '_>, base: &Path) -> Result<Option<ClientCerti
         reader.refuse(&certificate, problem, fix);
         return Err(());
     }
+    warn_of_eyes(reader, base, &key, "the private key");
     Ok(Some(client))
 }
 

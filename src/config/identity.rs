@@ -12,8 +12,9 @@ use crate::model::Clock;
 use crate::sender::not_after;
 
 use super::egress::{EXTRA_CA_MAX, authorities};
-use super::files::{chain, private_key, readable_by_all};
+use super::files::{chain, private_key};
 use super::reader::{Placed, Reader};
+use super::secrets::warn_of_eyes;
 use super::tree::Origin;
 
 /// Before an end that is nearer than this a certificate that is renewed by itself has been renewed.
@@ -23,7 +24,10 @@ const ENDS_SOON_MS: u64 = 7 * 24 * 3_600_000;
 pub(super) fn read(mut reader: Reader<'_, '_>, base: &Path) -> Option<Identity> {
     let certificate = reader.text("certificate");
     let key = reader.text("key");
-    let client_ca = reader.texts("client_ca");
+    // An empty list would let everybody in without a certificate, where somebody meant nobody, or forgot a name.
+    let remedy = "name a PEM file with the authority of the clients that are let in; without the key client_ca clients \
+                  need no certificate";
+    let client_ca = reader.texts_if_any("client_ca", remedy);
     let is_there = *reader.place() != Origin::Whole
         || certificate.is_some()
         || key.is_some()
@@ -58,9 +62,7 @@ fn identity(
     let secret = reader.checked(&key, secret);
     match Identity::new(found?, secret?, trusted) {
         Ok(identity) => {
-            if let Some(remedy) = readable_by_all(base, &key.value) {
-                reader.warn(&key, "the private key can be read by everybody", remedy);
-            }
+            warn_of_eyes(reader, base, &key, "the private key");
             warn_of_end(reader, &certificate, &identity);
             Some(identity)
         }

@@ -294,16 +294,28 @@ impl<'c, 't> Reader<'c, 't> {
         }
     }
 
-    /// A list of texts that may not be empty; `remedy` says what to write.
+    /// A list of texts that may be left out, but not be empty; `remedy` says what to write.
+    pub(super) fn texts_if_any(&mut self, key: &'static str, remedy: &str) -> Vec<Placed<String>> {
+        self.take(key)
+            .map(|node| self.expect_some(node, remedy))
+            .unwrap_or_default()
+    }
+
+    /// A list of texts that must be there and may not be empty; `remedy` says what to write.
     pub(super) fn some_texts(&mut self, key: &'static str, remedy: &str) -> Vec<Placed<String>> {
-        match self.take(key) {
-            None => self.lacks(key, remedy),
-            Some(node) if matches!(&node.value, Kind::Array(items) if items.is_empty()) => {
-                self.refuse(&node, "is empty", remedy);
-            }
-            Some(node) => return self.expect_texts(node),
+        let Some(node) = self.take(key) else {
+            self.lacks(key, remedy);
+            return Vec::new();
+        };
+        self.expect_some(node, remedy)
+    }
+
+    fn expect_some(&mut self, node: Placed<Kind>, remedy: &str) -> Vec<Placed<String>> {
+        if matches!(&node.value, Kind::Array(items) if items.is_empty()) {
+            self.refuse(&node, "is empty", remedy);
+            return Vec::new();
         }
-        Vec::new()
+        self.expect_texts(node)
     }
 
     /// A text in a form of its own, `default` where there is none.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::vault::{MasterKey, Vault};
 
-use super::files::master_key;
+use super::files::{master_key, readable_by_all};
 use super::reader::{Placed, Reader};
 
 /// Old keys are there for as long as stored secrets are sealed anew: one, as a rule.
@@ -44,10 +44,26 @@ pub(super) fn read(mut reader: Reader<'_, '_>, base: &Path) -> Vault {
 
 fn key(reader: &mut Reader<'_, '_>, base: &Path, path: &Placed<String>) -> Option<MasterKey> {
     match master_key(base, &path.value) {
-        Ok(key) => Some(key),
+        Ok(key) => {
+            warn_of_eyes(reader, base, path, "the master key");
+            Some(key)
+        }
         Err(refusal) => {
             reader.refuse(path, refusal.problem, refusal.fix);
             None
         }
+    }
+}
+
+/// Warns of a file with a secret that everybody on the machine can read; `what` is the secret.
+pub(super) fn warn_of_eyes(
+    reader: &mut Reader<'_, '_>,
+    base: &Path,
+    path: &Placed<String>,
+    what: &str,
+) {
+    if let Some(remedy) = readable_by_all(base, &path.value) {
+        let problem = format!("{what} can be read by everybody");
+        reader.warn(path, problem, remedy);
     }
 }

@@ -93,6 +93,15 @@ fn server(
             most: "64GiB",
         },
     );
+    // The largest page of a list has some 8 MiB, of which one account can have one or more at any value.
+    let answer_memory = reader.size(
+        "answer_memory",
+        Bounds {
+            default: "64MiB",
+            least: "32MiB",
+            most: "64GiB",
+        },
+    );
     // Each takes a file descriptor, of which the unit file grants 65,536.
     let connections_max = reader.count("connections_max", 1024, 1..=32_768).value;
     let bounds = |default, least, most| Bounds {
@@ -104,16 +113,20 @@ fn server(
     let body_timeout = reader.duration("body_timeout", bounds("30s", "1s", "10m"));
     // Far below any link in use, and with it one who sends a byte now and then is cut off after the grace.
     let body_rate_min = reader.size("body_rate_min", bounds("256B", "0B", "1MiB"));
+    // As far below any link in use; the largest page may take half an hour.
+    let answer_rate_min = reader.size("answer_rate_min", bounds("4KiB", "0B", "1MiB"));
     let identity = identity::read(reader.section("tls"), base);
     reader.finish();
     let options = ServerOptions {
         listen,
         body_bytes_max: bytes(body_limit.value),
         body_memory: bytes(body_memory.value),
+        answer_memory: bytes(answer_memory.value),
         connections_max,
         header_timeout: header_timeout.value,
         body_timeout: body_timeout.value,
         body_rate_min: body_rate_min.value,
+        answer_rate_min: answer_rate_min.value,
     };
     (options, body_limit, identity)
 }

@@ -108,6 +108,8 @@ fn the_least_config_has_the_documented_defaults() {
     assert_eq!(config.server.listen.to_string(), "127.0.0.1:8420");
     assert_eq!(config.server.body_bytes_max, 256 * 1024);
     assert_eq!(config.server.body_memory, 64 << 20);
+    assert_eq!(config.server.answer_memory, 64 << 20);
+    assert_eq!(config.server.answer_rate_min, 4 << 10);
     assert_eq!(config.storage.path, PathBuf::from("/var/lib/hookwheel"));
     assert_eq!(config.storage.retention_age_ms, 30 * 86_400_000);
     assert_eq!(config.storage.retention_bytes, 20 << 30);

@@ -29,6 +29,7 @@ mod flood;
 mod formats;
 mod full_disk;
 mod hangups;
+mod hogs;
 mod hold;
 mod kill;
 mod ledger;

@@ -9,9 +9,10 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, date_time_ymd,
 };
+use rustls::client::WantsClientCert;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -118,18 +119,43 @@ impl Ground {
 
     /// A connection by hand, without a certificate of the client's own.
     pub(super) async fn connect(&self, daemon: &Daemon) -> TlsStream<TcpStream> {
+        let settings = self.verifying().with_no_client_auth();
+        self.connect_by(daemon, &Arc::new(settings)).await.unwrap()
+    }
+
+    /// A client with a certificate of the site's files. It keeps its sessions.
+    pub(super) fn settings_of(&self, name: &str) -> Arc<ClientConfig> {
+        let path = |ending: &str| self.site.path(&format!("{name}.{ending}"));
+        let certificate = CertificateDer::from_pem_file(path("pem")).unwrap();
+        let key = PrivateKeyDer::from_pem_file(path("key")).unwrap();
+        let settings = self.verifying();
+        Arc::new(
+            settings
+                .with_client_auth_cert(vec![certificate], key)
+                .unwrap(),
+        )
+    }
+
+    fn verifying(&self) -> ConfigBuilder<ClientConfig, WantsClientCert> {
         let mut authorities = RootCertStore::empty();
         let ca = CertificateDer::from_pem_slice(self.ca.pem.as_bytes()).unwrap();
         authorities.add(ca).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let settings = ClientConfig::builder_with_provider(provider)
+        ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_root_certificates(authorities)
-            .with_no_client_auth();
+    }
+
+    /// A connection by hand of a client.
+    pub(super) async fn connect_by(
+        &self,
+        daemon: &Daemon,
+        settings: &Arc<ClientConfig>,
+    ) -> std::io::Result<TlsStream<TcpStream>> {
         let tcp = TcpStream::connect(daemon.address).await.unwrap();
         let name = ServerName::try_from("127.0.0.1").unwrap();
-        let connecting = TlsConnector::from(Arc::new(settings)).connect(name, tcp);
-        timeout(PATIENCE, connecting).await.unwrap().unwrap()
+        let connecting = TlsConnector::from(Arc::clone(settings)).connect(name, tcp);
+        timeout(PATIENCE, connecting).await.unwrap()
     }
 }

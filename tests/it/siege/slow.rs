@@ -1,4 +1,4 @@
-//! The slow clients of a siege, of eight kinds: each takes a place for as long as it can, and comes again.
+//! The slow clients of a siege, of nine kinds: each takes a place for as long as it can, and comes again.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -41,19 +41,22 @@ enum Kind {
     HalfBody,
     /// Asks again and again, each second, and takes no answer.
     TakesNothing,
+    /// Asks for large lists, and takes nothing of them.
+    TakesNoList,
     /// Sends what is no request, and does not close its side.
     Garbage,
     /// Asks once, and keeps its connection.
     Idle,
 }
 
-const KINDS: [Kind; 8] = [
+const KINDS: [Kind; 9] = [
     Kind::Silent,
     Kind::HalfHead,
     Kind::DripsHead,
     Kind::DripsBody,
     Kind::HalfBody,
     Kind::TakesNothing,
+    Kind::TakesNoList,
     Kind::Garbage,
     Kind::Idle,
 ];
@@ -105,6 +108,10 @@ async fn dawdle(kind: Kind, stream: TcpStream) {
         "POST /api/v1/events HTTP/1.1\r\nHost: h\r\nX-API-Key: {}\r\nContent-Length: 100000\r\n\r\n",
         key_of("standard")
     );
+    let list = format!(
+        "GET /api/v1/events?limit=200 HTTP/1.1\r\nHost: h\r\nX-API-Key: {}\r\n\r\n",
+        key_of("standard")
+    );
     let ask = "GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n";
     let (first, drips) = match kind {
         Kind::Silent => (String::new(), false),
@@ -116,6 +123,7 @@ async fn dawdle(kind: Kind, stream: TcpStream) {
         Kind::DripsBody => (post, true),
         Kind::HalfBody => (post + &" ".repeat(32 << 10), false),
         Kind::TakesNothing => (ask.repeat(4), true),
+        Kind::TakesNoList => (list.repeat(4), true),
         Kind::Garbage => ("hello\r\n\r\n".to_owned(), false),
         Kind::Idle => ("GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(), false),
     };
@@ -127,6 +135,8 @@ async fn dawdle(kind: Kind, stream: TcpStream) {
             tokio::time::sleep(DRIP).await;
             let next: &[u8] = match kind {
                 Kind::TakesNothing => ask.as_bytes(),
+                // Before a head it is skipped.
+                Kind::TakesNoList => b"\r\n",
                 _ => b" ",
             };
             if drips && to.write_all(next).await.is_err() {
@@ -135,7 +145,7 @@ async fn dawdle(kind: Kind, stream: TcpStream) {
         }
     };
     let reading = async {
-        if matches!(kind, Kind::TakesNothing) {
+        if matches!(kind, Kind::TakesNothing | Kind::TakesNoList) {
             // That the connection is gone shows where it writes.
             return std::future::pending().await;
         }
