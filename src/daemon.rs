@@ -131,7 +131,6 @@ pub struct Handle {
     engine: Arc<Engine>,
     api: Arc<Api>,
     tls: Option<Arc<Tls>>,
-    sender: Sender,
     /// As they are in force, so that a reload can tell what it changes.
     accounts: Arc<Mutex<Vec<Account>>>,
 }
@@ -222,7 +221,6 @@ impl Daemon {
             engine: Arc::clone(&self.engine),
             api: Arc::clone(&self.api),
             tls: self.tls.clone(),
-            sender: self.sender.clone(),
             accounts: Arc::clone(&self.accounts),
         }
     }
@@ -367,10 +365,9 @@ impl Handle {
 
     async fn take_over(&self, config: &Config) -> Result<(), DaemonError> {
         let names = accounts(config);
-        // Before the accounts, as a webhook that was held for a name is sent to as soon as the engine knows of it.
-        self.sender.set_tls(&config.tls)?;
+        let (profiles, formats) = (&config.profiles, &config.formats);
         self.engine
-            .set_accounts(&names, &config.profiles, &config.formats, &config.alerts)
+            .set_accounts(&names, profiles, formats, &config.alerts, &config.tls)
             .await?;
         self.api.set_accounts(&config.accounts);
         if let (Some(tls), Some(identity)) = (&self.tls, &config.identity) {

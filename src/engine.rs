@@ -48,7 +48,7 @@ use crate::metrics::Metrics;
 use crate::model::{AccountName, Clock, EventId, WebhookId};
 use crate::profile::{Profiles, SchemaFault};
 use crate::render::Formats;
-use crate::sender::Sender;
+use crate::sender::{Sender, SenderError, TlsIdentity};
 use crate::store::{self, Reader, Space, WriteError, Writer};
 use crate::vault::Vault;
 
@@ -199,6 +199,9 @@ pub enum EngineError {
         "changes to webhooks are still being written to disk; reload once the disk answers again"
     )]
     Writing,
+    /// A name for TLS cannot be used.
+    #[error(transparent)]
+    Tls(#[from] SenderError),
     /// The store could not be read.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -377,20 +380,22 @@ impl Engine {
         Ok(())
     }
 
-    /// Replaces the accounts, their profiles, the formats and who gets operational events, as a reload does, and takes
-    /// over the names for TLS that the sender has. Webhooks that no longer fit are held.
+    /// Replaces the accounts, their profiles, the formats, who gets operational events and the names for TLS, as a reload
+    /// does. Webhooks that no longer fit are held.
     ///
     /// # Errors
-    /// Where a profile does not compile; nothing is changed then.
+    /// Where a profile does not compile or a name for TLS cannot be used; nothing is changed then.
     pub async fn set_accounts(
         &self,
         accounts: &[(AccountName, String)],
         profiles: &Profiles,
         formats: &Formats,
         alerts: &AlertOptions,
+        tls: &[TlsIdentity],
     ) -> Result<(), EngineError> {
         let told = alerts.account.as_ref();
         let contracts: HashMap<_, _> = registry::contracts(accounts, profiles, formats, told)?;
+        let tls = self.sender.ready_tls(tls)?;
         self.alerts.set(alerts);
         *self
             .profiles
@@ -398,7 +403,7 @@ impl Engine {
             .expect("no holder of this lock panics") = profiles.clone();
         let reloaded = self
             .registry
-            .set_contracts(contracts, self.sender.tls_names());
+            .set_contracts(contracts, tls.names(), || self.sender.put_tls(tls));
         self.forget_tokens_of_strangers();
         for live in reloaded.changed {
             let webhook = live.webhook.id;

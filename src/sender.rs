@@ -28,10 +28,12 @@ use tokio_util::task::TaskTracker;
 
 use crate::metrics::Metrics;
 use crate::model::{
-    AddressPolicy, Clock, Endpoint, FaultKind, Outcome, Phases, Response, UnixMillis, WebhookId,
+    AccountName, AddressPolicy, Clock, Endpoint, FaultKind, Outcome, Phases, Response, UnixMillis,
+    WebhookId,
 };
 
 mod connect;
+mod dial;
 mod exchange;
 mod fault;
 mod guard;
@@ -51,18 +53,21 @@ pub use exchange::USER_AGENT_TEXT;
 pub use guard::Guard;
 pub use probe::Probe;
 pub use proxy::{Bypass, ProxyLogin, ProxyOptions, ProxyProtocol};
-pub use trust::{ClientCertificate, TlsIdentity, TlsNames};
+pub use told::Told;
+pub use trust::{ClientCertificate, ReadyTls, TlsIdentity, TlsNames, TlsSettings};
 pub use validity::not_after;
 
-use connect::Connector;
+use connect::{Connector, Destination};
 use exchange::Message;
 use fault::Fault;
 use pool::Pool;
 use progress::Progress;
 use resolve::Names;
-use told::Told;
 use trust::{Trust, Trusts};
 
+/// Sockets besides one for each request: idle connections, and addresses that are dialled beside a name's first one. The
+/// process's files are counted with these.
+pub const SOCKETS_BESIDE_MAX: usize = 1024;
 /// Longest deadline a request can have. Profiles set seconds; this only keeps the sum of the present and a
 /// duration from another mouth in range.
 const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
@@ -137,8 +142,10 @@ pub struct Request {
     pub body: Bytes,
     /// The total deadline, from now to the answer's last byte; at most a day.
     pub timeout: Duration,
-    /// The name of the TLS settings to use, if not those for all.
-    pub tls: Option<String>,
+    /// The TLS settings to use, if not those for all. Where they do not hold any more nothing is sent.
+    pub tls: Option<TlsSettings>,
+    /// The account that it is made for, so that none takes what all need.
+    pub account: Option<AccountName>,
     /// The webhook that it is made for; for the log.
     pub webhook: Option<WebhookId>,
 }
@@ -217,15 +224,35 @@ impl Sender {
     /// # Errors
     /// [`SenderError::Identity`]; nothing is changed then.
     pub fn set_tls(&self, identities: &[TlsIdentity]) -> Result<(), SenderError> {
-        let gone = self.shared.trusts.set(identities)?;
-        self.shared.pool.close_trusts(&gone);
+        let ready = self.ready_tls(identities)?;
+        self.put_tls(ready);
         Ok(())
     }
 
-    /// The names for TLS that each account's webhooks may use. The sender itself does not ask who uses a name.
+    /// The first half of [`Sender::set_tls`], which can fail and changes nothing.
+    ///
+    /// # Errors
+    /// [`SenderError::Identity`].
+    pub fn ready_tls(&self, identities: &[TlsIdentity]) -> Result<ReadyTls, SenderError> {
+        self.shared.trusts.ready(identities)
+    }
+
+    /// The second half, which cannot fail.
+    pub fn put_tls(&self, ready: ReadyTls) {
+        let gone = self.shared.trusts.set(ready);
+        self.shared.pool.close_trusts(&gone);
+    }
+
+    /// The names for TLS that each account's webhooks may use, and what they mean.
     #[must_use]
     pub fn tls_names(&self) -> TlsNames {
         self.shared.trusts.of_accounts()
+    }
+
+    /// Whether TLS settings still mean what they meant when the account was given them, and still are that account's.
+    #[must_use]
+    pub fn holds(&self, settings: &TlsSettings) -> bool {
+        self.shared.trusts.holds(settings)
     }
 
     /// Makes one request. Never takes longer than the request's timeout, but for the time the process
@@ -248,17 +275,20 @@ impl Sender {
             endpoint,
             headers,
             body,
+            account,
             ..
         } = request;
         let message = exchange::message(&endpoint, headers, body);
-        let trust = self.shared.trusts.find(request.tls.as_deref());
         let attempt = async {
-            let trust = trust.ok_or_else(no_such_tls)?;
             let shared = &self.shared;
+            let trust = shared.trust(request.tls.as_ref())?;
             let message = (message?, body_max);
-            shared
-                .attempt(&endpoint, &trust, message, &mut progress)
-                .await
+            let to = Destination {
+                endpoint: &endpoint,
+                trust: &trust,
+                account: account.as_ref(),
+            };
+            shared.attempt(to, message, &mut progress).await
         };
         let result = match timeout_at(deadline, attempt).await {
             Ok(result) => result,
@@ -289,43 +319,50 @@ impl Sender {
 }
 
 impl Shared {
+    /// What a request goes out with.
+    fn trust(&self, settings: Option<&TlsSettings>) -> Result<Arc<Trust>, Fault> {
+        match settings {
+            None => Ok(self.trusts.unnamed()),
+            Some(settings) if self.trusts.holds(settings) => Ok(Arc::clone(settings.trust())),
+            Some(_) => Err(no_such_tls()),
+        }
+    }
+
     async fn attempt(
         &self,
-        endpoint: &Endpoint,
-        trust: &Trust,
+        to: Destination<'_>,
         (message, body_max): (Message, usize),
         progress: &mut Progress,
     ) -> Result<u16, Fault> {
-        let number = trust.number();
-        if let Some(connection) = self.pool.take(number, endpoint.authority()).await {
+        let number = to.trust.number();
+        if let Some(connection) = self.pool.take(number, to.endpoint.authority()).await {
             self.metrics.connections_reused.inc();
             let end = connection
                 .exchange(message.clone(), body_max, progress)
                 .await;
             match end {
-                Ok(done) => return Ok(self.keep(endpoint, trust, done)),
+                Ok(done) => return Ok(self.keep(to, done)),
                 // The receiver had closed it while it was idle; it cannot have answered, so once more.
                 Err(failure) if failure.unanswered => progress.restart(),
                 Err(failure) => return Err(failure.fault),
             }
         }
         // Boxed, as it is rare and large: most requests go over an open connection.
-        let connection = Box::pin(self.connector.open(endpoint, trust, progress)).await?;
+        let connection = Box::pin(self.connector.open(to, progress)).await?;
         self.metrics.connections_opened.inc();
         let end = connection.exchange(message, body_max, progress).await;
-        end.map(|done| self.keep(endpoint, trust, done))
+        end.map(|done| self.keep(to, done))
             .map_err(|failure| failure.fault)
     }
 
-    fn keep(&self, endpoint: &Endpoint, trust: &Trust, done: exchange::Done) -> u16 {
+    fn keep(&self, to: Destination<'_>, done: exchange::Done) -> u16 {
         let Some(connection) = done.connection else {
             return done.status;
         };
         // What a name meant before a reload is closed with its request. A reload between this look and the next line
         // leaves a connection that nobody takes, as its number is given to nothing else; the sweep closes it.
-        if self.trusts.is_current(trust) {
-            let (number, authority) = (trust.number(), endpoint.authority());
-            self.pool.put(number, authority, connection, &self.tasks);
+        if self.trusts.is_current(to.trust) {
+            self.pool.put(to, connection, &self.tasks);
         }
         done.status
     }
@@ -335,6 +372,6 @@ impl Shared {
 fn no_such_tls() -> Fault {
     Fault::new(
         FaultKind::Render,
-        "the `tls` that this webhook names is not in the config any more",
+        "the `tls` that this webhook names is not in the config any more, or another account's",
     )
 }

@@ -63,7 +63,8 @@ pub use directory::{check_versions, free_bytes, is_held};
 pub use durable::{FilterError, durable_sled, sled_is_durable};
 pub use error::{Error, WriteError};
 pub use history::{
-    AuditPage, Audited, Delivery, DeliverySummary, EventAt, Found, GoOn, LastAttempt, Stretch,
+    AttemptsAsked, AuditPage, Audited, Delivery, DeliverySummary, EventAt, Found, GoOn,
+    LastAttempt, Stretch, Tried,
 };
 pub use image::Difference;
 pub use open::{Handle, Opened, Report, open};

@@ -9,24 +9,30 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::prepared_body;
+use crate::engine::{Live, prepared_body};
 use crate::model::{
     Attempt, AuditAction, AuditEntry, BLOCKED_TEXT, Clock, DeliveryState, FaultKind, Outcome,
     Position, Scope, UnixMicros,
 };
-use crate::store::DeliverySummary;
+use crate::store::{AttemptsAsked, Delivery, DeliverySummary};
 
 use super::Api;
 use super::access::Caller;
 use super::error::Problem;
 use super::events;
-use super::page::{Asked, Named, json_answer, page, read_cursor, refused, row_limit, show_cursor};
+use super::page::{
+    Asked, Named, ROWS_MAX, json_answer, page, read_cursor, refused, row_limit, show_cursor,
+    text_answer,
+};
 use super::webhooks::{self, status_of};
 
 /// Deliveries looked at for one page of a filtered list: bounds the time of a call whose filter fits
 /// almost nothing; the answer then has a cursor and fewer rows.
 const SCAN_MAX: usize = 10_000;
 const SCAN_STEP: usize = 200;
+/// What the attempts of one answer hold, about: an answer is held until its client has taken it, and as JSON it may be
+/// six times as long. A usual delivery stays far below it.
+const ATTEMPTS_BYTES_MAX: usize = 1 << 20;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,6 +44,13 @@ pub(super) struct ListQuery {
     event_type: Option<String>,
     since: Option<String>,
     until: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AttemptsQuery {
+    limit: Option<usize>,
+    cursor: Option<String>,
 }
 
 /// What a list is asked for.
@@ -160,32 +173,54 @@ fn show_summary(row: &DeliverySummary, active: bool, clock: &Clock) -> Value {
     Value::Object(shown)
 }
 
-/// `GET /api/v1/webhooks/{id}/deliveries/{event}`: one delivery with its attempts, oldest first.
+/// `GET /api/v1/webhooks/{id}/deliveries/{event}`: one delivery with its attempts, oldest first: the newest ones, and
+/// behind the cursor those before them.
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Named((id, event)): Named<(String, String)>,
+    Asked(query): Asked<AttemptsQuery>,
 ) -> Result<Response, Problem> {
     caller.require(Scope::Read)?;
+    let asked = AttemptsAsked {
+        before: read_cursor(query.cursor.as_deref())?,
+        // All that a schedule makes, unless fewer are asked for.
+        limit: row_limit(query.limit.or(Some(ROWS_MAX)))?,
+        bytes_max: ATTEMPTS_BYTES_MAX,
+    };
     let live = webhooks::find(&api, caller.account(), &id)?;
     let (position, _) = events::find(&api, caller.account(), &event).await?;
-    let (reader, webhook) = (api.engine.reader().clone(), live.webhook.id);
-    let read = move || reader.delivery(webhook, position);
-    let delivery = api.reads.look_up(read).await?;
-    let delivery = delivery.ok_or_else(|| Problem::not_found("delivery"))?;
+    let engine = Arc::clone(&api.engine);
+    // Made where it is read, as it may take a moment, too.
+    let read = move || {
+        let delivery = engine
+            .reader()
+            .delivery_page(live.webhook.id, position, asked)?;
+        Ok(delivery.map(|it| show_delivery(&it, &live, engine.clock()).to_string()))
+    };
+    let shown = api.reads.look_up(read).await?;
+    let shown = shown.ok_or_else(|| Problem::not_found("delivery"))?;
+    Ok(text_answer(StatusCode::OK, shown))
+}
+
+fn show_delivery(delivery: &Delivery, live: &Live, clock: &Clock) -> Value {
     let mut shown = Map::new();
-    shown.insert("webhook_id".to_owned(), json!(webhook.to_string()));
+    shown.insert("webhook_id".to_owned(), json!(live.webhook.id.to_string()));
     shown.insert("event_id".to_owned(), json!(delivery.event.id.as_str()));
     shown.insert("type".to_owned(), json!(delivery.event.event_type));
-    let state = show_state(&delivery.state, live.sends(), api.engine.clock());
-    shown.extend(state);
+    shown.extend(show_state(&delivery.state, live.sends(), clock));
     shown.insert(
         "request_body".to_owned(),
-        json!(prepared_body(&live, &delivery.event)),
+        json!(prepared_body(live, &delivery.event)),
     );
     let attempts: Vec<Value> = delivery.attempts.iter().map(show_attempt).collect();
     shown.insert("attempts".to_owned(), Value::Array(attempts));
-    Ok(json_answer(StatusCode::OK, &Value::Object(shown)))
+    let made = delivery.attempts_made;
+    shown.insert("attempts_made".to_owned(), json!(made));
+    let first = delivery.recorded.first().copied();
+    let earlier = first.filter(|_| delivery.has_earlier).map(show_cursor);
+    shown.insert("next_cursor".to_owned(), json!(earlier));
+    Value::Object(shown)
 }
 
 /// `POST /api/v1/webhooks/{id}/deliveries/{event}/retry`: 202, and it goes out now.

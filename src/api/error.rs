@@ -234,6 +234,7 @@ impl From<ChangeError> for Problem {
                     .with(RETRY_AFTER, HeaderValue::from_static("5"))
             }
             ChangeError::Active => Self::new(StatusCode::CONFLICT, "webhook_active", detail),
+            ChangeError::Held(_) => Self::new(StatusCode::CONFLICT, "webhook_held", detail),
             ChangeError::InFlight => Self::new(StatusCode::CONFLICT, "in_flight", detail),
             ChangeError::Engine(EngineError::Account(_)) => Self::unauthorized(),
             ChangeError::Engine(error) => Self::internal(&error),

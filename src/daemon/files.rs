@@ -8,11 +8,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::DaemonError;
 use crate::engine::TESTS_MAX;
+use crate::sender::SOCKETS_BESIDE_MAX;
 
 /// Files besides sockets: the journal's segments and indexes, sled, the log, timers and name look-ups.
 const OWN_FILES: u64 = 256;
-/// What the sender keeps of idle connections at most.
-const IDLE_CONNECTIONS: u64 = 1024;
 /// With room for fewer clients than this the daemon had better not start.
 const CONNECTIONS_MIN: u64 = 64;
 
@@ -24,7 +23,7 @@ const CONNECTIONS_MIN: u64 = 64;
 pub fn room_for(connections_max: usize, in_flight_max: usize) -> Result<usize, DaemonError> {
     let limit = raised();
     let wanted = connections_max as u64;
-    let others = OWN_FILES + IDLE_CONNECTIONS + (in_flight_max + TESTS_MAX) as u64;
+    let others = OWN_FILES + (SOCKETS_BESIDE_MAX + in_flight_max + TESTS_MAX) as u64;
     let left = limit.saturating_sub(others);
     if left >= wanted {
         return Ok(connections_max);

@@ -35,6 +35,14 @@ pub(super) struct Made {
     pub(super) pause_until: Option<SteadyMillis>,
 }
 
+/// Nothing was sent: the webhook cannot be sent to as it was granted, since a reload has taken its TLS settings or
+/// replaced them. That is no attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Withheld;
+
+/// What came of a request, and the headers that were made for it alone.
+pub(super) type SentSigned = (Sent, Vec<(String, String)>);
+
 /// A request made from an event for one webhook, and what of it the log keeps.
 pub(crate) struct Prepared {
     /// Every header that goes out, besides those of the connection.
@@ -115,13 +123,16 @@ impl Engine {
         let work = async {
             match &event {
                 Ok(event) => self.send_once(&live, event, number).await,
-                Err(unread) => (self.unsent(unread.why.clone()), Vec::new()),
+                Err(unread) => Ok((self.unsent(unread.why.clone()), Vec::new())),
             }
         };
-        let (sent, signed) = contained(work).await.unwrap_or_else(|| {
+        let made = contained(work).await.unwrap_or_else(|| {
             tracing::error!(webhook_id = %live.webhook.id, event_id = %shown, "an attempt panicked");
-            (self.unsent("internal error, see the log".to_owned()), Vec::new())
+            Ok((self.unsent("internal error, see the log".to_owned()), Vec::new()))
         });
+        let Ok((sent, signed)) = made else {
+            return self.given_back(&live, entry, &shown);
+        };
         let now = self.clock.steady();
         let run_attempts = entry.run_attempts.saturating_add(1);
         let pause_until = self.asked_pause(&live, &sent, now);
@@ -165,6 +176,20 @@ impl Engine {
         Made {
             report: Report { queued, verdict },
             pause_until,
+        }
+    }
+
+    /// What was granted and could not be sent as granted. It is as it was: who sends it next looks the webhook up anew.
+    fn given_back(&self, live: &Live, entry: QueueEntry, event: &Shown<'_>) -> Made {
+        tracing::info!(webhook_id = %live.webhook.id, event_id = %event,
+            "a reload has taken or replaced the webhook's `tls`; nothing was sent, and no attempt is recorded");
+        let report = Report {
+            queued: Some(entry),
+            verdict: Verdict::Neutral,
+        };
+        Made {
+            report,
+            pause_until: None,
         }
     }
 
@@ -246,32 +271,42 @@ impl Engine {
     }
 
     /// Sends an event once, outside of any schedule. Returns what came of it and the signed headers.
+    ///
+    /// # Errors
+    /// [`Withheld`].
     pub(super) async fn send_once(
         &self,
         live: &Live,
         event: &Event,
         number: u32,
-    ) -> (Sent, Vec<(String, String)>) {
+    ) -> Result<SentSigned, Withheld> {
         self.send_within(live, event, number, live.timeout).await
     }
 
     /// As [`Engine::send_once`], in a time of its own.
+    ///
+    /// # Errors
+    /// [`Withheld`].
     pub(super) async fn send_within(
         &self,
         live: &Live,
         event: &Event,
         number: u32,
         timeout: Duration,
-    ) -> (Sent, Vec<(String, String)>) {
+    ) -> Result<SentSigned, Withheld> {
+        // Before anything goes out: a request for a token goes under the webhook's TLS settings, too.
+        self.stands(live)?;
         let _under_way = UnderWay::begin(&self.metrics);
         let pass = match self.pass(live, timeout).await {
             Ok(pass) => pass,
-            Err(sent) => return (sent, Vec::new()),
+            Err(sent) => return self.unless_withheld(live, sent, Vec::new()),
         };
+        // The token may have taken its time.
+        self.stands(live)?;
         // Not before the token is there: a signature carries the time at which it is sent.
         let mut prepared = match prepare(live, event, number, self.clock.wall()) {
             Ok(prepared) => prepared,
-            Err(why) => return (self.unsent(why), Vec::new()),
+            Err(why) => return Ok((self.unsent(why), Vec::new())),
         };
         if let Some(pass) = &pass {
             // After `prepared.signed` was made, so no log has it.
@@ -282,7 +317,8 @@ impl Engine {
             headers: prepared.headers,
             body: prepared.body,
             timeout: pass.as_ref().map_or(timeout, |pass| pass.time_left()),
-            tls: live.webhook.tls.clone(),
+            tls: live.tls.clone(),
+            account: Some(live.webhook.account.clone()),
             webhook: Some(live.webhook.id),
         };
         let sent = self.sender.send(request).await;
@@ -290,7 +326,31 @@ impl Engine {
             Some(pass) => pass.used(sent, self.clock.steady()),
             None => sent,
         };
-        (sent, prepared.signed)
+        self.unless_withheld(live, sent, prepared.signed)
+    }
+
+    /// Whether a webhook can be sent to as it was granted. The sender asks again in the moment of sending.
+    pub(super) fn stands(&self, live: &Live) -> Result<(), Withheld> {
+        let holds =
+            live.misfit().is_none() && live.tls.as_ref().is_none_or(|tls| self.sender.holds(tls));
+        if holds { Ok(()) } else { Err(Withheld) }
+    }
+
+    /// What was not sent, or had no token, because a reload came in between, is no attempt. What was sent is one.
+    fn unless_withheld(
+        &self,
+        live: &Live,
+        sent: Sent,
+        signed: Vec<(String, String)>,
+    ) -> Result<SentSigned, Withheld> {
+        if let Outcome::Fault {
+            kind: FaultKind::Render | FaultKind::Token,
+            ..
+        } = sent.outcome
+        {
+            self.stands(live)?;
+        }
+        Ok((sent, signed))
     }
 
     pub(super) fn unsent(&self, detail: String) -> Sent {

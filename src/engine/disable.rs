@@ -16,11 +16,11 @@
 use std::sync::Arc;
 
 use crate::model::{
-    Attempt, AuditAction, AuditEntry, DeliveryState, EndReason, InactiveReason, Next, Position,
+    AuditAction, AuditEntry, DeliveryState, EndReason, InactiveReason, Next, Position,
     SteadyMillis, Trigger, UnixMillis, Webhook, WebhookId,
 };
 use crate::profile::ExhaustedAction;
-use crate::store::{self, DeliverySummary, Reader};
+use crate::store::{self, DeliverySummary, Reader, Tried};
 
 use super::audit::own;
 use super::webhooks::ChangeError;
@@ -183,24 +183,24 @@ fn look(
     (webhook, event, run_attempts): (WebhookId, Position, u32),
     in_memory: impl FnOnce(UnixMillis, Position) -> bool,
 ) -> Result<bool, store::Error> {
-    let Some(delivery) = reader.delivery(webhook, event)? else {
-        return Ok(true);
-    };
     // Probes are no attempts of the run.
-    let attempts = delivery.attempts.iter().zip(&delivery.recorded);
-    let run: Vec<(&Attempt, &Position)> = attempts
-        .filter(|(attempt, _)| attempt.trigger != Trigger::Probe)
-        .collect();
+    let mut run = reader.tries(webhook, event)?;
+    run.retain(|tried| tried.trigger != Trigger::Probe);
     let first = run.len().saturating_sub(run_attempts as usize);
-    let Some((attempt, recorded)) = run.get(first).copied() else {
+    let Some(Tried {
+        recorded,
+        started_at,
+        ..
+    }) = run.get(first).copied()
+    else {
         return Ok(true);
     };
-    if in_memory(attempt.started_at, *recorded) {
+    if in_memory(started_at, recorded) {
         return Ok(true);
     }
     // What was recorded after it arrived after it, whatever the wall clock was set to in between.
     let after = |row: &DeliverySummary| match row.state {
-        DeliveryState::Delivered { at } => at >= attempt.started_at || row.recorded > *recorded,
+        DeliveryState::Delivered { at } => at >= started_at || row.recorded > recorded,
         _ => false,
     };
     let (mut before, mut seen) = (None, 0);

@@ -267,13 +267,18 @@ impl Engine {
         let shown = Shown(&event, entry.event);
         let sent = match &event {
             Ok(event) => contained(self.send_once(live, event, number)).await,
-            Err(unread) => Some((self.unsent(unread.why.clone()), Vec::new())),
+            Err(unread) => Some(Ok((self.unsent(unread.why.clone()), Vec::new()))),
         };
-        let (sent, signed) = sent.unwrap_or_else(|| {
+        let made = sent.unwrap_or_else(|| {
             tracing::error!(webhook_id = %live.webhook.id, event_id = %shown, "a probe panicked");
             let why = "internal error, see the log".to_owned();
-            (self.unsent(why), Vec::new())
+            Ok((self.unsent(why), Vec::new()))
         });
+        let Ok((sent, signed)) = made else {
+            // A reload came in between. Whether it is probed any more is looked up before the next one.
+            let (from, passed) = (self.clock.steady(), None);
+            return (Ended { from, passed }, false);
+        };
         let next = match (&event, &sent.outcome) {
             (Err(unread), _) if unread.for_good => Next::Failed(EndReason::Unreadable),
             (Ok(_), Outcome::Status(code)) if live.policy.success.accepts(*code) => Next::Delivered,

@@ -15,7 +15,7 @@ use crate::profile::{Profile, Profiles};
 use crate::render::filter::{self, Filter, Mismatch, Subject};
 use crate::render::pattern::{self, Pattern};
 use crate::render::{Envelope, Format, Formats, Pointer, RenderError};
-use crate::sender::TlsNames;
+use crate::sender::{TlsNames, TlsSettings};
 use crate::sign::Signer;
 
 use super::EngineError;
@@ -52,8 +52,8 @@ pub struct Live {
     filter: Option<Filter>,
     /// The format that it names; inside `None` where the config has none of this name any more.
     format: Option<Option<Arc<Format>>>,
-    /// Whether the config has the TLS settings that it names, and lets its account use them.
-    has_tls: bool,
+    /// The TLS settings that it names; `None` also where the config does not let its account use them.
+    pub(super) tls: Option<TlsSettings>,
     /// Where its events have the key of its order, if it is ordered by one.
     pub(super) order_key: Option<Pointer>,
     /// The version by which it last became active, as far as this table has seen it happen.
@@ -92,9 +92,9 @@ impl Live {
             .format
             .as_ref()
             .map(|name| contract.formats.get(name).cloned());
-        let has_tls = webhook.tls.as_ref().is_none_or(|name| {
-            let own = tls.get(&webhook.account);
-            own.is_some_and(|own| own.contains(name))
+        let settings = webhook.tls.as_ref().and_then(|name| {
+            let own = tls.get(&webhook.account)?;
+            own.get(name).cloned()
         });
         let mut headers = HeaderMap::with_capacity(webhook.headers.len());
         for header in &webhook.headers {
@@ -114,7 +114,7 @@ impl Live {
             patterns,
             filter,
             format,
-            has_tls,
+            tls: settings,
             order_key,
             activated: webhook.version,
             streak: Streak::unread(),
@@ -137,7 +137,7 @@ impl Live {
         if let Some(name) = self.webhook.format.as_ref().filter(|_| self.lacks_format()) {
             return Some(no_format(name));
         }
-        let name = self.webhook.tls.as_ref().filter(|_| !self.has_tls)?;
+        let name = self.webhook.tls.as_ref().filter(|_| self.tls.is_none())?;
         Some(no_tls(name))
     }
 
@@ -370,11 +370,14 @@ impl Registry {
         made.transpose().map(|_| None)
     }
 
-    /// Replaces the accounts' contracts and names for TLS, and makes every webhook ready anew.
+    /// Replaces the accounts' contracts and names for TLS, and makes every webhook ready anew. `put_tls` gives the names
+    /// to who sends with them: in the moment in which the table has them, so that whoever looks here for a webhook finds
+    /// what it can be sent with.
     pub(super) fn set_contracts(
         &self,
         contracts: HashMap<AccountName, Arc<Contract>>,
         tls: TlsNames,
+        put_tls: impl FnOnce(),
     ) -> Reloaded {
         let mut table = self.table.write().expect("no holder of this lock panics");
         let mut fresh = Table {
@@ -403,6 +406,7 @@ impl Registry {
                 Err(reason) => reloaded.left.push((live.webhook.id, reason)),
             }
         }
+        put_tls();
         *table = fresh;
         reloaded
     }
@@ -418,7 +422,7 @@ impl Registry {
     pub(super) fn tls_of(&self, account: &AccountName) -> Vec<String> {
         let table = self.table.read().expect("no holder of this lock panics");
         let own = table.tls.get(account).into_iter().flatten();
-        own.cloned().collect()
+        own.map(|(name, _)| name.clone()).collect()
     }
 
     /// One webhook.

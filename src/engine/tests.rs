@@ -288,14 +288,20 @@ async fn what_waits_for_an_account_flows_when_a_reload_brings_it_back() {
         site.engine.post(&account(), draft(&name)).await.unwrap();
         let formats = Formats::built_in();
         site.engine
-            .set_accounts(&other, &profiles, &formats, &AlertOptions::default())
+            .set_accounts(&other, &profiles, &formats, &AlertOptions::default(), &[])
             .await
             .unwrap();
         assert!(site.engine.webhook(&account(), id).is_none());
         let refused = site.engine.post(&account(), draft("refused")).await;
         assert!(matches!(refused, Err(IntakeError::Account(_))));
         site.engine
-            .set_accounts(&accounts(), &profiles, &formats, &AlertOptions::default())
+            .set_accounts(
+                &accounts(),
+                &profiles,
+                &formats,
+                &AlertOptions::default(),
+                &[],
+            )
             .await
             .unwrap();
         let event = site.events()[0];
@@ -317,7 +323,7 @@ async fn changes_and_reloads_at_once_leave_what_is_on_disk() {
         let alerts = AlertOptions::default();
         let reloading = site
             .engine
-            .set_accounts(&accounts, &profiles, &formats, &alerts);
+            .set_accounts(&accounts, &profiles, &formats, &alerts, &[]);
         let (removed, reloaded) = tokio::join!(removing, reloading);
         removed.unwrap();
         reloaded.unwrap();
@@ -359,7 +365,13 @@ async fn an_attempt_disables_only_what_it_was_sent_to() {
     change(&|w| w.name = Some("other".to_owned())).await;
     let (profiles, formats) = (Profiles::built_in(), Formats::built_in());
     let reloaded = engine
-        .set_accounts(&accounts(), &profiles, &formats, &AlertOptions::default())
+        .set_accounts(
+            &accounts(),
+            &profiles,
+            &formats,
+            &AlertOptions::default(),
+            &[],
+        )
         .await;
     reloaded.unwrap();
     assert_eq!(gone(&third).await, Some(InactiveReason::Gone));

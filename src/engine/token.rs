@@ -28,7 +28,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::model::{
     AccountName, ClientAuth, FaultKind, OAuth2, Outcome, Phases, SteadyMillis, UnixMillis, Webhook,
 };
-use crate::sender::Sent;
+use crate::sender::{Sent, Told};
 
 use super::{Engine, Live, retry_after};
 use slot::{Slot, Token};
@@ -44,7 +44,10 @@ type Key = [u8; 32];
 
 /// The tokens of all accounts.
 #[derive(Debug, Default)]
-pub(super) struct Tokens(Mutex<Table>);
+pub(super) struct Tokens {
+    table: Mutex<Table>,
+    told: Told,
+}
 
 #[derive(Debug, Default)]
 struct Table {
@@ -127,7 +130,7 @@ fn key(webhook: &Webhook, oauth2: &OAuth2) -> Key {
 
 impl Tokens {
     fn lock(&self) -> MutexGuard<'_, Table> {
-        self.0.lock().expect("no holder of this lock panics")
+        self.table.lock().expect("no holder of this lock panics")
     }
 }
 
@@ -135,7 +138,7 @@ impl Table {
     /// Puts a fresh slot in; where there is no room, another one goes.
     fn put(&mut self, key: Key, account: &AccountName, slots_max: usize) -> Arc<Slot> {
         if self.slots.len() >= slots_max {
-            self.make_room();
+            self.make_room((slots_max / 100).max(1));
         }
         let slot = Arc::new(Slot::default());
         let kept = Kept {
@@ -147,8 +150,9 @@ impl Table {
         slot
     }
 
-    /// An account with a great many tokens takes the room of none that has few.
-    fn make_room(&mut self) {
+    /// Makes room for up to `rooms` slots at once, as the look at all of them is dear. An account with a great many tokens
+    /// takes the room of none that has few.
+    fn make_room(&mut self, rooms: usize) {
         let mut counts: HashMap<&AccountName, usize> = HashMap::new();
         for kept in self.slots.values() {
             *counts.entry(&kept.account).or_default() += 1;
@@ -156,12 +160,14 @@ impl Table {
         let most = counts
             .into_iter()
             .max_by_key(|(account, count)| (*count, *account));
-        let Some((most, _)) = most else {
+        let Some((most, count)) = most else {
             return;
         };
         let of_most = self.slots.iter().filter(|(_, kept)| kept.account == *most);
-        let oldest = of_most.min_by_key(|(_, kept)| kept.used);
-        if let Some(key) = oldest.map(|(key, _)| *key) {
+        let mut oldest: Vec<(u64, Key)> = of_most.map(|(key, kept)| (kept.used, *key)).collect();
+        oldest.sort_unstable();
+        // The half that is in use stays.
+        for (_, key) in oldest.into_iter().take(rooms.min(count.div_ceil(2))) {
             self.slots.remove(&key);
         }
     }
@@ -241,7 +247,11 @@ impl Engine {
         }
         let time = if old.is_some() { whole / 4 } else { whole };
         let asked_at = self.clock.steady();
-        let Some(request) = ask::ask(&live.webhook, oauth2, time) else {
+        // The wait for the turn may have taken its time. Nothing of the endpoint is learned by that.
+        if self.stands(live).is_err() {
+            return Err("was not asked: a reload has taken or replaced the `tls`".to_owned());
+        }
+        let Some(request) = ask::ask(&live.webhook, live.tls.as_ref(), oauth2, time) else {
             return Err("was not asked: the request cannot be sent".to_owned());
         };
         let sent = self
@@ -264,7 +274,7 @@ impl Engine {
                 Ok(slot.issued(issued, asked_at))
             }
             Err(why) => {
-                tracing::info!(%webhook_id, %account, %why, %met, "no access token could be had");
+                self.tell_no_token(live, &why, &met);
                 let timed_out = matches!(
                     &met,
                     Outcome::Fault {
@@ -280,6 +290,17 @@ impl Engine {
                 };
                 slot.failed(failure, self.clock.steady())
             }
+        }
+    }
+
+    /// Each attempt of a tenant can make such a line, so they are bounded.
+    fn tell_no_token(&self, live: &Live, why: &str, met: &Outcome) {
+        let (webhook_id, account) = (live.webhook.id, &live.webhook.account);
+        if self.tokens.told.may_tell(webhook_id.to_string()) {
+            tracing::info!(%webhook_id, %account, why, %met,
+                "no access token could be had; of this webhook it is told every ten minutes");
+        } else {
+            tracing::debug!(%webhook_id, %account, why, %met, "no access token could be had");
         }
     }
 
@@ -356,5 +377,27 @@ mod tests {
             [0, 1, 3, 9],
             "the second of `large` was used least lately"
         );
+    }
+
+    #[test]
+    fn room_is_made_for_many_at_once_and_never_by_an_account_with_few() {
+        let mut table = Table::default();
+        let key = |number: u16| {
+            let mut key = [0; 32];
+            key[..2].copy_from_slice(&number.to_be_bytes());
+            key
+        };
+        for number in 0..1000 {
+            table.uses += 1;
+            let name = if number < 10 { "small" } else { "large" };
+            table.put(key(number), &account(name), 1000);
+        }
+        table.uses += 1;
+        table.put(key(1000), &account("small"), 1000);
+        assert_eq!(table.slots.len(), 991);
+        for number in 0..=1000 {
+            let is_gone = (10..20).contains(&number);
+            assert_eq!(table.slots.contains_key(&key(number)), !is_gone, "{number}");
+        }
     }
 }

@@ -10,6 +10,7 @@ use crate::render;
 use crate::store::{Requeued, WriteError, Written};
 use crate::vault::VaultError;
 
+use super::attempt::Withheld;
 use super::unbroken::unbroken;
 use super::{Engine, EngineError, Full, Live};
 
@@ -57,6 +58,9 @@ pub enum ChangeError {
     /// Too many tests are under way.
     #[error(transparent)]
     TooManyTests(#[from] TooManyTests),
+    /// It is held, as the config does not fit it.
+    #[error("nothing was sent: {0}")]
+    Held(String),
     /// A secret cannot be sealed.
     #[error(transparent)]
     Vault(#[from] VaultError),
@@ -211,8 +215,12 @@ impl Engine {
     /// the attempt.
     ///
     /// # Errors
-    /// [`ChangeError::TooManyTests`], [`ChangeError::Store`] where it cannot be noted; nothing is sent then.
+    /// [`ChangeError::TooManyTests`], [`ChangeError::Held`] where the config has not what the webhook names,
+    /// [`ChangeError::Store`] where it cannot be noted; nothing is sent then.
     pub async fn test(&self, live: &Live, by: Option<AuditEntry>) -> Result<Tested, ChangeError> {
+        if let Some(why) = live.misfit() {
+            return Err(ChangeError::Held(why));
+        }
         let place = self.tests.take(&live.webhook.account);
         let _place = place.map_err(|full| match full {
             Full::Own => TooManyTests::Own,
@@ -223,7 +231,11 @@ impl Engine {
         }
         let event = self.example(live);
         let timeout = test_timeout(live.timeout);
-        let (sent, signed) = self.send_within(live, &event, 1, timeout).await;
+        let sent = self.send_within(live, &event, 1, timeout).await;
+        let (sent, signed) = sent.map_err(|Withheld| {
+            let why = "a reload has just taken or replaced the webhook's `tls`; see `held`, or test again";
+            ChangeError::Held(why.to_owned())
+        })?;
         let delivered = matches!(sent.outcome,
             Outcome::Status(code) if live.policy.success.accepts(code));
         Ok(Tested {

@@ -98,11 +98,13 @@ const NEVER_V4: [(Ipv4Net, &str); 7] = [
     (v4(255, 255, 255, 255, 32), "broadcast"),
 ];
 
-/// IPv6 ranges that nothing can allow. fd00:ec2::254 is Amazon's metadata service, fd20:ce::254 Google's.
+/// IPv6 ranges that nothing can allow. In fd00:ec2::/32 Amazon has its machines' own services: metadata (::254),
+/// credentials of pods (::23), DNS (::253), time (::123); who makes a private prefix by chance, as RFC 4193 asks, does not
+/// meet it. fd20:ce::254 is Google's metadata service.
 const NEVER_V6: [(Ipv6Net, &str); 5] = [
     (v6([0, 0, 0, 0, 0, 0, 0, 0], 128), "unspecified"),
     (v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10), "link-local"),
-    (v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254], 128), "metadata"),
+    (v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0], 32), "metadata"),
     (v6([0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254], 128), "metadata"),
     (v6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8), "multicast"),
 ];
@@ -262,15 +264,16 @@ impl AddressPolicy {
     }
 
     fn is_own(&self, address: IpAddr, port: u16, is_local: impl Fn(IpAddr) -> bool) -> bool {
-        self.own.iter().any(|own| {
+        // The port first: whether an address is local costs a call to the system.
+        let mut of_port = self.own.iter().filter(|own| own.port() == port);
+        of_port.any(|own| {
             let listens = own.ip().to_canonical();
-            let there = match listens {
+            match listens {
                 // `[::]` takes IPv4 as well, as Linux has it by default.
                 IpAddr::V6(any) if any.is_unspecified() => is_local(address),
                 IpAddr::V4(any) if any.is_unspecified() => address.is_ipv4() && is_local(address),
                 listens => listens == address,
-            };
-            own.port() == port && there
+            }
         })
     }
 
@@ -346,10 +349,12 @@ impl fmt::Display for AddressRule {
     }
 }
 
-/// Whether a name never leaves the machine or the site: `localhost`, and names under it, `local` and `internal`.
+/// Whether a name never leaves the machine or the site: `localhost`, and names under it, `local`, `internal`,
+/// `localdomain` and `home.arpa` (RFC 8375).
 #[must_use]
 pub fn is_local_name(name: &str) -> bool {
-    matches!(last_label(name), "localhost" | "local" | "internal")
+    let inside = ["localhost", "local", "internal", "localdomain"];
+    inside.contains(&last_label(name)) || name == "home.arpa" || name.ends_with(".home.arpa")
 }
 
 fn last_label(name: &str) -> &str {

@@ -26,6 +26,24 @@ pub struct Attempt {
     pub response: Option<Response>,
 }
 
+impl Attempt {
+    /// How many bytes its texts and bodies have.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let pairs = |list: &[(String, String)]| -> usize {
+            let pair = |(name, value): &(String, String)| name.len() + value.len();
+            list.iter().map(pair).sum()
+        };
+        let response = self.response.as_ref();
+        let response = response.map_or(0, |it| pairs(&it.headers) + it.body.len());
+        let detail = match &self.outcome {
+            Outcome::Fault { detail, .. } => detail.len(),
+            Outcome::Status(_) => 0,
+        };
+        pairs(&self.request_headers) + response + detail
+    }
+}
+
 /// Why an attempt was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Trigger {

@@ -4,19 +4,15 @@
 //! and stay in one function. No packet goes to a host of which any address is refused, as nobody could say which of them
 //! a receiver's DNS would offer next.
 
-use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
-use std::task::Poll;
-use std::time::Duration;
+use std::net::SocketAddr;
 
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
-use tokio::time::sleep;
 use tokio_rustls::client::TlsStream;
 use tokio_util::task::TaskTracker;
 
+use super::dial::Dialler;
 use super::exchange::Connection;
 use super::fault::{self, Fault};
 use super::guard;
@@ -24,19 +20,27 @@ use super::progress::{Phase, Progress};
 use super::proxy::{ProxyOptions, Target, Way};
 use super::resolve::Names;
 use super::trust::Trust;
-use crate::model::{AddressPolicy, AddressRule, BLOCKED_TEXT, Endpoint, FaultKind, Host};
+use crate::model::{
+    AccountName, AddressPolicy, AddressRule, BLOCKED_TEXT, Endpoint, FaultKind, Host,
+};
 
-/// Addresses of one name that are dialled, at most: if eight do not answer, the ninth will not before
-/// the deadline.
-pub(super) const DIALS_MAX: usize = 8;
-/// How long an address is dialled before the next one is tried beside it (RFC 8305, 5).
-const HEAD_START: Duration = Duration::from_millis(250);
+/// Where a request goes.
+#[derive(Clone, Copy)]
+pub(super) struct Destination<'a> {
+    /// Its host and port.
+    pub(super) endpoint: &'a Endpoint,
+    /// Under which TLS settings.
+    pub(super) trust: &'a Trust,
+    /// For whom, where it is a tenant.
+    pub(super) account: Option<&'a AccountName>,
+}
 
 /// Opens connections.
 pub(super) struct Connector {
     policy: AddressPolicy,
     names: Names,
     proxy: Option<ProxyOptions>,
+    dialler: Dialler,
     tasks: TaskTracker,
 }
 
@@ -51,6 +55,7 @@ impl Connector {
             policy,
             names,
             proxy,
+            dialler: Dialler::new(),
             tasks,
         }
     }
@@ -61,11 +66,10 @@ impl Connector {
     /// The fault of the phase that failed. The caller keeps the deadline.
     pub(super) async fn open(
         &self,
-        endpoint: &Endpoint,
-        trust: &Trust,
+        to: Destination<'_>,
         progress: &mut Progress,
     ) -> Result<Connection, Fault> {
-        let stream = self.handshake(endpoint, trust, progress).await?;
+        let stream = self.handshake(to, progress).await?;
         Connection::start(stream, &self.tasks).await
     }
 
@@ -75,20 +79,23 @@ impl Connector {
     /// As there.
     pub(super) async fn handshake(
         &self,
-        endpoint: &Endpoint,
-        trust: &Trust,
+        to: Destination<'_>,
         progress: &mut Progress,
     ) -> Result<TlsStream<TcpStream>, Fault> {
+        let Destination {
+            endpoint, trust, ..
+        } = to;
         let (host, port) = (endpoint.host(), endpoint.port());
-        let stream = match self.way(&host, port, progress).await? {
+        let stream = match self.way(&host, to, progress).await? {
             Way::Direct(addresses) => {
                 progress.enter(Phase::Connecting);
-                let dialled = dial(&addresses, port).await;
+                let dialled = self.dialler.dial(&addresses, port).await;
                 dialled.map_err(|failed| unreached(&host, port, failed))?
             }
             Way::Proxied(proxy, targets) => {
                 progress.enter(Phase::Tunnelling);
-                proxy.tunnel(&self.names, &targets, port).await?
+                let by = (&self.names, &self.dialler);
+                proxy.tunnel(by, &targets, port).await?
             }
         };
         progress.enter(Phase::Handshaking);
@@ -108,7 +115,13 @@ impl Connector {
     }
 
     /// How a host is reached: every address of it is judged, here and now, whoever dials it.
-    async fn way(&self, host: &Host, port: u16, progress: &mut Progress) -> Result<Way<'_>, Fault> {
+    async fn way(
+        &self,
+        host: &Host,
+        to: Destination<'_>,
+        progress: &mut Progress,
+    ) -> Result<Way<'_>, Fault> {
+        let port = to.endpoint.port();
         let judged = self.policy.judge_host(host);
         judged.map_err(|rule| blocked(&rule, &shown(host)))?;
         let (addresses, of) = match host {
@@ -117,7 +130,7 @@ impl Connector {
                 if let Some(proxy) = self.proxy.as_ref().filter(|proxy| proxy.takes_name(name)) {
                     return Ok(Way::Proxied(proxy, vec![Target::Name(name.clone())]));
                 }
-                let addresses = self.names.addresses(name).await?;
+                let addresses = self.names.addresses(name, to.account).await?;
                 progress.resolved();
                 (addresses, format!(", an address of {name}"))
             }
@@ -175,105 +188,4 @@ fn unreached(host: &Host, port: u16, failed: Option<(SocketAddr, io::Error)>) ->
         format!("no connection to {host}: {why}"),
     )
     .noting(format!("no connection to {host} ({address}): {error}"))
-}
-
-/// Connects to the first address that answers. Each has a head start before the next one is tried beside
-/// it, so that a dead one costs a moment and not the deadline.
-///
-/// # Errors
-/// The last address that failed, and how; `None` where there is none.
-pub(super) async fn dial(
-    addresses: &[IpAddr],
-    port: u16,
-) -> Result<TcpStream, Option<(SocketAddr, io::Error)>> {
-    let mut waiting = alternating(addresses)
-        .into_iter()
-        .take(DIALS_MAX)
-        .map(|address| SocketAddr::new(address, port));
-    let mut dials: Vec<Dial> = Vec::new();
-    let mut failed = None;
-    loop {
-        if let Some(address) = waiting.next() {
-            dials.push(Box::pin(async move {
-                (address, TcpStream::connect(address).await)
-            }));
-        }
-        if dials.is_empty() {
-            return Err(failed);
-        }
-        tokio::select! {
-            (address, result) = first(&mut dials) => match result.and_then(prompt) {
-                Ok(stream) => return Ok(stream),
-                Err(error) => failed = Some((address, error)),
-            },
-            () = sleep(HEAD_START), if waiting.size_hint().0 > 0 => {}
-        }
-    }
-}
-
-type Dial = Pin<Box<dyn Future<Output = (SocketAddr, io::Result<TcpStream>)> + Send>>;
-
-/// The first of the dials to end; it is taken out.
-async fn first(dials: &mut Vec<Dial>) -> (SocketAddr, io::Result<TcpStream>) {
-    poll_fn(|cx| {
-        for (index, dial) in dials.iter_mut().enumerate() {
-            if let Poll::Ready(ended) = dial.as_mut().poll(cx) {
-                drop(dials.swap_remove(index));
-                return Poll::Ready(ended);
-            }
-        }
-        Poll::Pending
-    })
-    .await
-}
-
-/// A request is one write; it is not to wait for company.
-fn prompt(stream: TcpStream) -> io::Result<TcpStream> {
-    stream.set_nodelay(true)?;
-    Ok(stream)
-}
-
-/// The addresses with their families taking turns (RFC 8305, 4), each once, the resolver's first one
-/// first.
-pub(super) fn alternating(addresses: &[IpAddr]) -> Vec<IpAddr> {
-    let mut unique: Vec<IpAddr> = Vec::with_capacity(addresses.len());
-    for address in addresses {
-        if !unique.contains(address) {
-            unique.push(*address);
-        }
-    }
-    let Some(first_is_v6) = unique.first().map(IpAddr::is_ipv6) else {
-        return unique;
-    };
-    let (same, other): (Vec<IpAddr>, Vec<IpAddr>) = unique
-        .iter()
-        .partition(|address| address.is_ipv6() == first_is_v6);
-    let (mut same, mut other) = (same.into_iter(), other.into_iter());
-    unique.clear();
-    while same.len() + other.len() > 0 {
-        unique.extend(same.next());
-        unique.extend(other.next());
-    }
-    unique
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn families_take_turns_and_nothing_is_lost() {
-        let parse = |texts: &[&str]| -> Vec<IpAddr> {
-            texts.iter().map(|text| text.parse().unwrap()).collect()
-        };
-        assert_eq!(
-            alternating(&parse(&["::1", "::2", "::1", "::3", "1.1.1.1", "1.1.1.2"])),
-            parse(&["::1", "1.1.1.1", "::2", "1.1.1.2", "::3"])
-        );
-        assert_eq!(
-            alternating(&parse(&["1.1.1.1", "::1"])),
-            parse(&["1.1.1.1", "::1"])
-        );
-        assert_eq!(alternating(&[]), Vec::<IpAddr>::new());
-    }
 }

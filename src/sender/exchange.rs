@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE, USER_AGENT,
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
 };
 use http::{Method, Uri};
 use http_body_util::{BodyExt, Full};
@@ -29,6 +29,13 @@ use crate::model::{Endpoint, FaultKind, Response};
 const HEADERS_MAX: usize = 100;
 /// Bytes of an answer's head, at most; also the library's read buffer.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of an answer's head that are kept: each attempt is stored with them, and a tenant makes attempts.
+const KEPT_BYTES_MAX: usize = 8 * 1024;
+/// … of one value, and of one name.
+const VALUE_BYTES_MAX: usize = 1024;
+const NAME_BYTES_MAX: usize = 256;
+/// Ends what was cut off.
+const CUT: char = '…';
 /// How long a connection may take to close in good order, with the TLS alert that says so. One to a
 /// receiver that reads nothing would take for ever.
 const CLOSE_TIME_MAX: Duration = Duration::from_secs(1);
@@ -270,10 +277,81 @@ fn ends_with_connection(headers: &HeaderMap) -> bool {
     !headers.contains_key(CONTENT_LENGTH) && !headers.contains_key(TRANSFER_ENCODING)
 }
 
+/// The headers as the log keeps them: text within bounds. What is cut off ends with `…`; where there is no room for more,
+/// the last one is `…` alone. `Retry-After`, which is heeded, is kept wherever it stands.
 fn shown(headers: &HeaderMap) -> Vec<(String, String)> {
-    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    headers
-        .iter()
-        .map(|(name, value)| (name.as_str().to_owned(), text(value)))
-        .collect()
+    let mut kept = Vec::with_capacity(headers.len());
+    let mut room = KEPT_BYTES_MAX;
+    for (name, value) in headers {
+        let name = text(name.as_str().as_bytes(), NAME_BYTES_MAX);
+        let value = text(value.as_bytes(), VALUE_BYTES_MAX);
+        let Some(left) = room.checked_sub(name.len() + value.len()) else {
+            let is_kept = kept.iter().any(|(name, _)| *name == RETRY_AFTER.as_str());
+            if let Some(value) = headers.get(RETRY_AFTER).filter(|_| !is_kept) {
+                let value = text(value.as_bytes(), VALUE_BYTES_MAX);
+                kept.push((RETRY_AFTER.as_str().to_owned(), value));
+            }
+            kept.push((CUT.to_string(), CUT.to_string()));
+            break;
+        };
+        room = left;
+        kept.push((name, value));
+    }
+    kept
+}
+
+/// Bytes as text of at most `max` bytes. Each byte that is no UTF-8 is shown as U+FFFD; what it takes counts.
+fn text(bytes: &[u8], max: usize) -> String {
+    let mut text = String::with_capacity(bytes.len().min(max));
+    for chunk in bytes.utf8_chunks() {
+        let unreadable = chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER);
+        for character in chunk.valid().chars().chain(unreadable) {
+            text.push(character);
+            if text.len() > max {
+                let end = text.floor_char_boundary(max - CUT.len_utf8());
+                text.truncate(end);
+                text.push(CUT);
+                return text;
+            }
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_kept_whole_up_to_its_bound() {
+        assert_eq!(text(b"plain", 5), "plain");
+        assert_eq!(text(b"plain!", 5), "pl…");
+        assert_eq!(text("é é".as_bytes(), 5), "é é");
+        assert_eq!(text("éééé".as_bytes(), 7), "éé…");
+        assert_eq!(text(b"a\xff\xfeb", 10), "a\u{fffd}\u{fffd}b");
+        assert_eq!(text(b"a\xff\xfeb", 7), "a\u{fffd}…");
+        assert_eq!(text(&[0xff; 5000], 1024).len(), 1023);
+    }
+
+    #[test]
+    fn a_head_is_kept_up_to_its_bound_and_says_where_it_is_cut() {
+        let mut headers = HeaderMap::new();
+        for number in 0..HEADERS_MAX {
+            let name: HeaderName = format!("x-{number}").parse().unwrap();
+            headers.insert(name, HeaderValue::from_bytes(&[0xff; 200]).unwrap());
+        }
+        let kept = shown(&headers);
+        let bytes: usize = kept.iter().map(|(n, v)| n.len() + v.len()).sum();
+        assert!(bytes <= KEPT_BYTES_MAX + 2 * CUT.len_utf8(), "{bytes}");
+        assert!(bytes > KEPT_BYTES_MAX - 700, "{bytes}");
+        assert_eq!(kept.last().unwrap().0, "…");
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("120"));
+        let more = shown(&headers);
+        assert_eq!(more.len(), kept.len() + 1);
+        assert!(more.contains(&("retry-after".to_owned(), "120".to_owned())));
+        assert_eq!(kept[0].1, "\u{fffd}".repeat(200));
+        headers.clear();
+        headers.insert(HOST, HeaderValue::from_static("a"));
+        assert_eq!(shown(&headers), [("host".to_owned(), "a".to_owned())]);
+    }
 }

@@ -1,7 +1,8 @@
 //! The address rules where a URL is given, and what they need to know of this machine: which addresses are its own.
 //!
-//! No packet is sent to find out: connecting a UDP socket only asks the system for a route.
+//! No packet is sent to find out: binding or connecting a UDP socket only asks the system.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
 use super::told::Told;
@@ -44,12 +45,35 @@ impl Guard {
     }
 }
 
-/// Whether an address is this machine's: a loopback one, or one that the system would also send from. An address that
-/// cannot be judged is not; a connection to it would fail for the same reason.
+/// Whether an address is this machine's. The system binds a socket to its own addresses only, be they a network card's
+/// first, second or tenth; where it says anything else (no more files), the address is taken for ours: a listener that
+/// is not guarded costs more than a request that is made later.
 pub(super) fn is_local(address: IpAddr) -> bool {
     if address.is_loopback() {
         return true;
     }
+    if !binds(address) {
+        return false;
+    }
+    // Under `ip_nonlocal_bind` every address can be bound to, also these, which are nobody's. Then what the system would
+    // send from tells.
+    let nobodys: IpAddr = match address {
+        IpAddr::V4(_) => Ipv4Addr::new(192, 0, 2, 1).into(),
+        IpAddr::V6(_) => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(),
+    };
+    !binds(nobodys) || is_source(address)
+}
+
+/// `false` only where the system says that it has no such address.
+fn binds(address: IpAddr) -> bool {
+    match UdpSocket::bind((address, 0)) {
+        Ok(_) => true,
+        Err(error) => error.kind() != io::ErrorKind::AddrNotAvailable,
+    }
+}
+
+/// Whether an address is what the system would send from to reach it.
+fn is_source(address: IpAddr) -> bool {
     let any: IpAddr = match address {
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -58,7 +82,14 @@ pub(super) fn is_local(address: IpAddr) -> bool {
         socket.connect((address, ANY_PORT))?;
         socket.local_addr()
     });
-    route.is_ok_and(|from| from.ip() == address)
+    match route {
+        Ok(from) => from.ip() == address,
+        // No way there: a connection would fail for the same reason. Anything else says nothing.
+        Err(error) => !matches!(
+            error.kind(),
+            io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable
+        ),
+    }
 }
 
 #[cfg(test)]
@@ -82,5 +113,44 @@ mod tests {
         if socket.connect("198.41.0.4:9").is_ok() {
             assert!(is_local(socket.local_addr().unwrap().ip()));
         }
+    }
+
+    /// Is 1 where a test runs in a network namespace of its own, with the addresses below.
+    const INSIDE: &str = "HOOKWHEEL_TEST_NAMESPACE";
+
+    /// A second address of a network card: the system would send from the first one, there, too.
+    #[test]
+    fn the_second_address_of_a_card_is_local() {
+        if std::env::var_os(INSIDE).is_some() {
+            for (address, expected) in [
+                ("10.9.0.5", true),
+                ("10.9.0.6", true),
+                ("198.41.0.4", false),
+            ] {
+                assert_eq!(is_local(address.parse().unwrap()), expected, "{address}");
+            }
+            assert!(!is_source("10.9.0.6".parse().unwrap()));
+            return;
+        }
+        const SET_UP: &str = "ip link set lo up && ip address add 10.9.0.5/24 dev lo && \
+                              ip address add 10.9.0.6/24 dev lo && exec \"$0\" --exact --nocapture \"$1\"";
+        let name = "sender::guard::tests::the_second_address_of_a_card_is_local";
+        let run = |arguments: &[&str]| {
+            let mut command = std::process::Command::new("unshare");
+            command.args(["--user", "--map-root-user", "--net", "--"]);
+            command.args(arguments).env(INSIDE, "1").output()
+        };
+        if !run(&["ip", "link"]).is_ok_and(|output| output.status.success()) {
+            // Not part of what `HOOKWHEEL_NO_SKIP` asks for: containers forbid namespaces.
+            eprintln!(
+                "SKIPPED: a second address of a card is not tried out, as unshare or ip cannot be run here"
+            );
+            return;
+        }
+        let program = std::env::current_exe().unwrap();
+        let output = run(&["sh", "-c", SET_UP, program.to_str().unwrap(), name]).unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{output:?}");
+        assert!(said.contains("1 passed"), "{said}");
     }
 }

@@ -12,11 +12,15 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::SOCKETS_BESIDE_MAX;
+use super::connect::Destination;
+use super::dial::DIALS_BESIDE_MAX;
 use super::exchange::Connection;
+use crate::model::AccountName;
 
 /// Idle connections in all: each holds a file descriptor and about 40 kB for TLS and HTTP. With the
 /// requests under way beside them a process stays far below the 65,536 files that its service may open.
-const IDLE_MAX: usize = 1024;
+const IDLE_MAX: usize = SOCKETS_BESIDE_MAX - DIALS_BESIDE_MAX;
 /// The sweep runs this often for each idle timeout, so a connection may be idle half as long again.
 const SWEEPS_PER_TIMEOUT: u32 = 2;
 /// No sweep is sooner than this after the last, however short the timeout.
@@ -26,6 +30,7 @@ const SWEEP_INTERVAL_MIN: Duration = Duration::from_millis(50);
 pub(super) struct Pool {
     idle: Mutex<Idle>,
     per_host_max: usize,
+    idle_max: usize,
     timeout: Duration,
     closed: CancellationToken,
 }
@@ -45,6 +50,8 @@ type Hosts = HashMap<Box<str>, Vec<Resting>>;
 struct Resting {
     connection: Connection,
     since: Instant,
+    /// Who used it last.
+    account: Option<AccountName>,
 }
 
 impl Pool {
@@ -52,6 +59,7 @@ impl Pool {
         Self {
             idle: Mutex::default(),
             per_host_max,
+            idle_max: IDLE_MAX,
             timeout,
             closed: CancellationToken::new(),
         }
@@ -71,7 +79,10 @@ impl Pool {
         let mut idle = self.lock();
         let Idle { trusts, count, .. } = &mut *idle;
         let resting = trusts.get_mut(&trust)?.get_mut(authority)?;
-        while let Some(Resting { connection, since }) = resting.pop() {
+        while let Some(Resting {
+            connection, since, ..
+        }) = resting.pop()
+        {
             *count -= 1;
             if since.elapsed() < self.timeout && !connection.is_closed() {
                 return Some(connection);
@@ -80,41 +91,41 @@ impl Pool {
         None
     }
 
-    /// Puts a connection back. It is closed instead where there is no room; where its own host has too
-    /// many, the oldest of them is.
+    /// Puts a connection back. Where its own host has too many, the oldest of them is closed; where there are too many in
+    /// all, the oldest of the account that has the most.
     pub(super) fn put(
         self: &Arc<Self>,
-        trust: u64,
-        authority: &str,
+        to: Destination<'_>,
         connection: Connection,
         tasks: &TaskTracker,
     ) {
+        let (trust, authority) = (to.trust.number(), to.endpoint.authority());
         let resting = Resting {
             connection,
             since: Instant::now(),
+            account: to.account.cloned(),
         };
         let mut idle = self.lock();
         // Under the lock, so that nothing comes after the closing.
         if self.per_host_max == 0 || self.closed.is_cancelled() {
             return;
         }
-        let Idle { trusts, count, .. } = &mut *idle;
-        let hosts = trusts.entry(trust).or_default();
-        match hosts.get_mut(authority) {
-            Some(list) if list.len() >= self.per_host_max => {
-                list.remove(0);
-                list.push(resting);
-            }
-            _ if *count >= IDLE_MAX => return,
-            Some(list) => {
-                list.push(resting);
-                *count += 1;
-            }
+        let is_at = |list: &Vec<Resting>| list.len() >= self.per_host_max;
+        let own = idle.list(trust, authority);
+        if let Some(list) = own.filter(|list| is_at(list)) {
+            list.remove(0);
+            idle.count -= 1;
+        } else if idle.count >= self.idle_max {
+            idle.make_room();
+        }
+        match idle.list(trust, authority) {
+            Some(list) => list.push(resting),
             None => {
+                let hosts = idle.trusts.entry(trust).or_default();
                 hosts.insert(authority.into(), vec![resting]);
-                *count += 1;
             }
         }
+        idle.count += 1;
         if !idle.swept {
             idle.swept = true;
             tasks.spawn(sweep(Arc::downgrade(self), self.closed.clone()));
@@ -165,6 +176,39 @@ impl Pool {
 }
 
 impl Idle {
+    fn list(&mut self, trust: u64, authority: &str) -> Option<&mut Vec<Resting>> {
+        self.trusts.get_mut(&trust)?.get_mut(authority)
+    }
+
+    /// Closes the oldest of the account that has the most. Whoever comes to a full pool has just made a handshake, which
+    /// costs more than this look at all.
+    fn make_room(&mut self) {
+        let lists = || self.trusts.values().flat_map(HashMap::values);
+        let mut counts: HashMap<Option<&AccountName>, usize> = HashMap::new();
+        for resting in lists().flatten() {
+            *counts.entry(resting.account.as_ref()).or_default() += 1;
+        }
+        let most = counts.into_iter().max_by_key(|(who, count)| (*count, *who));
+        let Some((most, _)) = most else { return };
+        let of_most = lists().flatten();
+        let of_most = of_most.filter(|resting| resting.account.as_ref() == most);
+        let Some((oldest, most)) = of_most
+            .map(|resting| resting.since)
+            .min()
+            .map(|since| (since, most.cloned()))
+        else {
+            return;
+        };
+        for list in self.trusts.values_mut().flat_map(HashMap::values_mut) {
+            let is_it = |resting: &Resting| resting.since == oldest && resting.account == most;
+            if let Some(at) = list.iter().position(is_it) {
+                list.remove(at);
+                self.count -= 1;
+                return;
+            }
+        }
+    }
+
     fn recount(&mut self) {
         let lists = self.trusts.values().flat_map(HashMap::values);
         self.count = lists.map(Vec::len).sum();
@@ -184,5 +228,63 @@ async fn sweep(pool: Weak<Pool>, closed: CancellationToken) {
         if !pool.upgrade().is_some_and(|pool| pool.expire()) {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Endpoint;
+    use crate::sender::trust::Trusts;
+
+    fn account(name: &str) -> AccountName {
+        AccountName::new(name).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_full_pool_takes_from_the_account_that_has_the_most() {
+        let pool = Arc::new(Pool {
+            idle_max: 4,
+            ..Pool::new(2, Duration::from_secs(20))
+        });
+        let (tasks, trust) = (TaskTracker::new(), Trusts::new(&[]).unwrap().unnamed());
+        let mut far_ends = Vec::new();
+        for (host, who) in [
+            ("a.large.example", "large"),
+            ("b.large.example", "large"),
+            ("a.small.example", "small"),
+            ("c.large.example", "large"),
+            ("d.large.example", "large"),
+            ("b.small.example", "small"),
+        ] {
+            let (near, far) = tokio::io::duplex(64);
+            far_ends.push(far);
+            let connection = Connection::start(near, &tasks).await.unwrap_or_else(|_| {
+                unreachable!("it is only started");
+            });
+            let endpoint = Endpoint::parse(&format!("https://{host}/")).unwrap();
+            let to = Destination {
+                endpoint: &endpoint,
+                trust: &trust,
+                account: Some(&account(who)),
+            };
+            pool.put(to, connection, &tasks);
+            assert!(pool.idle() <= 4);
+        }
+        for (host, expected) in [
+            ("a.large.example", false),
+            ("b.large.example", false),
+            ("c.large.example", true),
+            ("d.large.example", true),
+            ("a.small.example", true),
+            ("b.small.example", true),
+        ] {
+            let found = pool.pop(trust.number(), host);
+            assert_eq!(found.is_some(), expected, "{host}");
+        }
+        assert_eq!(pool.idle(), 0);
+        pool.close();
+        tasks.close();
+        tasks.wait().await;
     }
 }

@@ -7,9 +7,10 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout_at;
 
+use super::connect::Destination;
 use super::fault::Fault;
 use super::progress::{Phase, Progress};
-use super::{Sender, no_such_tls, not_after};
+use super::{Sender, TlsSettings, not_after};
 use crate::model::{Endpoint, FaultKind, Phases, UnixMillis};
 
 /// What became of a look at a receiver.
@@ -25,14 +26,24 @@ pub struct Probe {
 impl Sender {
     /// Connects to an endpoint's host as a request with these TLS settings would, and closes the connection. What stood
     /// against it is told in full: this is for the operator.
-    pub async fn probe(&self, endpoint: &Endpoint, tls: Option<&str>, timeout: Duration) -> Probe {
+    pub async fn probe(
+        &self,
+        endpoint: &Endpoint,
+        tls: Option<&TlsSettings>,
+        timeout: Duration,
+    ) -> Probe {
         let mut progress = Progress::start();
         let deadline = progress.started() + timeout;
         let looked = async {
             let shared = &self.shared;
-            let trust = shared.trusts.find(tls).ok_or_else(no_such_tls)?;
+            let trust = shared.trust(tls)?;
+            let to = Destination {
+                endpoint,
+                trust: &trust,
+                account: None,
+            };
             let connector = &shared.connector;
-            let mut stream = connector.handshake(endpoint, &trust, &mut progress).await?;
+            let mut stream = connector.handshake(to, &mut progress).await?;
             progress.enter(Phase::Awaiting);
             let (_, session) = stream.get_ref();
             let certificate = session.peer_certificates().and_then(<[_]>::first);

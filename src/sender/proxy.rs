@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::connect::{DIALS_MAX, alternating, dial};
+use super::dial::{DIALS_MAX, Dialler, alternating};
 use super::fault::Fault;
 use super::resolve::Names;
 use crate::model::{FaultKind, Host, Secret, is_local_name};
@@ -115,10 +115,21 @@ impl Bypass {
 }
 
 impl ProxyOptions {
-    /// Whether a name is to be given to the proxy as it is. Names that never leave the site are not: they would mean
-    /// the proxy's own machine.
+    /// Whether a name is to be given to the proxy as it is. Names that never leave the site are not, nor those of one
+    /// label (`ip6-localhost`): they would mean the proxy's own machine, or what is beside it.
     pub(super) fn takes_name(&self, name: &str) -> bool {
-        self.resolves_names && !self.bypass.has_name(name) && !is_local_name(name)
+        let stays = !name.contains('.') || is_local_name(name);
+        self.resolves_names && !self.bypass.has_name(name) && !stays
+    }
+
+    /// Whether an address is dialled from here. A loopback one is, unless the proxy is on this machine itself: it was
+    /// allowed as this machine's, and to the proxy it would mean the proxy's.
+    fn is_direct(&self, address: IpAddr) -> bool {
+        let is_far = match &self.host {
+            Host::Address(own) => !own.to_canonical().is_loopback(),
+            Host::Name(own) => own != "localhost",
+        };
+        self.bypass.has(address) || (is_far && address.to_canonical().is_loopback())
     }
 
     /// The way to a host with these addresses, all of them judged.
@@ -128,7 +139,7 @@ impl ProxyOptions {
         {
             return Way::Direct(addresses);
         }
-        let is_direct = |address: &IpAddr| self.bypass.has(*address);
+        let is_direct = |address: &IpAddr| self.is_direct(*address);
         let (direct, proxied): (Vec<_>, Vec<_>) = addresses.into_iter().partition(is_direct);
         if direct.is_empty() {
             let targets = alternating(&proxied).into_iter().map(Target::Address);
@@ -143,13 +154,13 @@ impl ProxyOptions {
     /// A fault of the kind [`FaultKind::Connect`]. The caller keeps the deadline over all targets.
     pub(super) async fn tunnel(
         &self,
-        names: &Names,
+        by: (&Names, &Dialler),
         targets: &[Target],
         port: u16,
     ) -> Result<TcpStream, Fault> {
         let mut failed = None;
         for target in targets {
-            let tried = timeout(TUNNEL_TIME_MAX, self.through(names, target, port)).await;
+            let tried = timeout(TUNNEL_TIME_MAX, self.through(by, target, port)).await;
             let refusal = match tried {
                 Ok(Ok(stream)) => return Ok(stream),
                 Ok(Err(refusal)) => refusal,
@@ -170,11 +181,11 @@ impl ProxyOptions {
 
     async fn through(
         &self,
-        names: &Names,
+        by: (&Names, &Dialler),
         target: &Target,
         port: u16,
     ) -> Result<TcpStream, Refusal> {
-        let mut stream = self.reach(names).await?;
+        let mut stream = self.reach(by).await?;
         let login = self.login.as_ref();
         match self.protocol {
             ProxyProtocol::Http => http::connect(&mut stream, target, port, login).await?,
@@ -184,17 +195,18 @@ impl ProxyOptions {
     }
 
     /// A connection to the proxy itself.
-    async fn reach(&self, names: &Names) -> Result<TcpStream, Refusal> {
+    async fn reach(&self, (names, dialler): (&Names, &Dialler)) -> Result<TcpStream, Refusal> {
         const REMEDY: &str = "see whether it is up, and whether [egress] proxy names it rightly";
         let addresses = match &self.host {
             Host::Address(address) => vec![*address],
-            Host::Name(name) => names.addresses(name).await.map_err(|_| Refusal {
+            Host::Name(name) => names.addresses(name, None).await.map_err(|_| Refusal {
                 said: "has a name that does not resolve".to_owned(),
                 remedy: REMEDY,
                 is_of_target: false,
             })?,
         };
-        dial(&addresses, self.port).await.map_err(|failed| {
+        let dialled = dialler.dial(&addresses, self.port).await;
+        dialled.map_err(|failed| {
             tracing::debug!(failed = ?failed, "no connection to the proxy");
             Refusal {
                 said: "cannot be connected to".to_owned(),
@@ -311,7 +323,41 @@ mod tests {
         let way = proxy.way(&host, addresses(&["198.41.0.4"]));
         assert!(matches!(way, Way::Proxied(_, targets) if targets.len() == 1));
         assert!(proxy.takes_name("a.example"));
-        assert!(!proxy.takes_name("localhost") && !proxy.takes_name("db.internal"));
+        for name in [
+            "localhost",
+            "db.internal",
+            "localhost.localdomain",
+            "ip6-localhost",
+            "ip6-loopback",
+            "localhost6",
+            "nas.home.arpa",
+            "intranet",
+        ] {
+            assert!(!proxy.takes_name(name), "{name}");
+        }
         assert_eq!(proxy.to_string(), "socks5://proxy.example:1080");
+
+        // A loopback address was allowed as this machine's: another machine's proxy is not asked for its own.
+        for (own, is_direct) in [
+            ("proxy.example", true),
+            ("10.0.0.9", true),
+            ("localhost", false),
+            ("127.0.0.1", false),
+            ("::1", false),
+        ] {
+            let host = match own.parse() {
+                Ok(address) => Host::Address(address),
+                Err(_) => Host::Name(own.to_owned()),
+            };
+            let proxy = ProxyOptions {
+                host,
+                ..proxy.clone()
+            };
+            for to in ["127.0.0.1", "::1", "::ffff:127.9.9.9"] {
+                let host = Host::Address(to.parse().unwrap());
+                let way = proxy.way(&host, addresses(&[to]));
+                assert_eq!(matches!(way, Way::Direct(_)), is_direct, "{own} {to}");
+            }
+        }
     }
 }

@@ -1,24 +1,24 @@
 //! From a host name to its addresses. Judges none of them: that is for the one who dials.
 
-use std::io;
-use std::net::{IpAddr, ToSocketAddrs};
-use std::sync::Arc;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use hickory_resolver::config::ResolveHosts;
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::{ResolverBuilder, TokioResolver};
-use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
 
 use super::fault::Fault;
 use super::{Resolver, SenderError};
-use crate::model::FaultKind;
+use crate::model::{AccountName, FaultKind};
 
-/// Look-ups by the C library at once. Each holds a thread, for half a minute where a DNS server is dead;
-/// the runtime has 512 threads, and the store's work needs some.
-const SYSTEM_LOOKUPS_MAX: usize = 64;
+mod system;
+
+use system::Lookups;
+
+/// Addresses that a name may have. Each is judged, and of real names nobody has so many; an answer over TCP has room for
+/// thousands.
+const ADDRESSES_MAX: usize = 64;
 /// Names whose answers are remembered.
 const CACHE_NAMES_MAX: u64 = 4096;
 /// Questions under way at once over one connection to a DNS server (TCP; UDP has one socket for each). The
@@ -35,7 +35,7 @@ pub(super) enum Names {
     /// See [`Resolver::BuiltIn`].
     BuiltIn(Box<TokioResolver>),
     /// See [`Resolver::System`].
-    System(Arc<Semaphore>),
+    System(Lookups),
     /// From a table, for tests that need a name to resolve to what they choose.
     #[cfg(test)]
     Table(std::collections::HashMap<&'static str, Vec<IpAddr>>),
@@ -50,7 +50,7 @@ impl Names {
             Resolver::BuiltIn => built_in()
                 .map(|resolver| Self::BuiltIn(Box::new(resolver)))
                 .map_err(|error| SenderError::ResolverConfig(error.to_string())),
-            Resolver::System => Ok(Self::System(Arc::new(Semaphore::new(SYSTEM_LOOKUPS_MAX)))),
+            Resolver::System => Ok(Self::System(Lookups::new())),
         }
     }
 
@@ -68,11 +68,15 @@ impl Names {
         Self::BuiltIn(Box::new(resolver.expect("the config has a server")))
     }
 
-    /// All addresses of a name, IPv4 and IPv6, at least one.
+    /// All addresses of a name, IPv4 and IPv6, at least one. Whose request it is for is told, where it is a tenant's.
     ///
     /// # Errors
     /// A fault of the kind [`FaultKind::Dns`].
-    pub(super) async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, Fault> {
+    pub(super) async fn addresses(
+        &self,
+        name: &str,
+        account: Option<&AccountName>,
+    ) -> Result<Vec<IpAddr>, Fault> {
         let addresses = match self {
             Self::BuiltIn(resolver) => resolver
                 .lookup_ip(name)
@@ -80,7 +84,8 @@ impl Names {
                 .map_err(|error| built_in_fault(name, &error))?
                 .iter()
                 .collect(),
-            Self::System(slots) => system_lookup(slots, name)
+            Self::System(lookups) => lookups
+                .addresses(name, account)
                 .await
                 .map_err(|error| unresolved(name, &error))?,
             #[cfg(test)]
@@ -97,6 +102,10 @@ impl Names {
         let addresses: Vec<IpAddr> = addresses;
         if addresses.is_empty() {
             return Err(fault(format!("{name} has no address")));
+        }
+        if addresses.len() > ADDRESSES_MAX {
+            let detail = format!("{name} has more than {ADDRESSES_MAX} addresses");
+            return Err(fault(detail));
         }
         Ok(addresses)
     }
@@ -131,27 +140,9 @@ fn built_in_fault(name: &str, error: &NetError) -> Fault {
 }
 
 /// The resolver's own words may name its servers.
-fn unresolved(name: &str, error: &dyn std::error::Error) -> Fault {
+fn unresolved(name: &str, error: &dyn std::fmt::Display) -> Fault {
     fault(format!(
         "{name} does not resolve: the look-up failed, or nobody answered it"
     ))
     .noting(format!("{name} does not resolve: {error}"))
-}
-
-async fn system_lookup(slots: &Arc<Semaphore>, name: &str) -> io::Result<Vec<IpAddr>> {
-    let slot = Arc::clone(slots).acquire_owned().await;
-    let slot = slot.map_err(io::Error::other)?;
-    let name = name.to_owned();
-    // The slot is held by the look-up itself: nothing can stop it when the request's deadline passes. It
-    // is on no task tracker, for the same reason: a shutdown would wait for a dead DNS server.
-    let lookup = spawn_blocking(move || {
-        let _slot = slot;
-        (name.as_str(), 0).to_socket_addrs().map(|found| {
-            let mut addresses: Vec<IpAddr> = found.map(|address| address.ip()).collect();
-            // One for each socket type.
-            addresses.dedup();
-            addresses
-        })
-    });
-    lookup.await.map_err(io::Error::other)?
 }

@@ -109,6 +109,7 @@ fn request(url: &str, timeout: Duration) -> Request {
         body: Bytes::from_static(b"{\"id\":\"evt_1\"}"),
         timeout,
         tls: None,
+        account: None,
         webhook: None,
     }
 }

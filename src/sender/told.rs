@@ -16,13 +16,13 @@ const WINDOW: Duration = Duration::from_secs(600);
 /// Webhooks and hosts that are told of in one window; of more, their number is told at its end.
 const TOLD_MAX: usize = 200;
 
-/// What was told in the window that runs.
-#[derive(Default)]
-pub(super) struct Told {
+/// What was told in the window that runs: bounds the lines that tenants can make.
+#[derive(Debug, Default)]
+pub struct Told {
     window: Mutex<Window>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Window {
     began: Option<Instant>,
     seen: HashSet<Box<str>>,
@@ -69,14 +69,15 @@ impl Told {
     }
 
     /// Whether something is to be told that `key` stands for.
-    pub(super) fn may_tell(&self, key: String) -> bool {
+    #[must_use]
+    pub fn may_tell(&self, key: String) -> bool {
         let Verdict::Tell { untold_before } = self.judge(key, Instant::now()) else {
             return false;
         };
         if untold_before > 0 {
             tracing::warn!(
                 count = untold_before,
-                "in the ten minutes before, this many more were refused than are told of one by one"
+                "in the ten minutes before, this many more failed or were refused than are told of one by one"
             );
         }
         true

@@ -4,8 +4,13 @@
 //!
 //! Each name has TLS settings of its own, and with them sessions of its own: none is resumed under another name. A name
 //! whose files have changed is another [`Trust`] with another number, so nothing of the old one is used again.
+//!
+//! Whoever sends under a name does so by [`TlsSettings`], which were given to one account. They hold only as long as the
+//! name means the same and is still that account's: a request that was asked for before a reload does not go out after it
+//! with what the reload took away.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -26,8 +31,42 @@ const NAMED_SESSIONS_MAX: usize = 64;
 /// The number of the trust that has no name.
 const UNNAMED: u64 = 0;
 
-/// The names for TLS that each account's webhooks may use; an account without any is not in it.
-pub type TlsNames = HashMap<AccountName, BTreeSet<String>>;
+/// The names for TLS that each account's webhooks may use, and what they mean; an account without any is not in it.
+pub type TlsNames = HashMap<AccountName, BTreeMap<String, TlsSettings>>;
+
+/// What a name for TLS means for one account. Cheap to clone.
+#[derive(Clone)]
+pub struct TlsSettings {
+    trust: Arc<Trust>,
+    account: AccountName,
+}
+
+impl fmt::Debug for TlsSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let number = self.trust.number;
+        write!(f, "TlsSettings({} of {})", number, self.account)
+    }
+}
+
+impl TlsSettings {
+    /// The settings themselves, for who has seen that they hold.
+    pub(super) const fn trust(&self) -> &Arc<Trust> {
+        &self.trust
+    }
+}
+
+/// Names for TLS that are ready to take the place of the present ones.
+pub struct ReadyTls {
+    named: HashMap<String, Arc<Trust>>,
+}
+
+impl ReadyTls {
+    /// The names that each account's webhooks may use.
+    #[must_use]
+    pub fn names(&self) -> TlsNames {
+        of_accounts(&self.named)
+    }
+}
 
 /// What webhooks mean by a name for TLS: a client certificate, CAs of its own, or both.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,55 +169,67 @@ impl Trusts {
         })
     }
 
-    /// The settings of a name, or those for all; `None` where there is no such name.
-    pub(super) fn find(&self, name: Option<&str>) -> Option<Arc<Trust>> {
-        let Some(name) = name else {
-            return Some(Arc::clone(&self.unnamed));
-        };
+    /// The settings that hold for all who name none.
+    pub(super) fn unnamed(&self) -> Arc<Trust> {
+        Arc::clone(&self.unnamed)
+    }
+
+    fn find(&self, name: &str) -> Option<Arc<Trust>> {
         let named = self.named.read().unwrap_or_else(PoisonError::into_inner);
         named.get(name).cloned()
     }
 
-    /// Whether it is still what its name means.
-    pub(super) fn is_current(&self, trust: &Trust) -> bool {
-        let name = trust.identity.as_ref().map(|identity| &*identity.name);
-        let current = self.find(name);
-        current.is_some_and(|current| current.number == trust.number)
+    /// The trust that stands where this one stood, if it is the same but for who may use it.
+    fn current(&self, trust: &Trust) -> Option<Arc<Trust>> {
+        let current = match &trust.identity {
+            None => Some(self.unnamed()),
+            Some(identity) => self.find(&identity.name),
+        };
+        current.filter(|current| current.number == trust.number)
     }
 
-    /// Puts these names in the place of the present ones. Those that mean the same as before keep their sessions; gives
-    /// the numbers of the others, which mean nothing any more.
+    /// Whether it is still what its name means.
+    pub(super) fn is_current(&self, trust: &Trust) -> bool {
+        self.current(trust).is_some()
+    }
+
+    /// Whether settings still mean what they meant when the account was given them, and still are that account's.
+    pub(super) fn holds(&self, settings: &TlsSettings) -> bool {
+        let current = self.current(&settings.trust);
+        current.is_some_and(|current| current.is_of(&settings.account))
+    }
+
+    /// Makes these names ready to take the place of the present ones. Those that mean the same as before keep their
+    /// sessions.
     ///
     /// # Errors
-    /// [`SenderError::Identity`] for a name that cannot be used; nothing is changed then.
-    pub(super) fn set(&self, identities: &[TlsIdentity]) -> Result<Vec<u64>, SenderError> {
-        let mut fresh = HashMap::with_capacity(identities.len());
+    /// [`SenderError::Identity`] for a name that cannot be used.
+    pub(super) fn ready(&self, identities: &[TlsIdentity]) -> Result<ReadyTls, SenderError> {
+        let mut named = HashMap::with_capacity(identities.len());
         for identity in identities {
-            let present = self.find(Some(&identity.name));
+            let present = self.find(&identity.name);
             let trust = match present.and_then(|trust| trust.carried_over(identity)) {
                 Some(trust) => trust,
                 None => self.make(identity)?,
             };
-            fresh.insert(identity.name.clone(), Arc::new(trust));
+            named.insert(identity.name.clone(), Arc::new(trust));
         }
+        Ok(ReadyTls { named })
+    }
+
+    /// Puts these names in the place of the present ones; gives the numbers of those that mean nothing any more.
+    pub(super) fn set(&self, ready: ReadyTls) -> Vec<u64> {
         let mut named = self.named.write().unwrap_or_else(PoisonError::into_inner);
-        let before = std::mem::replace(&mut *named, fresh);
+        let before = std::mem::replace(&mut *named, ready.named);
         let is_gone = |trust: &Arc<Trust>| !named.values().any(|now| now.number == trust.number);
         let gone = before.values().filter(|trust| is_gone(trust));
-        Ok(gone.map(|trust| trust.number).collect())
+        gone.map(|trust| trust.number).collect()
     }
 
     /// The names that each account's webhooks may use.
     pub(super) fn of_accounts(&self) -> TlsNames {
         let named = self.named.read().unwrap_or_else(PoisonError::into_inner);
-        let mut names = TlsNames::new();
-        for identity in named.values().filter_map(|trust| trust.identity.as_ref()) {
-            for account in &identity.accounts {
-                let own = names.entry(account.clone()).or_default();
-                own.insert(identity.name.clone());
-            }
-        }
-        names
+        of_accounts(&named)
     }
 
     fn make(&self, identity: &TlsIdentity) -> Result<Trust, SenderError> {
@@ -204,7 +255,30 @@ impl Trusts {
     }
 }
 
+fn of_accounts(named: &HashMap<String, Arc<Trust>>) -> TlsNames {
+    let mut names = TlsNames::new();
+    for trust in named.values() {
+        let Some(identity) = &trust.identity else {
+            continue;
+        };
+        for account in &identity.accounts {
+            let settings = TlsSettings {
+                trust: Arc::clone(trust),
+                account: account.clone(),
+            };
+            let own = names.entry(account.clone()).or_default();
+            own.insert(identity.name.clone(), settings);
+        }
+    }
+    names
+}
+
 impl Trust {
+    fn is_of(&self, account: &AccountName) -> bool {
+        let identity = self.identity.as_ref();
+        identity.is_some_and(|identity| identity.accounts.contains(account))
+    }
+
     /// This trust for `identity`, where nothing but who may use it differs from what it was made from.
     fn carried_over(&self, identity: &TlsIdentity) -> Option<Self> {
         let own = self.identity.as_ref()?;

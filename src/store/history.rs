@@ -10,10 +10,12 @@ mod standings;
 mod stretches;
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use crate::journal::{self, Direction};
 use crate::model::{
-    Attempt, DeliveryState, Event, EventId, Outcome, Position, SteadyMillis, UnixMillis, WebhookId,
+    Attempt, DeliveryState, Event, EventId, Outcome, Position, SteadyMillis, Trigger, UnixMillis,
+    WebhookId,
 };
 
 use super::Error;
@@ -66,6 +68,28 @@ pub struct DeliverySummary {
     pub recorded: Position,
 }
 
+/// Which attempts of a delivery are asked for: those before one, the newest of them first, as far as the bounds reach.
+#[derive(Clone, Copy, Debug)]
+pub struct AttemptsAsked {
+    /// Before the attempt that is recorded here; `None`: from the newest on.
+    pub before: Option<Position>,
+    /// So many at most.
+    pub limit: usize,
+    /// Of so many bytes in all, though one at least.
+    pub bytes_max: usize,
+}
+
+/// An attempt without what was sent and answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tried {
+    /// Where it is recorded.
+    pub recorded: Position,
+    /// What made it.
+    pub trigger: Trigger,
+    /// When it began.
+    pub started_at: UnixMillis,
+}
+
 /// One delivery with all that is known of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
@@ -73,8 +97,12 @@ pub struct Delivery {
     pub event: Event,
     /// Where the delivery stands.
     pub state: DeliveryState,
-    /// Its attempts, oldest first.
+    /// How many attempts were made.
+    pub attempts_made: u32,
+    /// Its attempts as asked for, oldest first.
     pub attempts: Vec<Attempt>,
+    /// Whether there are attempts before the first of these.
+    pub has_earlier: bool,
     /// Where the record of each attempt stands.
     pub recorded: Vec<Position>,
 }
@@ -255,13 +283,12 @@ fn standing_after(record: &Record, webhook: WebhookId, event: Position) -> Optio
     })
 }
 
-/// The attempts among a delivery's records, and where these stand, newest first, at most `limit`.
-pub(super) fn attempts(
+/// Goes through the attempts among a delivery's records, newest first, until `look` has seen enough.
+fn each_attempt(
     journal: &journal::Reader,
     trace: &[Position],
-    limit: usize,
-) -> Result<Vec<(Position, Attempt)>, Error> {
-    let mut attempts = Vec::new();
+    mut look: impl FnMut(Position, Attempt) -> ControlFlow<()>,
+) -> Result<(), Error> {
     for position in trace {
         match record_at(journal, *position) {
             Ok(
@@ -269,17 +296,58 @@ pub(super) fn attempts(
                 | Record::Deferred { attempt, .. }
                 | Record::Ended { attempt, .. },
             ) => {
-                attempts.push((*position, attempt));
+                if look(*position, attempt).is_break() {
+                    break;
+                }
             }
             Ok(_) => {}
             Err(error) if error.is_lost() => {}
             Err(error) => return Err(error),
         }
-        if attempts.len() == limit {
-            break;
-        }
     }
-    Ok(attempts)
+    Ok(())
+}
+
+/// The attempts that are asked for, and where they are recorded, newest first; and whether there are earlier ones.
+fn attempts(
+    journal: &journal::Reader,
+    trace: &[Position],
+    asked: AttemptsAsked,
+) -> Result<(Vec<(Position, Attempt)>, bool), Error> {
+    let (mut attempts, mut bytes, mut has_earlier) = (Vec::new(), 0, false);
+    let is_asked = |position: &&Position| asked.before.is_none_or(|before| **position < before);
+    let trace: Vec<Position> = trace.iter().filter(is_asked).copied().collect();
+    each_attempt(journal, &trace, |position, attempt| {
+        bytes += attempt.bytes();
+        let is_full = attempts.len() >= asked.limit || bytes > asked.bytes_max;
+        if is_full && !attempts.is_empty() {
+            has_earlier = true;
+            return ControlFlow::Break(());
+        }
+        attempts.push((position, attempt));
+        ControlFlow::Continue(())
+    })?;
+    Ok((attempts, has_earlier))
+}
+
+/// The attempts of a delivery without what was sent and answered, oldest first. Empty: there is none.
+pub(super) fn tries(
+    journal: &journal::Reader,
+    webhook: WebhookId,
+    event: Position,
+) -> Result<Vec<Tried>, Error> {
+    let mut tries = Vec::new();
+    let trace = trace(journal, webhook, event)?;
+    each_attempt(journal, &trace, |recorded, attempt| {
+        tries.push(Tried {
+            recorded,
+            trigger: attempt.trigger,
+            started_at: attempt.started_at,
+        });
+        ControlFlow::Continue(())
+    })?;
+    tries.reverse();
+    Ok(tries)
 }
 
 /// The newest attempt among a delivery's records.
@@ -287,12 +355,16 @@ pub(super) fn last_attempt(
     journal: &journal::Reader,
     trace: &[Position],
 ) -> Result<Option<LastAttempt>, Error> {
-    let newest = attempts(journal, trace, 1)?.pop();
-    Ok(newest.map(|(_, attempt)| LastAttempt {
-        at: attempt.started_at,
-        duration_us: attempt.phases.total_us,
-        outcome: attempt.outcome,
-    }))
+    let mut newest = None;
+    each_attempt(journal, trace, |_, attempt| {
+        newest = Some(LastAttempt {
+            at: attempt.started_at,
+            duration_us: attempt.phases.total_us,
+            outcome: attempt.outcome,
+        });
+        ControlFlow::Break(())
+    })?;
+    Ok(newest)
 }
 
 /// One delivery for a list, if its event is `wanted`. It is lost where none of its records tells where it stands.
@@ -324,24 +396,27 @@ fn summary(
     }))
 }
 
-/// One delivery with all its attempts.
+/// One delivery with the attempts that are asked for.
 pub(super) fn delivery(
     journal: &journal::Reader,
     webhook: WebhookId,
     event: Position,
+    asked: AttemptsAsked,
 ) -> Result<Option<Delivery>, Error> {
     let trace = trace(journal, webhook, event)?;
     let Some(standing) = standing(journal, webhook, event, &trace)? else {
         return Ok(None);
     };
     let (body, _) = event_at(journal, event)?;
-    let mut attempts = attempts(journal, &trace, RECORDS_MAX)?;
+    let (mut attempts, has_earlier) = attempts(journal, &trace, asked)?;
     attempts.reverse();
     let (recorded, attempts) = attempts.into_iter().unzip();
     Ok(Some(Delivery {
         event: body,
         state: standing.state,
+        attempts_made: standing.attempts,
         attempts,
+        has_earlier,
         recorded,
     }))
 }

@@ -133,7 +133,12 @@ impl Op {
             }
             Self::Finish { attempt, .. } => {
                 let response = attempt.response.as_ref();
-                RECORD_BYTES + response.map_or(0, |response| response.body.len())
+                let response = response.map_or(0, |response| {
+                    let headers = response.headers.iter();
+                    let pair = |(name, value): &(String, String)| name.len() + value.len();
+                    response.body.len() + headers.map(pair).sum::<usize>()
+                });
+                RECORD_BYTES + response
             }
             Self::StepJob { step, .. } => RECORD_BYTES + step.picks.len() * size_of::<JobPick>(),
             Self::Noted { op, .. } => RECORD_BYTES + op.bytes(),

@@ -14,7 +14,8 @@ use crate::model::{
 use super::Error;
 use super::apply::QueueKey;
 use super::history::{
-    self, AuditPage, Delivery, DeliverySummary, EventAt, Found, GoOn, LastAttempt, Stretch,
+    self, AttemptsAsked, AuditPage, Delivery, DeliverySummary, EventAt, Found, GoOn, LastAttempt,
+    Stretch, Tried,
 };
 use super::live::{Live, bounds_of};
 use super::record::{account_key, delivery_key, event_id_key};
@@ -387,12 +388,38 @@ impl Reader {
         self.live.jobs(|jobs| jobs.get(&id).cloned())
     }
 
-    /// One delivery with its attempts.
+    /// One delivery with all its attempts. What receivers answered may be much of it.
     ///
     /// # Errors
     /// [`Error::Journal`].
     pub fn delivery(&self, webhook: WebhookId, event: Position) -> Result<Option<Delivery>, Error> {
-        history::delivery(&self.journal, webhook, event)
+        let all = AttemptsAsked {
+            before: None,
+            limit: usize::MAX,
+            bytes_max: usize::MAX,
+        };
+        self.delivery_page(webhook, event, all)
+    }
+
+    /// One delivery with the attempts that are asked for.
+    ///
+    /// # Errors
+    /// [`Error::Journal`].
+    pub fn delivery_page(
+        &self,
+        webhook: WebhookId,
+        event: Position,
+        asked: AttemptsAsked,
+    ) -> Result<Option<Delivery>, Error> {
+        history::delivery(&self.journal, webhook, event, asked)
+    }
+
+    /// The attempts of a delivery without what was sent and answered, oldest first. Empty: there is none.
+    ///
+    /// # Errors
+    /// [`Error::Journal`].
+    pub fn tries(&self, webhook: WebhookId, event: Position) -> Result<Vec<Tried>, Error> {
+        history::tries(&self.journal, webhook, event)
     }
 
     /// Where each delivery of an event stands, and how many attempts it has seen.

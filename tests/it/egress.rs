@@ -2,6 +2,7 @@
 
 mod mistakes;
 mod proxy;
+mod withdrawn;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -168,7 +168,9 @@ async fn a_webhook_whose_format_is_gone_is_held_until_it_is_back() {
         .call(Method::POST, &format!("{path}/test"), None)
         .await
         .unwrap();
-    assert_eq!(tested.body["delivered"], false, "{}", tested.body);
+    let refused = (tested.status.as_u16(), &tested.body["code"]);
+    assert_eq!(refused, (409, &json!("webhook_held")), "{}", tested.body);
+    assert!(tested.body["detail"].as_str().unwrap().contains("`pager`"));
     std::fs::write(site.path("config.toml"), site.config(true)).unwrap();
     daemon.signal(rustix::process::Signal::HUP);
     until("the webhook is back", async || {

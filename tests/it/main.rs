@@ -10,6 +10,7 @@
 
 mod alerts;
 mod api;
+mod attempts;
 mod audit;
 mod backup;
 mod bad_inputs;

@@ -363,7 +363,7 @@ async fn what_waits_for_an_account_that_is_gone_expires_all_the_same() {
     let other = vec![(AccountName::new("other").unwrap(), "standard".to_owned())];
     let (profiles, formats) = (Profiles::built_in(), Formats::built_in());
     let alerts = AlertOptions::default();
-    let reloaded = engine.set_accounts(&other, &profiles, &formats, &alerts);
+    let reloaded = engine.set_accounts(&other, &profiles, &formats, &alerts, &[]);
     reloaded.await.unwrap();
     assert!(!engine.is_sending(id));
     let held = || engine.reader().pending_of(id, None, 99).unwrap().0;

@@ -14,10 +14,15 @@ use url::form_urlencoded::{Serializer, byte_serialize};
 use zeroize::Zeroizing;
 
 use crate::model::{ClientAuth, OAuth2, Webhook};
-use crate::sender::Request;
+use crate::sender::{Request, TlsSettings};
 
 /// Makes the request, which goes the way of the webhook's own. `None` where a text, read back from somewhere, cannot be sent.
-pub(super) fn ask(webhook: &Webhook, oauth2: &OAuth2, timeout: Duration) -> Option<Request> {
+pub(super) fn ask(
+    webhook: &Webhook,
+    tls: Option<&TlsSettings>,
+    oauth2: &OAuth2,
+    timeout: Duration,
+) -> Option<Request> {
     let mut headers = HeaderMap::with_capacity(4);
     let form = HeaderValue::from_static("application/x-www-form-urlencoded");
     headers.insert(CONTENT_TYPE, form);
@@ -30,7 +35,8 @@ pub(super) fn ask(webhook: &Webhook, oauth2: &OAuth2, timeout: Duration) -> Opti
         headers,
         body: Bytes::from_owner(body(oauth2)),
         timeout,
-        tls: webhook.tls.clone(),
+        tls: tls.cloned(),
+        account: Some(webhook.account.clone()),
         webhook: Some(webhook.id),
     })
 }
@@ -99,7 +105,7 @@ mod tests {
 
     #[test]
     fn the_client_is_named_by_basic_or_in_the_form_and_never_by_both() {
-        let request = ask(&webhook(), &oauth2(ClientAuth::Basic), Duration::ZERO).unwrap();
+        let request = ask(&webhook(), None, &oauth2(ClientAuth::Basic), Duration::ZERO).unwrap();
         let value = &request.headers[AUTHORIZATION];
         assert!(value.is_sensitive());
         let encoded = value.to_str().unwrap().strip_prefix("Basic ").unwrap();
@@ -112,7 +118,7 @@ mod tests {
 
         let mut other = oauth2(ClientAuth::Body);
         (other.scope, other.audience) = (None, Some("https://api.example.com".to_owned()));
-        let request = ask(&webhook(), &other, Duration::ZERO).unwrap();
+        let request = ask(&webhook(), None, &other, Duration::ZERO).unwrap();
         assert_eq!(request.headers.get(AUTHORIZATION), None);
         let expected = "grant_type=client_credentials&audience=https%3A%2F%2Fapi.example.com&client_id=a%3Ab+c\
                         &client_secret=p%26q%3D%C3%A9%25";

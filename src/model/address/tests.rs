@@ -140,6 +140,8 @@ fn refuses_all_of_ipv6_that_is_not_public() {
         ("fc00::1", "private"),
         ("fdff::1", "private"),
         ("fd00:ec2::254", "metadata"),
+        ("fd00:ec2::23", "metadata"),
+        ("fd00:ec2:ffff::1", "metadata"),
         ("fd20:ce::254", "metadata"),
         ("fe80::1", "link-local"),
         ("febf::1", "link-local"),
@@ -425,14 +427,33 @@ fn own_listeners_are_refused_where_their_range_is_allowed() {
         .judge_at(address("127.0.0.1"), 1, |_| true)
         .unwrap_err();
     assert_eq!(rule.hint(), "no setting allows it");
+    // What costs a call to the system is not asked for another port.
+    let unasked = |_| unreachable!("the port is another one");
+    let anywhere = policy(&[], &[]).guarding(["[::]:8420".parse().unwrap()]);
+    let judged = anywhere.judge_at(address("198.41.0.4"), 443, unasked);
+    assert_eq!(judged, Ok(()));
 }
 
 #[test]
 fn local_names_are_known_by_their_last_label() {
-    for name in ["localhost", "a.localhost", "printer.local", "db.internal"] {
+    for name in [
+        "localhost",
+        "a.localhost",
+        "printer.local",
+        "db.internal",
+        "localhost.localdomain",
+        "nas.home.arpa",
+        "home.arpa",
+    ] {
         assert!(is_local_name(name), "{name}");
     }
-    for name in ["internal.example", "localhost.example", "local-host"] {
+    for name in [
+        "internal.example",
+        "localhost.example",
+        "local-host",
+        "myhome.arpa",
+        "1.0.0.10.in-addr.arpa",
+    ] {
         assert!(!is_local_name(name), "{name}");
     }
 }

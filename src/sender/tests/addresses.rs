@@ -204,3 +204,18 @@ async fn a_name_is_verified_against_the_certificate() {
     assert_fault(&sent, FaultKind::Tls, "alias.example");
     assert_eq!(receiver.requests_count(), 1);
 }
+
+#[tokio::test]
+async fn a_name_with_more_addresses_than_anybody_has_is_not_dialled() {
+    let many: Vec<String> = (0..65).map(|n| format!("127.0.1.{n}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let bench = Bench::with_names(&[("many.example", &many)]);
+    let sent = bench.send("https://many.example/").await;
+    assert_fault(&sent, FaultKind::Dns, "has more than 64 addresses");
+    let bench = Bench::with_names(&[("many.example", &many[..64])]);
+    let listener = Untouched::bind().await;
+    let sent = bench
+        .send(&format!("https://many.example:{}/", listener.port()))
+        .await;
+    assert_fault(&sent, FaultKind::Connect, "refused the connection");
+}

@@ -2,10 +2,19 @@
 
 use super::*;
 
+fn acme() -> AccountName {
+    AccountName::new("acme").unwrap()
+}
+
+/// What a name means for the account now.
+fn settings(bench: &Bench, name: &str) -> TlsSettings {
+    bench.sender.tls_names()[&acme()][name].clone()
+}
+
 fn named(name: &str, client: Option<&Identity>, ca: &[&Authority]) -> TlsIdentity {
     TlsIdentity {
         name: name.to_owned(),
-        accounts: Vec::new(),
+        accounts: vec![acme()],
         client: client.map(|identity| ClientCertificate {
             chain: identity.chain().to_vec(),
             key: Arc::new(identity.key().clone_key()),
@@ -19,8 +28,49 @@ fn named(name: &str, client: Option<&Identity>, ca: &[&Authority]) -> TlsIdentit
 
 async fn send(bench: &Bench, url: &str, tls: Option<&str>) -> Sent {
     let mut request = request(url, AMPLE);
-    request.tls = tls.map(str::to_owned);
+    request.tls = tls.map(|name| settings(bench, name));
     bench.sender.send(request).await
+}
+
+async fn send_with(bench: &Bench, url: &str, settings: TlsSettings) -> Sent {
+    let mut request = request(url, AMPLE);
+    request.tls = Some(settings);
+    bench.sender.send(request).await
+}
+
+#[tokio::test]
+async fn what_an_account_was_given_does_not_outlast_a_reload_that_takes_or_replaces_it() {
+    let bench = Bench::new();
+    let partner = Authority::generate("Partner CA").unwrap();
+    let identity = bench.authority.issue(&["127.0.0.1"]).unwrap();
+    let identity = identity.asking_clients_of(&partner);
+    let receiver = Receiver::local(&identity, |_| async { Answer::status(200) })
+        .await
+        .unwrap();
+    let url = receiver.url("/");
+    let ours = named("partner", Some(&partner.issue_client("1").unwrap()), &[]);
+    let of_other = TlsIdentity {
+        accounts: vec![AccountName::new("other").unwrap()],
+        ..ours.clone()
+    };
+    let replaced = named("partner", Some(&partner.issue_client("2").unwrap()), &[]);
+    for after in [of_other, replaced] {
+        bench.sender.set_tls(std::slice::from_ref(&ours)).unwrap();
+        let given = settings(&bench, "partner");
+        let sent = send_with(&bench, &url, given.clone()).await;
+        assert_eq!(sent.outcome, Outcome::Status(200));
+        let requests = receiver.requests_count();
+        bench.sender.set_tls(&[after]).unwrap();
+        assert!(!bench.sender.holds(&given));
+        let sent = send_with(&bench, &url, given.clone()).await;
+        assert_fault(&sent, FaultKind::Render, "or another account's");
+        let probe = bench
+            .sender
+            .probe(&Endpoint::parse(&url).unwrap(), Some(&given), AMPLE)
+            .await;
+        assert_eq!(probe.result.unwrap_err().0, FaultKind::Render);
+        assert_eq!(receiver.requests_count(), requests);
+    }
 }
 
 #[tokio::test]
@@ -60,7 +110,9 @@ async fn a_receiver_that_asks_for_a_certificate_gets_the_named_one_only() {
         let sent = send(&bench, &url, other).await;
         assert_fault(&sent, FaultKind::Tls, "wants a client certificate");
     }
-    let sent = send(&bench, &url, Some("gone")).await;
+    let kept = settings(&bench, "partner");
+    bench.sender.set_tls(&set[1..]).unwrap();
+    let sent = send_with(&bench, &url, kept).await;
     assert_fault(&sent, FaultKind::Render, "not in the config any more");
     assert_eq!(receiver.requests_count(), 2);
 }
@@ -122,12 +174,12 @@ async fn a_name_that_means_something_else_begins_anew() {
     assert_eq!(idle(), 1);
     // The same again, and the same for other accounts: nothing is closed.
     let shared = TlsIdentity {
-        accounts: vec![crate::model::AccountName::new("acme").unwrap()],
+        accounts: vec![acme(), AccountName::new("other").unwrap()],
         ..first.clone()
     };
     bench.sender.set_tls(std::slice::from_ref(&shared)).unwrap();
     assert_eq!(idle(), 1);
-    assert_eq!(bench.sender.tls_names().len(), 1);
+    assert_eq!(bench.sender.tls_names().len(), 2);
     bench.sender.set_tls(std::slice::from_ref(&second)).unwrap();
     assert_eq!(idle(), 0);
     assert_eq!(

@@ -13,7 +13,7 @@ use super::Check;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::model::{Clock, Endpoint, FaultKind, UnixMillis, Webhook};
-use crate::sender::{Probe, Sender};
+use crate::sender::{Probe, Sender, SenderError, TlsSettings};
 
 /// Hosts that are looked at, at most; the first ones by name.
 const HOSTS_MAX: usize = 200;
@@ -27,8 +27,8 @@ const NAMED_MAX: usize = 20;
 /// A certificate that is renewed by itself is renewed earlier than this.
 const ENDS_SOON_MS: u64 = 14 * 24 * 3_600_000;
 
-/// Where a webhook sends, and the name of its TLS settings.
-type Host = (Endpoint, Option<String>);
+/// Where a webhook sends, and its TLS settings.
+type Host = (Endpoint, Option<TlsSettings>);
 
 pub(super) async fn checks(
     config: &Config,
@@ -36,8 +36,27 @@ pub(super) async fn checks(
     now: UnixMillis,
     checks: &mut Vec<Check>,
 ) {
+    checks.extend(nameless(config, webhooks));
+    let sender = match sender(config) {
+        Ok(sender) => sender,
+        Err(error) => {
+            let error = error.to_string();
+            checks.push(Check::fail("receivers", error, "no daemon starts so"));
+            return;
+        }
+    };
+    let names = sender.tls_names();
     let mut hosts: BTreeMap<String, Host> = BTreeMap::new();
     for webhook in webhooks.iter().filter(|webhook| webhook.active) {
+        let own = names.get(&webhook.account);
+        let tls = match &webhook.tls {
+            None => None,
+            Some(name) => match own.and_then(|own| own.get(name)) {
+                // Nothing is sent to it, so there is nothing to look at.
+                None => continue,
+                settings => settings.cloned(),
+            },
+        };
         let token_url = webhook.oauth2.as_ref().map(|oauth2| &oauth2.token_url);
         for url in token_url.into_iter().chain([&webhook.url]) {
             // As deliveries reach it: a host may be trusted under one name for TLS and not under another.
@@ -45,7 +64,7 @@ pub(super) async fn checks(
                 Some(name) => format!("{} (tls {name})", url.authority()),
                 None => url.authority().to_owned(),
             };
-            hosts.insert(shown, (url.clone(), webhook.tls.clone()));
+            hosts.insert(shown, (url.clone(), tls.clone()));
         }
     }
     let all = hosts.len();
@@ -53,22 +72,6 @@ pub(super) async fn checks(
         checks.push(Check::ok("receivers", "no active webhook is registered"));
         return;
     }
-    let mut options = config.sender.clone();
-    if config.server.listen.port() != 0 {
-        options.policy = options.policy.guarding([config.server.listen]);
-    }
-    let sender = Sender::new(options, Clock::system(), Metrics::new());
-    let sender = match sender.and_then(|sender| sender.set_tls(&config.tls).map(|()| sender)) {
-        Ok(sender) => sender,
-        Err(error) => {
-            checks.push(Check::fail(
-                "receivers",
-                error.to_string(),
-                "no daemon starts so",
-            ));
-            return;
-        }
-    };
     let probes = probe_all(&sender, hosts.into_iter().take(HOSTS_MAX).collect()).await;
     let (mut problems, mut slowest) = (Vec::new(), 0);
     for (host, probe) in &probes {
@@ -89,6 +92,16 @@ pub(super) async fn checks(
     }
 }
 
+fn sender(config: &Config) -> Result<Sender, SenderError> {
+    let mut options = config.sender.clone();
+    if config.server.listen.port() != 0 {
+        options.policy = options.policy.guarding([config.server.listen]);
+    }
+    let sender = Sender::new(options, Clock::system(), Metrics::new())?;
+    sender.set_tls(&config.tls)?;
+    Ok(sender)
+}
+
 async fn probe_all(sender: &Sender, hosts: Vec<(String, Host)>) -> BTreeMap<String, Probe> {
     let begun = Instant::now();
     let mut waiting = hosts.into_iter();
@@ -101,7 +114,7 @@ async fn probe_all(sender: &Sender, hosts: Vec<(String, Host)>) -> BTreeMap<Stri
         {
             let sender = sender.clone();
             under_way.spawn(async move {
-                let probe = sender.probe(&endpoint, tls.as_deref(), HOST_TIME_MAX).await;
+                let probe = sender.probe(&endpoint, tls.as_ref(), HOST_TIME_MAX).await;
                 (shown, probe)
             });
         }
@@ -113,6 +126,30 @@ async fn probe_all(sender: &Sender, hosts: Vec<(String, Host)>) -> BTreeMap<Stri
             None => return probes,
         }
     }
+}
+
+/// Webhooks whose name for TLS is not their account's: what waits for them is held.
+fn nameless(config: &Config, webhooks: &[Webhook]) -> Option<Check> {
+    let has_name = |webhook: &Webhook| {
+        webhook.tls.as_ref().is_none_or(|name| {
+            let identity = config.tls.iter().find(|identity| identity.name == *name);
+            identity.is_some_and(|identity| identity.accounts.contains(&webhook.account))
+        })
+    };
+    let active = webhooks.iter().filter(|webhook| webhook.active);
+    let held: Vec<&Webhook> = active.filter(|webhook| !has_name(webhook)).collect();
+    let first = held.first()?;
+    let name = first.tls.as_deref().unwrap_or_default();
+    Some(Check::warn(
+        "receivers",
+        format!(
+            "{} webhook(s) held, as their `tls` is not their account's; the first is {} of {}, with {name}",
+            held.len(),
+            first.id,
+            first.account
+        ),
+        "see to [egress.tls.NAME] accounts, or have them name another",
+    ))
 }
 
 fn summary(all: usize, probes: &BTreeMap<String, Probe>, problems: usize, slowest: u32) -> Check {
