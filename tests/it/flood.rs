@@ -24,14 +24,6 @@ const FAST: u64 = 120;
 const LARGE: u64 = 12;
 const SLOW: u64 = 60;
 
-/// A peak or a present size of a process, bytes.
-fn memory(process: u32, field: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with(field)).unwrap();
-    let kilobytes = line.split_whitespace().nth(1).unwrap();
-    kilobytes.parse::<u64>().unwrap() << 10
-}
-
 /// What became of the posts.
 #[derive(Debug, Default)]
 struct Tally {
@@ -123,7 +115,7 @@ async fn a_flood_of_large_bodies_is_refused_with_a_reason_and_costs_nothing_ackn
     let daemon = limited(&site);
     let mut client = daemon.client("standard");
     let webhook = registered(&mut client, serde_json::json!({ "url": web.url("/") })).await;
-    let before = memory(daemon.id(), "VmRSS");
+    let before = daemon.memory("VmRSS");
 
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let address = daemon.address;
@@ -169,7 +161,7 @@ async fn a_flood_of_large_bodies_is_refused_with_a_reason_and_costs_nothing_ackn
     })
     .await;
     assert_eq!(get(&mut client, "/readyz").await.status, 200);
-    let (peak, after) = (memory(daemon.id(), "VmHWM"), memory(daemon.id(), "VmRSS"));
+    let (peak, after) = (daemon.memory("VmHWM"), daemon.memory("VmRSS"));
     println!(
         "flood: {} acknowledged, 0 lost; refused {:?}, {} without an answer; memory {} MB before, {} MB at the peak, {} MB \
          after (body_memory 16 MiB)",

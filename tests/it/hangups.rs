@@ -84,20 +84,6 @@ impl Variant {
     }
 }
 
-fn resident(daemon: &Daemon) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.id())).unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS"))
-        .unwrap();
-    line.split_whitespace()
-        .nth(1)
-        .unwrap()
-        .parse::<u64>()
-        .unwrap()
-        << 10
-}
-
 /// Posts without a pause; every post must be acknowledged.
 async fn post_on(mut client: Client, number: u64, stop: Arc<AtomicBool>) -> Vec<String> {
     let mut ids = Vec::new();
@@ -200,7 +186,7 @@ async fn reloads_with_good_and_bad_configs_drop_nothing() {
         let variant = *turn.unwrap_or_else(|| dice.pick(&VARIANTS).unwrap());
         ground.reload(variant).await;
         if number == hups / 4 {
-            settled = resident(&ground.daemon);
+            settled = ground.daemon.memory("VmRSS");
         }
     }
     stop.store(true, Ordering::Relaxed);
@@ -212,7 +198,7 @@ async fn reloads_with_good_and_bad_configs_drop_nothing() {
         delivery_in(&mut client, &webhook, id, "delivered").await;
     }
     assert_eq!(web.count(), acknowledged.len(), "each was sent once");
-    let now = resident(&ground.daemon);
+    let now = ground.daemon.memory("VmRSS");
     println!(
         "hangups: {hups} reloads, {} events acknowledged, all delivered once; memory {} MB after a quarter of them, {} MB at \
          the end",

@@ -12,23 +12,27 @@ use http::Method;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::support::{Site, delivery, delivery_in, get, post, post_all, registered, until};
+use crate::support::{Daemon, Site, delivery, delivery_in, get, post, post_all, registered, until};
 use crate::web::{Web, header};
 use party::{
     Gate, Issuer, SECRET, assert_hidden, assert_hides, assert_not_on_disk, bearer, json_answer,
     token,
 };
 
+/// A token endpoint, a receiver that asks for its tokens, and a daemon with a client of its API.
+async fn ground(site: &Site) -> (Issuer, Gate, Daemon, Client) {
+    let issuer = Issuer::start(&site.authority).await;
+    let gate = Gate::start(&site.authority).await;
+    let daemon = site.start();
+    let client = daemon.client("standard");
+    (issuer, gate, daemon, client)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_is_asked_for_once_for_many_deliveries_and_never_shown() {
     // The cap of what is kept of receivers' answers is another one than a token endpoint's.
     let site = Site::new(&["standard"]).with("[delivery]\nresponse_body_max = \"0B\"\n");
-    let (issuer, gate) = (
-        Issuer::start(&site.authority).await,
-        Gate::start(&site.authority).await,
-    );
-    let daemon = site.start();
-    let mut client = daemon.client("standard");
+    let (issuer, gate, daemon, mut client) = ground(&site).await;
     let mut oauth2 = issuer.oauth2();
     oauth2["scope"] = json!("hooks:write hooks:read");
     oauth2["audience"] = json!("https://api.example.com");
@@ -330,12 +334,7 @@ fn hostile() -> Vec<(Answer, &'static str)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_a_token_endpoint_does_the_attempt_ends_in_time_with_a_reason() {
     let site = Site::new(&["standard"]);
-    let (issuer, gate) = (
-        Issuer::start(&site.authority).await,
-        Gate::start(&site.authority).await,
-    );
-    let daemon = site.start();
-    let mut client = daemon.client("standard");
+    let (issuer, gate, daemon, mut client) = ground(&site).await;
     let mut oauth2 = issuer.oauth2();
     for (number, (answer, expected)) in hostile().into_iter().enumerate() {
         issuer.answer(answer);
@@ -367,12 +366,7 @@ async fn whatever_a_token_endpoint_does_the_attempt_ends_in_time_with_a_reason()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_of_the_client_drops_the_token_of_the_old_one() {
     let site = Site::new(&["standard"]);
-    let (issuer, gate) = (
-        Issuer::start(&site.authority).await,
-        Gate::start(&site.authority).await,
-    );
-    let daemon = site.start();
-    let mut client = daemon.client("standard");
+    let (issuer, gate, daemon, mut client) = ground(&site).await;
     let body = json!({ "url": gate.url(), "oauth2": issuer.oauth2() });
     let id = registered(&mut client, body).await;
     let path = format!("/api/v1/webhooks/{id}");

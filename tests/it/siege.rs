@@ -123,14 +123,6 @@ fn may_open(files: u64) -> bool {
     maximum.is_none_or(|maximum| maximum >= files) && setrlimit(Resource::Nofile, wanted).is_ok()
 }
 
-/// A present or peak size of a process, bytes.
-fn memory(process: u32, field: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with(field)).unwrap();
-    let kilobytes = line.split_whitespace().nth(1).unwrap();
-    kilobytes.parse::<u64>().unwrap() << 10
-}
-
 /// What the healthy clients saw.
 #[derive(Debug, Default)]
 struct Seen {
@@ -249,10 +241,10 @@ async fn slow_clients_and_rude_receivers_take_nothing_from_those_that_behave() {
     })
     .await;
     make_lists_large(&mut client).await;
-    let idle = memory(daemon.id(), "VmRSS");
+    let idle = daemon.memory("VmRSS");
 
     let (crowd, first, mut seen) = besiege(&daemon, size).await;
-    let peak = memory(daemon.id(), "VmHWM");
+    let peak = daemon.memory("VmHWM");
     until("all that was taken arrives", async || {
         (healthy.count() > seen.ids.len()).then_some(())
     })

@@ -156,6 +156,14 @@ impl Daemon {
         Client::new(self.address, &key_of(account))
     }
 
+    /// A present or peak size of the process, by its name in `/proc/PID/status` (`VmRSS`, `VmHWM`), bytes.
+    pub fn memory(&self, field: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with(field)).unwrap();
+        let kilobytes = line.split_whitespace().nth(1).unwrap();
+        kilobytes.parse::<u64>().unwrap() << 10
+    }
+
     pub fn id(&self) -> u32 {
         self.child.id()
     }

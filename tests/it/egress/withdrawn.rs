@@ -59,25 +59,31 @@ async fn a_test_does_not_present_a_certificate_that_is_another_accounts_now() {
     assert_eq!(tested.body["delivered"], true, "{}", tested.body);
 }
 
+/// A token endpoint that answers as often as the gate lets it, with tokens for so many seconds; and a client certificate
+/// for whoever asks.
+async fn gated_issuer(site: &Site, gate: &Arc<Semaphore>, expires_in: u32) -> Receiver {
+    write_pem(site, "client", &site.authority.issue_client("a").unwrap());
+    let gate = Arc::clone(gate);
+    let identity = site.authority.issue(&["127.0.0.1"]).unwrap();
+    let issuer = Receiver::local(&identity, move |_| {
+        let gate = Arc::clone(&gate);
+        async move {
+            gate.acquire().await.unwrap().forget();
+            let token =
+                json!({ "access_token": "t", "token_type": "bearer", "expires_in": expires_in });
+            Answer::text(200, &token.to_string())
+        }
+    });
+    issuer.await.unwrap()
+}
+
 /// A webhook whose attempt waits for its token while the config is read again.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_attempt_that_a_reload_overtakes_is_given_back_unrecorded() {
     let site = Site::new(&["standard", "driftlock"]);
-    write_pem(&site, "client", &site.authority.issue_client("a").unwrap());
     let receiver = asking(&site).await;
     let gate = Arc::new(Semaphore::new(0));
-    let opened = Arc::clone(&gate);
-    let identity = site.authority.issue(&["127.0.0.1"]).unwrap();
-    let issuer = Receiver::local(&identity, move |_| {
-        let opened = Arc::clone(&opened);
-        async move {
-            opened.acquire().await.unwrap().forget();
-            let token = json!({ "access_token": "t", "token_type": "bearer", "expires_in": 1 });
-            Answer::text(200, &token.to_string())
-        }
-    })
-    .await
-    .unwrap();
+    let issuer = gated_issuer(&site, &gate, 1).await;
     let named = site.config(true) + &partner("[\"standard\"]");
     let daemon = Daemon::start(&site.path("config.toml"), &named);
     let mut client = daemon.client("standard");
@@ -118,21 +124,9 @@ async fn an_attempt_that_a_reload_overtakes_is_given_back_unrecorded() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_that_is_renewed_meanwhile_costs_no_attempt() {
     let site = Site::new(&["standard"]);
-    write_pem(&site, "client", &site.authority.issue_client("a").unwrap());
     let receiver = asking(&site).await;
     let gate = Arc::new(Semaphore::new(0));
-    let opened = Arc::clone(&gate);
-    let identity = site.authority.issue(&["127.0.0.1"]).unwrap();
-    let issuer = Receiver::local(&identity, move |_| {
-        let opened = Arc::clone(&opened);
-        async move {
-            opened.acquire().await.unwrap().forget();
-            let token = json!({ "access_token": "t", "token_type": "bearer", "expires_in": 3600 });
-            Answer::text(200, &token.to_string())
-        }
-    })
-    .await
-    .unwrap();
+    let issuer = gated_issuer(&site, &gate, 3600).await;
     let named = site.config(true) + &partner("[\"standard\"]");
     let daemon = Daemon::start(&site.path("config.toml"), &named);
     let mut client = daemon.client("standard");
