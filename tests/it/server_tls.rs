@@ -145,6 +145,20 @@ async fn who_speaks_no_tls_is_told_or_closed_and_others_are_served() {
     );
 }
 
+/// Waits until a usual client is let in.
+async fn room_again(ground: &Ground, daemon: &Daemon) {
+    until("there is room again", async || {
+        let answer = ground
+            .client(daemon)
+            .call(Method::GET, "/healthz", None)
+            .await;
+        answer
+            .is_ok_and(|answer| answer.status == 200)
+            .then_some(())
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handshake_that_stops_gives_its_place_back_in_time() {
     let ground = Ground::new();
@@ -173,16 +187,7 @@ async fn a_handshake_that_stops_gives_its_place_back_in_time() {
         assert!(told.is_err() || read.is_empty(), "{read:?}");
     }
     assert!(start.elapsed() >= Duration::from_millis(1900));
-    until("there is room again", async || {
-        let answer = ground
-            .client(&daemon)
-            .call(Method::GET, "/healthz", None)
-            .await;
-        answer
-            .is_ok_and(|answer| answer.status == 200)
-            .then_some(())
-    })
-    .await;
+    room_again(&ground, &daemon).await;
     assert!(
         start.elapsed() < Duration::from_secs(20),
         "{:?}",
@@ -207,16 +212,7 @@ async fn a_client_that_takes_no_answers_is_cut_off_below_tls_too() {
     };
     // It asks until nothing more is taken from it, as its answers are stuck, or until it is cut off.
     assert!(timeout(Duration::from_secs(20), asking).await.is_ok());
-    until("there is room again", async || {
-        let answer = ground
-            .client(&daemon)
-            .call(Method::GET, "/healthz", None)
-            .await;
-        answer
-            .is_ok_and(|answer| answer.status == 200)
-            .then_some(())
-    })
-    .await;
+    room_again(&ground, &daemon).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

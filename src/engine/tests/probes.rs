@@ -279,8 +279,8 @@ fn gate() -> (Arc<Semaphore>, impl Fn() -> Arc<Semaphore> + Send + Sync) {
     (gate, move || Arc::clone(&other))
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_being_sent_does_not_expire_under_its_attempt() {
+/// A receiver that answers 500 once the gate is closed for good.
+async fn shut(profile: &'static str) -> (Arc<Semaphore>, Web) {
     let (open, gate) = gate();
     let answer = move |_, _| {
         let gate = gate();
@@ -289,7 +289,12 @@ async fn what_is_being_sent_does_not_expire_under_its_attempt() {
             Answer::status(500)
         }
     };
-    let web = Web::start("patient", answer).await;
+    (open, Web::start(profile, answer).await)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_being_sent_does_not_expire_under_its_attempt() {
+    let (open, web) = shut("patient").await;
     let engine = &web.site.engine;
     let probed = web.webhook_at("/probed", Order::None, false).await;
     let sent = web.webhook_at("/sent", Order::None, true).await;
@@ -344,15 +349,7 @@ async fn what_is_being_sent_does_not_expire_under_its_attempt() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_for_an_account_that_is_gone_expires_all_the_same() {
-    let (open, gate) = gate();
-    let answer = move |_, _| {
-        let gate = gate();
-        async move {
-            drop(gate.acquire().await);
-            Answer::status(500)
-        }
-    };
-    let web = Web::start("standard", answer).await;
+    let (open, web) = shut("standard").await;
     let engine = &web.site.engine;
     let live = web.webhook(Order::None, true).await;
     let id = live.webhook.id;

@@ -38,6 +38,12 @@ async fn send_with(bench: &Bench, url: &str, settings: TlsSettings) -> Sent {
     bench.sender.send(request).await
 }
 
+/// A receiver's certificate, and that it asks clients for one of this authority.
+fn asking(bench: &Bench, clients: &Authority) -> Identity {
+    let own = bench.authority.issue(&["127.0.0.1"]).unwrap();
+    own.asking_clients_of(clients)
+}
+
 #[tokio::test]
 async fn what_an_account_was_given_does_not_outlast_a_reload_that_takes_or_replaces_it() {
     let bench = Bench::new();
@@ -84,11 +90,7 @@ async fn a_receiver_that_asks_for_a_certificate_gets_the_named_one_only() {
             .issue_client("us")
             .unwrap(),
     );
-    let identity = bench
-        .authority
-        .issue(&["127.0.0.1"])
-        .unwrap()
-        .asking_clients_of(&partner);
+    let identity = asking(&bench, &partner);
     let receiver = Receiver::local(&identity, |_| async { Answer::status(200) })
         .await
         .unwrap();
@@ -154,11 +156,7 @@ async fn the_cas_of_a_name_are_the_only_ones_there_and_trusted_nowhere_else() {
 async fn a_name_that_means_something_else_begins_anew() {
     let bench = Bench::new();
     let partner = Authority::generate("Partner CA").unwrap();
-    let identity = bench
-        .authority
-        .issue(&["127.0.0.1"])
-        .unwrap()
-        .asking_clients_of(&partner);
+    let identity = asking(&bench, &partner);
     let receiver = Receiver::local(&identity, |_| async { Answer::status(200) })
         .await
         .unwrap();
@@ -203,11 +201,7 @@ async fn a_name_that_means_something_else_begins_anew() {
 async fn a_request_under_way_at_a_reload_leaves_no_connection_behind() {
     let bench = Bench::new();
     let partner = Authority::generate("Partner CA").unwrap();
-    let identity = bench
-        .authority
-        .issue(&["127.0.0.1"])
-        .unwrap()
-        .asking_clients_of(&partner);
+    let identity = asking(&bench, &partner);
     let gate = Arc::new(tokio::sync::Semaphore::new(0));
     let opened = Arc::clone(&gate);
     let receiver = Receiver::local(&identity, move |_| {

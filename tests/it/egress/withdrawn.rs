@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hookwheel::cli::client::Client;
 use hookwheel::receiver::{Answer, Options, Receiver};
 use http::Method;
 use serde_json::{Value, json};
@@ -77,6 +78,15 @@ async fn gated_issuer(site: &Site, gate: &Arc<Semaphore>, expires_in: u32) -> Re
     issuer.await.unwrap()
 }
 
+/// Registers a webhook under the TLS settings, with one attempt, which asks the issuer for a token first.
+async fn waiting_for_token(client: &mut Client, receiver: &Receiver, issuer: &Receiver) -> String {
+    let body = json!({
+        "url": receiver.url("/"), "tls": "partner", "oauth2": oauth2(&issuer.url("/token")),
+        "retry": { "delays": [] },
+    });
+    registered(client, body).await
+}
+
 /// A webhook whose attempt waits for its token while the config is read again.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_attempt_that_a_reload_overtakes_is_given_back_unrecorded() {
@@ -87,11 +97,7 @@ async fn an_attempt_that_a_reload_overtakes_is_given_back_unrecorded() {
     let named = site.config(true) + &partner("[\"standard\"]");
     let daemon = Daemon::start(&site.path("config.toml"), &named);
     let mut client = daemon.client("standard");
-    let body = json!({
-        "url": receiver.url("/"), "tls": "partner", "oauth2": oauth2(&issuer.url("/token")),
-        "retry": { "delays": [] },
-    });
-    let webhook = registered(&mut client, body).await;
+    let webhook = waiting_for_token(&mut client, &receiver, &issuer).await;
     let path = format!("/api/v1/webhooks/{webhook}");
 
     // The name goes while the token is waited for: the delivery is held, as if it had not been granted.
@@ -130,11 +136,7 @@ async fn a_certificate_that_is_renewed_meanwhile_costs_no_attempt() {
     let named = site.config(true) + &partner("[\"standard\"]");
     let daemon = Daemon::start(&site.path("config.toml"), &named);
     let mut client = daemon.client("standard");
-    let body = json!({
-        "url": receiver.url("/"), "tls": "partner", "oauth2": oauth2(&issuer.url("/token")),
-        "retry": { "delays": [] },
-    });
-    let webhook = registered(&mut client, body).await;
+    let webhook = waiting_for_token(&mut client, &receiver, &issuer).await;
     let event = post(&mut client, "a", json!({})).await;
     issuer.wait_for_requests(1).await;
     write_pem(&site, "client", &site.authority.issue_client("b").unwrap());
