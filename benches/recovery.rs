@@ -341,6 +341,7 @@ fn webhook(id: WebhookId) -> Webhook {
         order: hookwheel::model::Order::None,
         tls: None,
         oauth2: None,
+        declared: None,
     }
 }
 
@@ -355,6 +356,7 @@ fn new_event(webhooks: Vec<WebhookId>) -> NewEvent {
         metadata: None,
         scope: None,
         warning: None,
+        trace: None,
     };
     NewEvent {
         event: Arc::new(event),

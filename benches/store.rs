@@ -357,6 +357,7 @@ async fn register(writer: &Writer, count: u128) {
             order: hookwheel::model::Order::None,
             tls: None,
             oauth2: None,
+            declared: None,
         };
         assert_eq!(
             writer.put_webhook(webhook, None).await.unwrap(),
@@ -376,6 +377,7 @@ fn new_event(webhooks: &[WebhookId]) -> NewEvent {
         metadata: None,
         scope: None,
         warning: None,
+        trace: None,
     };
     NewEvent {
         event: Arc::new(event),

@@ -21,6 +21,7 @@ mod rotation;
 mod secret;
 mod short_names;
 mod time;
+mod trace;
 mod webhook;
 
 pub use account::{Account, ApiKey, Scope, Scopes};
@@ -40,4 +41,5 @@ pub use secret::Secret;
 #[cfg(test)]
 pub(crate) use time::ManualTime;
 pub use time::{Clock, SteadyMillis, TimeError, UnixMicros, UnixMillis, parse_duration};
+pub use trace::TraceContext;
 pub use webhook::{ClientAuth, Inactive, InactiveReason, OAuth2, OldSecret, Order, Webhook};

@@ -315,6 +315,7 @@ fn held(hold: &Hold, live: Option<&Live>) -> Told {
                 InactiveReason::Exhausted => "as a delivery's schedule ended without success",
                 InactiveReason::Gone => "as its receiver answered 410",
                 InactiveReason::Failing => "as nothing had arrived for too long",
+                InactiveReason::Undeclared => "as the config declares it no more",
             };
             let reason = reason.as_str();
             (

@@ -264,6 +264,7 @@ impl Engine {
     ) -> Result<(), IntakeError> {
         let kind = raised.fact.kind();
         let draft = Draft {
+            trace: None,
             event_type: kind.event_type().to_owned(),
             created_at: Some(raised.at.micros()),
             data: self.data_of(raised).await.to_string(),

@@ -319,6 +319,7 @@ mod tests {
             order: Order::None,
             tls: None,
             oauth2: None,
+            declared: None,
         }
     }
 
@@ -338,6 +339,7 @@ mod tests {
             metadata: None,
             scope: scope.map(str::to_owned),
             warning: None,
+            trace: None,
         }
     }
 

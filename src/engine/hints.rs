@@ -137,6 +137,7 @@ mod tests {
             metadata: None,
             scope: None,
             warning: None,
+            trace: None,
         })
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::model::{AccountName, Event, EventId, QueueEntry, UnixMicros, WebhookId};
+use crate::model::{AccountName, Event, EventId, QueueEntry, TraceContext, UnixMicros, WebhookId};
 use crate::profile::{Schema, SchemaFault};
 use crate::render::ecma;
 use crate::render::pattern::{self, PatternError};
@@ -34,6 +34,8 @@ pub struct Draft {
     pub metadata: Option<String>,
     /// The scope.
     pub scope: Option<String>,
+    /// Where it stands in a distributed trace.
+    pub trace: Option<TraceContext>,
 }
 
 /// The answer to an accepted event.
@@ -218,6 +220,7 @@ impl Engine {
             metadata: metadata.map(|part| part.text),
             scope: draft.scope,
             warning,
+            trace: draft.trace,
         })
     }
 

@@ -155,11 +155,13 @@ pub(super) fn webhook() -> Webhook {
         order: crate::model::Order::None,
         tls: None,
         oauth2: None,
+        declared: None,
     }
 }
 
 fn draft(id: &str) -> Draft {
     Draft {
+        trace: None,
         id: Some(EventId::new(id).unwrap()),
         event_type: "a".to_owned(),
         data: "{}".to_owned(),

@@ -117,6 +117,7 @@ pub(super) fn template(bytes: &[u8]) {
         metadata: None,
         scope: None,
         warning: None,
+        trace: None,
     };
     let format = formats.get("tried").expect("it was taken");
     match format.render(&event) {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AccountName, EventId, UnixMicros, UnixMillis};
+use super::{AccountName, EventId, TraceContext, UnixMicros, UnixMillis};
 
 /// An event as stored. JSON parts are kept as their text, already in the form that survives
 /// `JSON.stringify(JSON.parse(text))` (ECMA-262) wherever the values allow it.
@@ -26,6 +26,10 @@ pub struct Event {
     pub scope: Option<String>,
     /// Why the body cannot survive a round trip through ECMAScript numbers, where it cannot.
     pub warning: Option<String>,
+    /// Where it stands in its product's distributed trace, where it came with that. It is no content: who posts an event
+    /// again may do so in another trace. Records hold it beside the event.
+    #[serde(skip)]
+    pub trace: Option<TraceContext>,
 }
 
 impl Event {

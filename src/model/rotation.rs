@@ -147,6 +147,7 @@ mod tests {
             order: crate::model::Order::None,
             tls: None,
             oauth2: None,
+            declared: None,
         }
     }
 

@@ -24,6 +24,8 @@ pub enum InactiveReason {
     Gone,
     /// Nothing has arrived for as long as the profile allows.
     Failing,
+    /// It was declared in the config, and is there no more.
+    Undeclared,
 }
 
 impl InactiveReason {
@@ -35,6 +37,7 @@ impl InactiveReason {
             Self::Exhausted => "exhausted",
             Self::Gone => "gone",
             Self::Failing => "failing",
+            Self::Undeclared => "undeclared",
         }
     }
 
@@ -159,4 +162,6 @@ pub struct Webhook {
     pub tls: Option<String>,
     /// How its requests get an access token, where they carry one.
     pub oauth2: Option<OAuth2>,
+    /// The name under which the config declares it; `None`: the API made it.
+    pub declared: Option<String>,
 }

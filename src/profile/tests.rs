@@ -408,6 +408,7 @@ fn an_old_secret_signs_until_it_expires_and_only_where_secrets_overlap() {
         order: crate::model::Order::None,
         tls: None,
         oauth2: None,
+        declared: None,
     };
     let profiles = Profiles::built_in();
     let overlap = profiles.get("standard").unwrap();

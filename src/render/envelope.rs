@@ -170,6 +170,7 @@ pub fn example(
         metadata: metadata.transpose()?.map(|metadata| metadata.text),
         scope: example.scope.clone(),
         warning: data.warning,
+        trace: None,
     })
 }
 

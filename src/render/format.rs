@@ -213,6 +213,7 @@ fn sample() -> Event {
         metadata: Some(r#"{"key":"value"}"#.to_owned()),
         scope: Some("example".to_owned()),
         warning: None,
+        trace: None,
     }
 }
 

@@ -70,7 +70,9 @@ pub(super) enum Change {
 /// The changes that `record`, standing at `position`, makes.
 pub(super) fn apply(record: &Record, position: Position) -> Vec<Change> {
     match record {
-        Record::Accepted { webhooks, due, .. } => accepted(webhooks, *due, position),
+        Record::Accepted { webhooks, due, .. } | Record::AcceptedTraced { webhooks, due, .. } => {
+            accepted(webhooks, *due, position)
+        }
         Record::Attempted { .. }
         | Record::Deferred { .. }
         | Record::Ended { .. }
@@ -80,7 +82,8 @@ pub(super) fn apply(record: &Record, position: Position) -> Vec<Change> {
         } => cancelled(*webhook, entries),
         Record::WebhookPut { webhook, .. } => vec![registered(webhook.clone().into())],
         Record::WebhookStored { webhook, .. } => vec![registered(webhook.clone().into())],
-        Record::WebhookKept { webhook, .. } => vec![registered(webhook.clone())],
+        Record::WebhookKept { webhook, .. } => vec![registered(webhook.clone().into())],
+        Record::WebhookSaved { webhook, .. } => vec![registered(webhook.clone())],
         Record::WebhookRemoved { webhook, .. } => vec![Change::Tombstone(*webhook)],
         Record::WebhookForgotten { webhook, .. } => vec![Change::Forget(*webhook)],
         Record::Snapshot { rows, .. } => rows
@@ -92,6 +95,10 @@ pub(super) fn apply(record: &Record, position: Position) -> Vec<Change> {
             .map(|row| Change::Row(Box::new(row.clone().into())))
             .collect(),
         Record::Roster { rows, .. } => rows
+            .iter()
+            .map(|row| Change::Row(Box::new(row.clone().into())))
+            .collect(),
+        Record::Webhooks { rows, .. } => rows
             .iter()
             .map(|row| Change::Row(Box::new(row.clone())))
             .collect(),

@@ -5,6 +5,8 @@
 //! have. The first byte is the version of the encoding. Old versions decode for ever; in the first one integers
 //! and lengths had a fixed width, which took a quarter of what is written for a usual delivery.
 
+use std::sync::Arc;
+
 use bincode::Options as _;
 use serde::de::{DeserializeOwned, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -12,11 +14,13 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::journal::PAYLOAD_BYTES_MAX;
 use crate::model::Job;
 
-use super::earlier::{EarlierRow, OrderedWebhook, PlainWebhook};
+use super::earlier::{EarlierRow, OrderedWebhook, PlainWebhook, TokenWebhook};
 use super::record::{Record, Row};
 
 /// What is written. Its form is that of version 2, with kinds of records and values that older programs do not know.
-const VERSION: u8 = 4;
+const VERSION: u8 = 5;
+/// Webhooks have TLS settings and access tokens, and no more than that.
+const TOKENS: u8 = 4;
 /// Webhooks have an order, and no more than that.
 const ORDERED: u8 = 3;
 /// Fewer kinds of records and values.
@@ -59,13 +63,17 @@ pub(super) fn encode_record(record: &Record, to: &mut Vec<u8>) -> Result<(), Cod
 
 /// The record that `bytes` hold.
 pub(super) fn decode_record(bytes: &[u8]) -> Result<Record, CodecError> {
-    decode(bytes)
+    let mut record = decode(bytes)?;
+    if let Record::AcceptedTraced { event, trace, .. } = &mut record {
+        Arc::make_mut(event).trace = Some(trace.clone());
+    }
+    Ok(record)
 }
 
 /// Whether a record is of a version and a kind that are known, without reading it.
 pub(super) fn check_known(bytes: &[u8]) -> Result<(), CodecError> {
     let kind = match bytes.split_first() {
-        Some((&(VERSION | ORDERED | FEWER), body)) => match body.first() {
+        Some((&(VERSION | TOKENS | ORDERED | FEWER), body)) => match body.first() {
             Some(kind) if *kind < VARINT_LONG => u32::from(*kind),
             Some(_) => u32::MAX,
             None => 0,
@@ -132,6 +140,7 @@ pub(super) fn encode_row(row: &Row) -> Result<Vec<u8>, CodecError> {
 pub(super) fn decode_row(bytes: &[u8]) -> Result<Row, CodecError> {
     match bytes.first() {
         Some(&(FEWER | FIXED)) => decode::<EarlierRow<PlainWebhook>>(bytes).map(Row::from),
+        Some(&TOKENS) => decode::<EarlierRow<TokenWebhook>>(bytes).map(Row::from),
         Some(&ORDERED) => decode::<EarlierRow<OrderedWebhook>>(bytes).map(Row::from),
         _ => decode(bytes),
     }
@@ -157,7 +166,7 @@ fn encode(value: &impl Serialize, to: &mut Vec<u8>) -> Result<(), CodecError> {
 
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
     match bytes.split_first() {
-        Some((&(VERSION | ORDERED | FEWER), body)) => Ok(options().deserialize(body)?),
+        Some((&(VERSION | TOKENS | ORDERED | FEWER), body)) => Ok(options().deserialize(body)?),
         Some((&FIXED, body)) => Ok(fixed().deserialize(body)?),
         Some((version, _)) => Err(CodecError::Version(*version)),
         None => Err(CodecError::Version(0)),

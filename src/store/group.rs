@@ -190,12 +190,7 @@ impl<'a> Group<'a> {
         } = new;
         webhooks.retain(|webhook| self.is_registered(*webhook));
         let due = self.staged.now.steady;
-        let record = Record::Accepted {
-            event: Arc::clone(&event),
-            webhooks: webhooks.clone(),
-            due,
-            client_id,
-        };
+        let record = accepted(&event, &webhooks, due, client_id);
         let position = match self.stage(&record)? {
             Ok(position) => position,
             Err(refused) => return Ok(Err(refused)),
@@ -568,5 +563,30 @@ impl Tally {
                 .get_or_create(&[("state", *state)])
                 .inc_by(*count);
         }
+    }
+}
+
+/// The record of a new event.
+fn accepted(
+    event: &Arc<Event>,
+    webhooks: &[WebhookId],
+    due: SteadyMillis,
+    client_id: bool,
+) -> Record {
+    let (event, webhooks) = (Arc::clone(event), webhooks.to_vec());
+    match event.trace.clone() {
+        None => Record::Accepted {
+            event,
+            webhooks,
+            due,
+            client_id,
+        },
+        Some(trace) => Record::AcceptedTraced {
+            event,
+            trace,
+            webhooks,
+            due,
+            client_id,
+        },
     }
 }

@@ -124,7 +124,9 @@ pub(super) fn record_at(journal: &journal::Reader, position: Position) -> Result
 /// The event accepted at `position`, if it can be read without waiting for a disk.
 pub(super) fn cached_event_at(journal: &journal::Reader, position: Position) -> Option<Event> {
     match codec::decode_record(&journal.read_cached(position)?) {
-        Ok(Record::Accepted { event, .. }) => Some(std::sync::Arc::unwrap_or_clone(event)),
+        Ok(Record::Accepted { event, .. } | Record::AcceptedTraced { event, .. }) => {
+            Some(std::sync::Arc::unwrap_or_clone(event))
+        }
         _ => None,
     }
 }
@@ -136,6 +138,9 @@ pub(super) fn event_at(
 ) -> Result<(Event, Vec<WebhookId>), Error> {
     match record_at(journal, position)? {
         Record::Accepted {
+            event, webhooks, ..
+        }
+        | Record::AcceptedTraced {
             event, webhooks, ..
         } => Ok((std::sync::Arc::unwrap_or_clone(event), webhooks)),
         _ => Err(journal::Error::Gone(position).into()),
@@ -216,7 +221,7 @@ const fn waiting(due: SteadyMillis) -> DeliveryState {
 
 fn standing_after(record: &Record, webhook: WebhookId, event: Position) -> Option<Standing> {
     let (state, attempts) = match record {
-        Record::Accepted { due, .. } => (waiting(*due), 0),
+        Record::Accepted { due, .. } | Record::AcceptedTraced { due, .. } => (waiting(*due), 0),
         Record::Attempted {
             attempt, next_due, ..
         } => (waiting(*next_due), attempt.number),
@@ -271,6 +276,8 @@ fn standing_after(record: &Record, webhook: WebhookId, event: Position) -> Optio
         | Record::Registry { .. }
         | Record::WebhookKept { .. }
         | Record::Roster { .. }
+        | Record::WebhookSaved { .. }
+        | Record::Webhooks { .. }
         | Record::Audited { .. }
         | Record::JobStored { .. }
         | Record::JobForgotten { .. }

@@ -11,10 +11,10 @@ use sha2::{Digest, Sha256};
 use crate::journal::{IndexKey, Key};
 use crate::model::{
     AccountName, Attempt, AuditEntry, EndReason, Event, EventId, Job, JobId, Position,
-    SteadyMillis, UnixMillis, Webhook, WebhookId,
+    SteadyMillis, TraceContext, UnixMillis, Webhook, WebhookId,
 };
 
-use super::earlier::{EarlierRow, OrderedWebhook, PlainWebhook};
+use super::earlier::{EarlierRow, OrderedWebhook, PlainWebhook, TokenWebhook};
 
 /// When a record was made, on both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,19 +144,34 @@ pub(super) enum Record {
     JobForgotten { job: JobId, at: Moment },
     /// The jobs as they are, written when a segment begins.
     Jobs { jobs: Vec<Job>, at: Moment },
-    /// A webhook was registered or changed.
-    WebhookKept { webhook: Webhook, at: Moment },
-    /// The registry as it is, written when a segment begins, so that older ones can be deleted.
-    Roster { rows: Vec<Row>, at: Moment },
+    /// A webhook was registered or changed, as encoding 4 has it.
+    WebhookKept { webhook: TokenWebhook, at: Moment },
+    /// The registry as it is, as encoding 4 has it.
+    Roster {
+        rows: Vec<EarlierRow<TokenWebhook>>,
+        at: Moment,
+    },
     /// Somebody did something. It stands before the record of what was done, where there is one.
     Audited { entry: AuditEntry, at: Moment },
+    /// As `Accepted`, of an event that came with a trace. The event has it, too, once the record is read.
+    AcceptedTraced {
+        event: Arc<Event>,
+        trace: TraceContext,
+        webhooks: Vec<WebhookId>,
+        due: SteadyMillis,
+        client_id: bool,
+    },
+    /// A webhook was registered or changed.
+    WebhookSaved { webhook: Webhook, at: Moment },
+    /// The registry as it is, written when a segment begins, so that older ones can be deleted.
+    Webhooks { rows: Vec<Row>, at: Moment },
 }
 
 impl Record {
     /// When the record was made, on both clocks; of an event the wall clock is that of its arrival.
     pub(super) fn moment(&self) -> Moment {
         match self {
-            Self::Accepted { event, due, .. } => Moment {
+            Self::Accepted { event, due, .. } | Self::AcceptedTraced { event, due, .. } => Moment {
                 steady: *due,
                 wall: event.received_at,
             },
@@ -177,7 +192,9 @@ impl Record {
             | Self::Jobs { at, .. }
             | Self::WebhookKept { at, .. }
             | Self::Roster { at, .. }
-            | Self::Audited { at, .. } => *at,
+            | Self::Audited { at, .. }
+            | Self::WebhookSaved { at, .. }
+            | Self::Webhooks { at, .. } => *at,
         }
     }
 
@@ -186,6 +203,9 @@ impl Record {
         let delivery = |webhook: &WebhookId, event: Position| plain(delivery_key(*webhook, event));
         match self {
             Self::Accepted {
+                event, webhooks, ..
+            }
+            | Self::AcceptedTraced {
                 event, webhooks, ..
             } => {
                 let mut keys = Vec::with_capacity(2 + webhooks.len());
@@ -228,7 +248,9 @@ impl Record {
             | Self::JobForgotten { .. }
             | Self::Jobs { .. }
             | Self::WebhookKept { .. }
-            | Self::Roster { .. } => Vec::new(),
+            | Self::Roster { .. }
+            | Self::WebhookSaved { .. }
+            | Self::Webhooks { .. } => Vec::new(),
             Self::Audited { entry, .. } => {
                 let mut keys = vec![plain(audit_key(&entry.account, position))];
                 if let Some(webhook) = entry.webhook {

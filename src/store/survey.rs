@@ -252,7 +252,8 @@ impl<'a> Surveyor<'a> {
             self.compare();
         }
         self.survey.records += 1;
-        if let Record::Accepted { webhooks, .. } = record {
+        if let Record::Accepted { webhooks, .. } | Record::AcceptedTraced { webhooks, .. } = record
+        {
             self.survey.events += 1;
             self.survey.deliveries += webhooks.len() as u64;
         }

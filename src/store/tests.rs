@@ -112,6 +112,7 @@ pub(crate) fn webhook(id: u128) -> Webhook {
         order: crate::model::Order::None,
         tls: None,
         oauth2: None,
+        declared: None,
     }
 }
 
@@ -126,6 +127,7 @@ pub(crate) fn event(id: &str, data: &str) -> Event {
         metadata: Some("{\"a\":1}".to_owned()),
         scope: None,
         warning: None,
+        trace: None,
     }
 }
 

@@ -160,6 +160,7 @@ async fn fill(path: &Path) {
             metadata: None,
             scope: None,
             warning: None,
+            trace: None,
         };
         let new = NewEvent {
             event: Arc::new(event),
@@ -198,6 +199,7 @@ fn webhook(id: WebhookId, account: AccountName) -> Webhook {
         order: hookwheel::model::Order::None,
         tls: None,
         oauth2: None,
+        declared: None,
         updated_at: UnixMillis(1),
     }
 }

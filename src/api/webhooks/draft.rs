@@ -47,6 +47,7 @@ fn blank(account: AccountName, now: UnixMillis, url: Endpoint) -> Webhook {
         order: Order::None,
         tls: None,
         oauth2: None,
+        declared: None,
     }
 }
 

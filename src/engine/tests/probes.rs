@@ -100,6 +100,7 @@ impl Web {
 
     async fn post(&self, id: &str, data: &str) -> Position {
         let draft = Draft {
+            trace: None,
             data: data.to_owned(),
             ..draft(id)
         };

@@ -477,6 +477,7 @@ fn an_event_is_seen_with_all_its_members() {
         metadata: None,
         scope: Some("c\"1".to_owned()),
         warning: None,
+        trace: None,
     };
     let text = event_text(&event, "contract_id");
     assert_eq!(

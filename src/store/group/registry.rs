@@ -30,7 +30,7 @@ impl Group<'_> {
         if !fits {
             return Ok(Ok(Written::Stale));
         }
-        let record = Record::WebhookKept {
+        let record = Record::WebhookSaved {
             webhook,
             at: self.staged.now,
         };
@@ -56,7 +56,7 @@ impl Group<'_> {
     /// Stages a part of the registry as it is. It restates what is, so it changes nothing now; recovery applies
     /// it when the records before it are gone.
     pub(in crate::store) fn snapshot(&mut self, rows: &[Row]) -> Result<(), Error> {
-        let record = Record::Roster {
+        let record = Record::Webhooks {
             rows: rows.to_vec(),
             at: self.staged.now,
         };

@@ -80,6 +80,7 @@ fn told(record: &Record) -> Told<'_> {
         | Record::Attempted { attempt, at, .. }
         | Record::Deferred { attempt, at, .. } => (attempt, *at),
         Record::Accepted { .. }
+        | Record::AcceptedTraced { .. }
         | Record::Requeued { .. }
         | Record::Cancelled { .. }
         | Record::WebhookPut { .. }
@@ -90,6 +91,8 @@ fn told(record: &Record) -> Told<'_> {
         | Record::Registry { .. }
         | Record::WebhookKept { .. }
         | Record::Roster { .. }
+        | Record::WebhookSaved { .. }
+        | Record::Webhooks { .. }
         | Record::Audited { .. }
         | Record::JobStored { .. }
         | Record::JobStepped { .. }

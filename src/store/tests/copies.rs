@@ -224,7 +224,8 @@ fn append(path: &Path, payload: &[u8]) {
 #[test]
 fn records_of_a_newer_version_are_refused_before_anything_is_touched() {
     for (payload, told) in [
-        (&[5, 0, 9, 9][..], "encoding version 5"),
+        (&[6, 0, 9, 9][..], "encoding version 6"),
+        (&[5, 200, 9, 9][..], "a record of kind 200"),
         (&[4, 200, 9, 9][..], "a record of kind 200"),
         (&[3, 200, 9, 9][..], "a record of kind 200"),
         (&[2, 200, 9, 9][..], "a record of kind 200"),

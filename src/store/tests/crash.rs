@@ -414,7 +414,7 @@ fn steady_time_goes_on_where_it_was_even_if_the_wall_clock_went_back() {
     };
     let mut bytes = Vec::new();
     encode_record(
-        &Record::WebhookKept {
+        &Record::WebhookSaved {
             webhook: webhook(1),
             at,
         },

@@ -367,8 +367,8 @@ impl<'a> Round<'a> {
         let webhooks = by_id(reader);
         for (id, found) in &webhooks {
             let known = truth.records.iter().any(|(_, _, record)| match record {
-                Record::WebhookKept { webhook, .. } => webhook == found,
-                Record::Roster { rows, .. } => rows.iter().any(|row| row.webhook == *found),
+                Record::WebhookSaved { webhook, .. } => webhook == found,
+                Record::Webhooks { rows, .. } => rows.iter().any(|row| row.webhook == *found),
                 _ => false,
             });
             assert!(known, "{id} was never so: {hits:?}");

@@ -6,7 +6,7 @@
 use super::*;
 use crate::model::{
     Actor, AuditAction, AuditEntry, ClientAuth, EndReason, Endpoint, FaultKind, Job, JobFilter,
-    JobId, JobKind, JobState, OAuth2, Order, Secret, UnixMicros,
+    JobId, JobKind, JobState, OAuth2, Order, Secret, TraceContext, UnixMicros,
 };
 use crate::store::codec::{check_known, decode_record, encode_record};
 use crate::store::record::{Cancellation, End, Moment, Queued, Record, Row};
@@ -230,17 +230,20 @@ fn records() -> Vec<(&'static str, Record)> {
         (
             "webhook_kept",
             Record::WebhookKept {
-                webhook: with_token(),
+                webhook: with_token().into(),
                 at,
             },
         ),
         (
             "roster",
             Record::Roster {
-                rows: vec![Row {
-                    webhook: with_token(),
-                    removed: true,
-                }],
+                rows: vec![
+                    Row {
+                        webhook: with_token(),
+                        removed: true,
+                    }
+                    .into(),
+                ],
                 at,
             },
         ),
@@ -279,7 +282,57 @@ fn records() -> Vec<(&'static str, Record)> {
                 at,
             },
         ),
+        (
+            "accepted_traced",
+            Record::AcceptedTraced {
+                event: Arc::new(Event {
+                    trace: Some(trace()),
+                    ..event("evt_1", "{\"n\":1}")
+                }),
+                trace: trace(),
+                webhooks: vec![id],
+                due,
+                client_id: true,
+            },
+        ),
+        (
+            "webhook_saved",
+            Record::WebhookSaved {
+                webhook: declared(),
+                at,
+            },
+        ),
+        (
+            "webhooks",
+            Record::Webhooks {
+                rows: vec![Row {
+                    webhook: declared(),
+                    removed: true,
+                }],
+                at,
+            },
+        ),
     ]
+}
+
+fn trace() -> TraceContext {
+    TraceContext {
+        trace_id: 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c,
+        parent_id: 0xb7ad_6b71_6920_3331,
+        flags: 1,
+        state: Some("a=b".to_owned()),
+    }
+}
+
+fn declared() -> Webhook {
+    Webhook {
+        declared: Some("orders".to_owned()),
+        inactive: Some(Inactive {
+            reason: InactiveReason::Undeclared,
+            since: UnixMillis(1_700_000_000_003),
+        }),
+        ..with_token()
+    }
 }
 
 fn with_token() -> Webhook {
@@ -325,8 +378,8 @@ fn job() -> Job {
 }
 
 /// The versions of the encoding that were ever released, and the one that is written.
-const VERSIONS: [u8; 4] = [1, 2, 3, 4];
-const WRITTEN: u8 = 4;
+const VERSIONS: [u8; 5] = [1, 2, 3, 4, 5];
+const WRITTEN: u8 = 5;
 /// Kinds of records that only versions before 3 have written.
 const BEFORE_3: [&str; 2] = ["webhook_put", "snapshot"];
 /// How many kinds the first two versions had; those after them came with version 3.
@@ -335,6 +388,10 @@ const KINDS_BEFORE_3: usize = 11;
 const ONLY_3: [&str; 2] = ["webhook_stored", "registry"];
 /// How many there were before version 4.
 const KINDS_BEFORE_4: usize = 18;
+/// Kinds of records that only version 4 has written.
+const ONLY_4: [&str; 2] = ["webhook_kept", "roster"];
+/// How many there were before version 5.
+const KINDS_BEFORE_5: usize = 22;
 
 #[test]
 fn records_of_every_version_decode() {
@@ -348,7 +405,8 @@ fn records_of_every_version_decode() {
             let had = match version {
                 1 | 2 => at < KINDS_BEFORE_3,
                 3 => at < KINDS_BEFORE_4 && !BEFORE_3.contains(&name),
-                _ => !BEFORE_3.contains(&name) && !ONLY_3.contains(&name),
+                4 => at < KINDS_BEFORE_5 && !BEFORE_3.contains(&name) && !ONLY_3.contains(&name),
+                _ => ![BEFORE_3, ONLY_3, ONLY_4].concat().contains(&name),
             };
             if !had {
                 continue;
@@ -373,7 +431,7 @@ fn records_of_every_version_decode() {
         }
     }
     let files = std::fs::read_dir(&directory).unwrap().count();
-    assert_eq!((checked, files), (56, 56));
+    assert_eq!((checked, files), (75, 75));
 }
 
 #[test]
