@@ -1,7 +1,9 @@
 //! The command line: what can be asked for, and the small commands that need no daemon.
 
+pub mod access;
 pub mod client;
 pub mod inspect;
+pub mod setup;
 pub mod upkeep;
 
 use std::fmt::Write as _;
@@ -12,49 +14,128 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::config::Config;
+use crate::config::{Config, ConfigError, ConfigErrors, Place};
 use crate::vault::MasterKey;
 
 /// Exit code for a command line or a config that is wrong (`EX_USAGE` of sysexits.h).
 pub const EXIT_USAGE: u8 = 64;
+/// Help is no wider, as terminals and mails are not.
+const HELP_WIDTH: usize = 80;
+/// Examples come first: they answer most questions.
+const HELP_TEMPLATE: &str =
+    "{about-with-newline}\n{before-help}{usage-heading} {usage}\n\n{all-args}{after-help}";
 
 /// A webhook delivery daemon in one binary.
 #[derive(Debug, Parser)]
-#[command(name = "hookwheel", version, about, after_help = AFTER_HELP)]
+#[command(name = "hookwheel", version, about, before_help = EXAMPLES, after_help = AFTER_HELP)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
 }
 
-const AFTER_HELP: &str = "\
+const EXAMPLES: &str = "\
 Examples:
-  hookwheel demo                                  see it work, nothing to set up
-  hookwheel key new                               make an API key and the lines for the config
-  hookwheel check --config /etc/hookwheel/config.toml
-  hookwheel serve --config /etc/hookwheel/config.toml
-  hookwheel listen --secret-file hook.secret      see what is sent, and whether it verifies
-  hookwheel backup --to /backup/monday            copy the data of a running daemon
-  hookwheel doctor --config /etc/hookwheel/config.toml
+  hookwheel demo               see it work, nothing to set up
+  hookwheel init --local       a config and an API key, here
+  hookwheel serve              run the daemon
+  hookwheel listen --register  see what is sent, and whether it verifies
+  hookwheel doctor             look whether all is well";
 
-Exit codes: 0 done; 1 failed; 64 the command line or the config is wrong.";
+const AFTER_HELP: &str = "\
+`hookwheel help COMMAND` tells of one command, with examples.
+
+Environment: HOOKWHEEL_CONFIG names the config, so that --config can be left
+out. HOOKWHEEL_SERVER__LISTEN and the like override keys of the config.
+
+Exit codes: 0 done, or stopped by SIGTERM with nothing lost; 1 failed, and why
+is told; 64 the command line or the config is wrong, and every error is listed.";
+
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  hookwheel serve --config /etc/hookwheel/config.toml
+  HOOKWHEEL_LOG__LEVEL=debug hookwheel serve --config config.toml";
+
+const SERVE_HELP: &str = "\
+The log goes to standard error. SIGTERM and Ctrl-C stop gracefully: what is
+under way gets delivery.stop_grace. SIGHUP reads the config again: accounts,
+keys, certificates, profiles, formats and the log's level; a config with errors
+changes nothing.
+
+Exit codes: 0 stopped, with nothing lost; 1 failed, the log says why; 64 the
+config is wrong, and every error is listed.";
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  hookwheel check --config config.toml
+  hookwheel check --json | jq .errors";
+
+const CHECK_HELP: &str = "\
+The files that the config names (keys, certificates) are read, too. Nothing is
+changed, and a daemon may run meanwhile.
+
+Exit codes: 0 the config is good (there may be warnings); 64 it is not, and
+every error is listed with its line and its fix.";
+
+const KEY_EXAMPLES: &str = "\
+Examples:
+  hookwheel key new --name billing --out billing.key >> config.toml
+  hookwheel key master --out master.key >> config.toml";
+
+const KEY_NEW_EXAMPLES: &str = "\
+Examples:
+  hookwheel key new
+  hookwheel key new --name billing --out billing.key >> config.toml";
+
+const KEY_NEW_HELP: &str = "\
+The lines belong below the [[accounts]] table of whom the key is for. A daemon
+that runs takes them on SIGHUP.
+
+Exit codes: 0 done; 1 the file is there already or cannot be written.";
+
+const KEY_MASTER_EXAMPLES: &str = "\
+Examples:
+  hookwheel key master --out master.key >> config.toml
+  hookwheel key master | systemd-creds encrypt - master.key.cred";
+
+const KEY_MASTER_HELP: &str = "\
+Keep a copy of it where no backup of the data is.
+
+Exit codes: 0 done; 1 the file is there already or cannot be written.";
+
+const DEMO_EXAMPLES: &str = "\
+Examples:
+  hookwheel demo               see it work, then try the API; Ctrl-C ends
+  hookwheel demo --exit        end after the story, for scripts";
+
+const DEMO_HELP: &str = "\
+Nothing is needed, and nothing is left behind.
+
+Exit codes: 0 done; 1 something failed, or with --exit, some delivery did not
+arrive or verify.";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the daemon. SIGTERM stops it gracefully, SIGHUP reads accounts, keys, profiles and formats again.
+    /// Make a config and an API key, and say what to do next.
+    Init(setup::InitOptions),
+    /// Run the daemon.
+    #[command(before_help = SERVE_EXAMPLES, after_help = SERVE_HELP)]
     Serve(ConfigPath),
     /// Check a config and report every error in it, with line, column and fix.
-    Check(ConfigPath),
-    /// Make API keys.
-    #[command(subcommand)]
+    Check(CheckOptions),
+    /// Make API keys, and the master key.
+    #[command(subcommand, before_help = KEY_EXAMPLES)]
     Key(KeyCommand),
-    /// Run the real daemon with a local HTTPS receiver: events, a failure and its retry, six contracts.
+    /// Run the real daemon with a local HTTPS receiver: events, a failure and its
+    /// retry, six contracts.
     Demo(DemoOptions),
-    /// Receive webhooks on this machine: print each request, and whether its signature verifies.
+    /// Receive webhooks on this machine: print each request, and whether its
+    /// signature verifies.
     Listen(inspect::ListenOptions),
     /// Check the signature of a request that was kept, without a network.
     Verify(inspect::VerifyOptions),
@@ -66,6 +147,29 @@ pub enum Command {
     Repair(upkeep::RepairOptions),
     /// Look at all that a daemon leans on, and say what to do.
     Doctor(upkeep::DoctorOptions),
+    /// Print what a shell needs to complete commands and options.
+    Completions(setup::CompletionsOptions),
+    /// Print or install the manual pages.
+    Man(setup::ManOptions),
+}
+
+impl Command {
+    /// Whether what it prints is to be JSON, errors included.
+    #[must_use]
+    pub const fn is_json(&self) -> bool {
+        match self {
+            Self::Init(options) => options.json,
+            Self::Check(options) => options.json,
+            Self::Key(KeyCommand::New { json, .. } | KeyCommand::Master { json, .. }) => *json,
+            Self::Listen(options) => options.json,
+            Self::Verify(options) => options.json,
+            Self::Backup(options) => options.json,
+            Self::Restore(options) => options.json,
+            Self::Repair(options) => options.json,
+            Self::Doctor(options) => options.json,
+            Self::Serve(_) | Self::Demo(_) | Self::Completions(_) | Self::Man(_) => false,
+        }
+    }
 }
 
 /// Where the config is.
@@ -82,32 +186,82 @@ pub struct ConfigPath {
     pub config: PathBuf,
 }
 
+/// What is checked.
+#[derive(Debug, Args)]
+#[command(before_help = CHECK_EXAMPLES, after_help = CHECK_HELP)]
+pub struct CheckOptions {
+    /// The config.
+    #[command(flatten)]
+    pub config: ConfigPath,
+    /// Print the report as JSON, errors included.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// What can be done with keys.
 #[derive(Debug, Subcommand)]
 pub enum KeyCommand {
-    /// Print a new key and the config lines that let it in. The key is shown this once only.
+    /// Print a new key and the config lines that let it in. The key is shown this
+    /// once only.
+    #[command(before_help = KEY_NEW_EXAMPLES, after_help = KEY_NEW_HELP)]
     New {
         /// The key's name in the config.
         #[arg(long, default_value = "backend")]
         name: String,
-        /// Write the key to this new file, readable by its owner only; then only the config lines are printed.
+        /// Write the key to this new file, readable by its owner only; then only the
+        /// config lines are printed.
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
+        /// Print the key and its hash as JSON.
+        #[arg(long)]
+        json: bool,
     },
-    /// Make a master key, which seals webhooks' secrets on disk. Without it they cannot be opened again.
+    /// Make a master key, which seals webhooks' secrets on disk. Without it they
+    /// cannot be opened again.
+    #[command(before_help = KEY_MASTER_EXAMPLES, after_help = KEY_MASTER_HELP)]
     Master {
-        /// Write the key to this new file, readable by its owner only, instead of printing it.
+        /// Write the key to this new file, readable by its owner only, instead of
+        /// printing it.
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
+        /// Print the key, or its file, as JSON.
+        #[arg(long)]
+        json: bool,
     },
 }
 
 /// How the demo runs.
 #[derive(Debug, Args)]
+#[command(before_help = DEMO_EXAMPLES, after_help = DEMO_HELP)]
 pub struct DemoOptions {
-    /// End after the story; exit code 0 only if every delivery arrived and verified.
+    /// End after the story; exit code 0 only if every delivery arrived and
+    /// verified.
     #[arg(long)]
     pub exit: bool,
+}
+
+/// The whole command line, as it is parsed, helped with, completed and described.
+#[must_use]
+pub fn command() -> clap::Command {
+    templated(Cli::command()).max_term_width(HELP_WIDTH)
+}
+
+fn templated(command: clap::Command) -> clap::Command {
+    // What a variable is set to is no part of the help, and has no place in a page that is made from it.
+    let command = command
+        .help_template(HELP_TEMPLATE)
+        .mut_args(|arg| arg.hide_env_values(true));
+    // As deep as the enums of commands nest: two levels.
+    command.mut_subcommands(templated)
+}
+
+/// Reads this process's command line.
+///
+/// # Errors
+/// What is wrong with it, or the help that was asked for.
+pub fn parse() -> Result<Cli, clap::Error> {
+    let matches = command().try_get_matches()?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command()))
 }
 
 /// `check`: reports on standard output what is wrong, or that nothing is.
@@ -117,23 +271,63 @@ pub struct DemoOptions {
     clippy::print_stderr,
     reason = "this is what the command is for"
 )]
-pub fn check(path: &Path) -> ExitCode {
-    match Config::load(path) {
-        Ok(config) => {
-            for warning in &config.warnings {
-                eprintln!("warning: {warning}\n");
+pub fn check(options: &CheckOptions) -> ExitCode {
+    let path = &options.config.config;
+    let config = match Config::load(path) {
+        Ok(config) => config,
+        Err(errors) => return refuse_config(path, &errors, options.json),
+    };
+    let accounts = config.accounts.len();
+    if options.json {
+        let warnings: Vec<Value> = config.warnings.iter().map(fault).collect();
+        let report = json!({
+            "config": path, "good": true, "accounts": accounts, "warnings": warnings, "errors": [],
+        });
+        println!("{report}");
+        return ExitCode::SUCCESS;
+    }
+    for warning in &config.warnings {
+        eprintln!("warning: {warning}\n");
+    }
+    let shown = path.display();
+    println!("{shown}: the config is good: {accounts} account(s)");
+    ExitCode::SUCCESS
+}
+
+/// Reports what is wrong with a config, on standard error, or as JSON on standard output; gives the exit code.
+#[must_use]
+#[expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the report is for whoever started the command"
+)]
+pub fn refuse_config(path: &Path, errors: &ConfigErrors, json: bool) -> ExitCode {
+    if json {
+        let list: Vec<Value> = match errors {
+            ConfigErrors::Unreadable { cause, fix, .. } => {
+                let problem = format!("the config file cannot be read: {cause}");
+                vec![json!({ "file": path, "problem": problem, "fix": fix })]
             }
-            println!(
-                "{}: the config is good: {} account(s)",
-                path.display(),
-                config.accounts.len()
-            );
-            ExitCode::SUCCESS
-        }
-        Err(errors) => {
-            eprintln!("{errors}");
-            ExitCode::from(EXIT_USAGE)
-        }
+            ConfigErrors::Invalid(faults) => faults.iter().map(fault).collect(),
+        };
+        let report = json!({ "config": path, "good": false, "errors": list });
+        println!("{report}");
+    } else {
+        eprintln!("{errors}");
+    }
+    ExitCode::from(EXIT_USAGE)
+}
+
+/// A fault of a config for scripts. The line as written is left out: it is for eyes.
+fn fault(fault: &ConfigError) -> Value {
+    let (field, problem, fix) = (&fault.field, &fault.problem, &fault.fix);
+    match &fault.place {
+        Place::File { name, line, column } => json!({
+            "file": name, "line": line, "column": column, "field": field, "problem": problem, "fix": fix,
+        }),
+        Place::Environment(name) => json!({
+            "variable": name, "field": field, "problem": problem, "fix": fix,
+        }),
     }
 }
 
@@ -142,14 +336,20 @@ pub fn check(path: &Path) -> ExitCode {
 /// # Errors
 /// Where the system gives no random bytes, or the file is there already or cannot be written.
 #[expect(clippy::print_stdout, reason = "this is what the command is for")]
-pub fn new_key(name: &str, out: Option<&Path>) -> anyhow::Result<ExitCode> {
+pub fn new_key(name: &str, out: Option<&Path>, json: bool) -> anyhow::Result<ExitCode> {
     let key = random_key()?;
-    match out {
-        Some(path) => write_key(path, &key)?,
-        None => {
-            println!("# the key, shown this once only:\n# {key}");
-            println!("# and what lets it in, for the account in the config:\n");
-        }
+    if let Some(path) = out {
+        write_key(path, &key)?;
+    }
+    if json {
+        let shown = if out.is_none() { Some(&key) } else { None };
+        let made = json!({ "name": name, "key": shown, "file": out, "hash": key_hash(&key) });
+        println!("{made}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    if out.is_none() {
+        println!("# the key, shown this once only:\n# {key}");
+        println!("# and what lets it in, for the account in the config:\n");
     }
     println!(
         "[[accounts.keys]]\nname = {name:?}\nhash = \"{}\"",
@@ -168,8 +368,16 @@ pub fn new_key(name: &str, out: Option<&Path>) -> anyhow::Result<ExitCode> {
     clippy::print_stderr,
     reason = "this is what the command is for"
 )]
-pub fn new_master_key(out: Option<&Path>) -> anyhow::Result<ExitCode> {
+pub fn new_master_key(out: Option<&Path>, json: bool) -> anyhow::Result<ExitCode> {
     let key = MasterKey::generate()?;
+    if json {
+        if let Some(path) = out {
+            write_key(path, key.expose())?;
+        }
+        let shown = out.is_none().then(|| key.expose());
+        println!("{}", json!({ "key": shown, "file": out }));
+        return Ok(ExitCode::SUCCESS);
+    }
     let Some(path) = out else {
         println!("{}", key.expose());
         eprintln!("keep it in a file of its own, and a copy where no backup of the data is");
@@ -183,7 +391,10 @@ pub fn new_master_key(out: Option<&Path>) -> anyhow::Result<ExitCode> {
 }
 
 /// Writes a key to a new file, and has it on disk when this returns: what is sealed with it may be there at once.
-fn write_key(path: &Path, key: &str) -> anyhow::Result<()> {
+///
+/// # Errors
+/// Where the file is there already or cannot be written.
+pub fn write_key(path: &Path, key: &str) -> anyhow::Result<()> {
     let mut options = OpenOptions::new();
     let opened = options.write(true).create_new(true).mode(0o600).open(path);
     let written = opened.and_then(|mut file| {
@@ -231,4 +442,68 @@ fn hex(bytes: &[u8]) -> String {
             write!(text, "{byte:02x}").expect("writing to a String does not fail");
             text
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(command: clap::Command) -> Vec<(String, clap::Command)> {
+        let mut command = command.disable_help_subcommand(true);
+        command.build();
+        let mut found = Vec::new();
+        let mut open = vec![command];
+        while let Some(command) = open.pop() {
+            open.extend(command.get_subcommands().cloned());
+            let name = command.get_bin_name().unwrap_or("hookwheel").to_owned();
+            found.push((name, command));
+        }
+        found
+    }
+
+    #[test]
+    fn help_fits_a_narrow_terminal_and_begins_with_examples() {
+        let commands = all(command());
+        assert!(commands.len() > 12, "{}", commands.len());
+        for (name, mut command) in commands {
+            let help = command.render_long_help().to_string();
+            for line in help.lines() {
+                assert!(line.chars().count() <= HELP_WIDTH, "{name}: {line}");
+            }
+            let place = |text: &str| {
+                let found = help.find(text);
+                found.unwrap_or_else(|| panic!("{name} --help has no {text:?}:\n{help}"))
+            };
+            assert!(place("Examples:\n") < place("Usage:"), "{name}");
+            assert!(place("Usage:") < place("Options:"), "{name}");
+            let example = help
+                .lines()
+                .find(|line| line.starts_with(&format!("  {name}")));
+            assert!(
+                example.is_some(),
+                "{name} has no example of itself:\n{help}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_command_says_what_it_does_and_ends_with_and_every_option_what_it_is() {
+        for (name, command) in all(command()) {
+            assert!(command.get_about().is_some(), "{name}");
+            let after = command.get_after_help().map(ToString::to_string);
+            let tells = after.is_some_and(|after| after.contains("Exit codes: 0 "));
+            assert!(
+                tells || (command.has_subcommands() && name != "hookwheel"),
+                "{name}"
+            );
+            for argument in command.get_arguments() {
+                let help = argument.get_help().map(ToString::to_string);
+                assert!(
+                    help.is_some_and(|help| help.len() > 5),
+                    "{name} {}",
+                    argument.get_id()
+                );
+            }
+        }
+    }
 }

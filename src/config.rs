@@ -19,13 +19,14 @@ mod formats;
 mod identity;
 mod profiles;
 mod reader;
+mod reference;
 mod report;
 mod secrets;
 mod sections;
 mod tree;
 mod values;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -42,11 +43,17 @@ use crate::{engine, sender, store, telemetry};
 pub use report::{ConfigError, ConfigErrors, Place};
 
 use reader::{Context, Reader};
+use reference::Form;
 use report::Faults;
 use tree::Origin;
 
 /// Ten thousand accounts fit; more is some other file.
 const CONFIG_BYTES_MAX: u64 = 4 << 20;
+
+/// A config in which every list has an entry: a key is known because it is read, and this makes the reader read them all.
+const LEAST: &str = "[[accounts]]\n[[accounts.keys]]\n";
+/// The same with a table of those whose names are free.
+const WIDEST: &str = "[egress.tls.a]\n[[accounts]]\n[[accounts.keys]]\n";
 
 /// A checked config.
 #[derive(Clone, Debug)]
@@ -161,35 +168,40 @@ impl Config {
         base: &Path,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigErrors> {
-        Self::read(text, file, base, environment).map(|(config, _)| config)
+        Self::read(text, file, base, environment).0
     }
 
     /// Every key that a config can have outside of profiles and formats: its path, `[]` for a place in a list, such
     /// as `server.listen` and `accounts[].keys[].hash`.
     #[must_use]
     pub fn known_keys() -> BTreeSet<String> {
-        // A key is known because it is read; this text makes the reader read them all.
-        let text = format!(
-            "[[accounts]]\nname = \"a\"\n[[accounts.keys]]\nname = \"k\"\nscopes = [\"read\"]\nhash = \"sha256:{}\"",
-            "0".repeat(64)
-        );
-        let (_, known) = Self::read(&text, "", Path::new(""), [])
-            .expect("the least config is right; the tests read it");
-        known
+        let (_, known) = Self::read(LEAST, "", Path::new(""), []);
+        known.into_keys().collect()
     }
 
+    /// The reference of all keys, as Markdown: what `docs/config.md` holds.
+    ///
+    /// # Panics
+    /// Where a key that is read has no words, or the other way round; a test makes the reference.
+    #[must_use]
+    pub fn reference() -> String {
+        let (_, known) = Self::read(WIDEST, "", Path::new(""), []);
+        reference::render(&known)
+    }
+
+    /// What the text says, and all keys that were asked for while reading it.
     fn read(
         text: &str,
         file: &str,
         base: &Path,
         environment: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<(Self, BTreeSet<String>), ConfigErrors> {
+    ) -> (Result<Self, ConfigErrors>, BTreeMap<String, Form>) {
         let mut faults = Faults::new(file, text);
         let (document, errors) = DeTable::parse_recoverable(text);
         // What was recovered from a broken text is a guess: faults found in it would mislead.
         if !errors.is_empty() {
             report_syntax(text, &errors, &mut faults);
-            return Err(faults.into_errors());
+            return (Err(faults.into_errors()), BTreeMap::new());
         }
         let mut document = document.into_inner();
         let (profiles, names) = profiles::take(&mut document, &mut faults);
@@ -197,7 +209,7 @@ impl Config {
         let mut context = Context {
             faults,
             overrides: environment::overrides(environment),
-            known: BTreeSet::new(),
+            known: BTreeMap::new(),
         };
         let mut root = Reader::root(&mut context, tree::entries(&document));
         let sections = sections::read(&mut root, base);
@@ -210,7 +222,7 @@ impl Config {
         root.finish();
         environment::report_unknown(&mut context);
         if !context.faults.is_empty() {
-            return Err(context.faults.into_errors());
+            return (Err(context.faults.into_errors()), context.known);
         }
         let config = Self {
             server: sections.server,
@@ -227,7 +239,7 @@ impl Config {
             log: sections.log,
             warnings: context.faults.into_warnings(),
         };
-        Ok((config, context.known))
+        (Ok(config), context.known)
     }
 }
 

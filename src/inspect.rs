@@ -9,6 +9,7 @@ mod capture;
 mod contract;
 mod keep;
 mod listen;
+mod register;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -16,7 +17,7 @@ mod verify;
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -24,7 +25,7 @@ use zeroize::Zeroizing;
 
 use crate::cli::EXIT_USAGE;
 use crate::config::Config;
-use crate::model::Secret;
+use crate::model::{Clock, Secret, did_you_mean};
 use crate::profile::{Profile, Profiles};
 
 pub use listen::listen;
@@ -35,6 +36,15 @@ const SECRET_VARIABLE: &str = "HOOKWHEEL_SECRET";
 /// The longest secret that a webhook can have is 256 bytes; more is some other file.
 const SECRET_BYTES_MAX: u64 = 4 << 10;
 
+/// The certificate of this machine's local CA, which `listen` shows itself with; the CA is made where there is none.
+///
+/// # Errors
+/// Where its directory or a file in it cannot be used, with what to do.
+pub fn local_ca() -> anyhow::Result<PathBuf> {
+    let kept = keep::open(&keep::default_directory()?, Clock::system().wall())?;
+    Ok(kept.certificate)
+}
+
 /// Something that was asked for or given cannot be used: told in one sentence, with what to do.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -42,11 +52,18 @@ struct Usage(String);
 
 impl Usage {
     #[expect(
+        clippy::print_stdout,
         clippy::print_stderr,
         reason = "the last word of a command that cannot start"
     )]
-    fn tell(&self, command: &str) -> ExitCode {
-        eprintln!("hookwheel {command}: {self}");
+    fn tell(&self, command: &str, json: bool) -> ExitCode {
+        if json {
+            let refusal =
+                serde_json::json!({ "error": { "code": "usage", "detail": self.to_string() } });
+            println!("{refusal}");
+        } else {
+            eprintln!("hookwheel {command}: {self}");
+        }
         ExitCode::from(EXIT_USAGE)
     }
 }
@@ -67,9 +84,10 @@ fn profile(name: &str, config: Option<&Path>) -> Result<Arc<Profile>, Usage> {
         } else {
             "; --config FILE brings your own"
         };
+        let hint = did_you_mean(name, known.iter().copied());
         let known = known.join(", ");
         Usage(format!(
-            "no profile is called `{name}`; there are {known}{more}"
+            "no profile is called `{name}`; {hint}there are {known}{more}"
         ))
     })
 }

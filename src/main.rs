@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
-use hookwheel::cli::{self, Cli, Command, ConfigPath, KeyCommand};
+use hookwheel::cli::{self, Command, ConfigPath, KeyCommand, setup};
 use hookwheel::config::Config;
 use hookwheel::{daemon, demo, inspect, store, telemetry, upkeep};
 
@@ -16,9 +15,13 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 /// What is still running on blocking threads at the end gets this long.
 const LEFTOVERS_MAX: Duration = Duration::from_millis(500);
 
-#[expect(clippy::print_stderr, reason = "the last word of a process that fails")]
+#[expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the last word of a process that fails"
+)]
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match cli::parse() {
         Ok(cli) => cli,
         Err(error) => {
             let code = if error.use_stderr() {
@@ -32,10 +35,19 @@ fn main() -> ExitCode {
             };
         }
     };
+    let json = cli.command.is_json();
     match run(cli.command) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("hookwheel: {}", told(&error));
+            let error = told(&error);
+            if json {
+                println!(
+                    "{}",
+                    serde_json::json!({ "error": { "code": "failed", "detail": error } })
+                );
+            } else {
+                eprintln!("hookwheel: {error}");
+            }
             ExitCode::FAILURE
         }
     }
@@ -61,7 +73,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Serve(ConfigPath { config: path }) => {
             let config = match Config::load(&path) {
                 Ok(config) => config,
-                Err(errors) => return Ok(refuse(&errors)),
+                Err(errors) => return Ok(cli::refuse_config(&path, &errors, false)),
             };
             let log = telemetry::init(&config.log)?;
             // Before any other thread is there: a filter holds for the threads that come after it.
@@ -70,9 +82,12 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             }
             block_on(daemon::serve::serve(config, &path, &log))
         }
-        Command::Check(ConfigPath { config }) => Ok(cli::check(&config)),
-        Command::Key(KeyCommand::New { name, out }) => cli::new_key(&name, out.as_deref()),
-        Command::Key(KeyCommand::Master { out }) => cli::new_master_key(out.as_deref()),
+        Command::Init(options) => upkeep::init(&options),
+        Command::Check(options) => Ok(cli::check(&options)),
+        Command::Key(KeyCommand::New { name, out, json }) => {
+            cli::new_key(&name, out.as_deref(), json)
+        }
+        Command::Key(KeyCommand::Master { out, json }) => cli::new_master_key(out.as_deref(), json),
         Command::Demo(options) => {
             filter_for_commands();
             block_on(demo::run(&options))
@@ -92,6 +107,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             filter_for_commands();
             block_on(upkeep::doctor(options))
         }
+        Command::Completions(options) => setup::completions(options.shell, cli::command()),
+        Command::Man(options) => setup::man(&options, cli::command()),
     }
 }
 
@@ -101,15 +118,6 @@ fn filter_for_commands() {
     if store::durable_sled().is_err() {
         tracing::debug!("no seccomp filter");
     }
-}
-
-#[expect(
-    clippy::print_stderr,
-    reason = "the report on a config is for whoever started the command"
-)]
-fn refuse(errors: &hookwheel::config::ConfigErrors) -> ExitCode {
-    eprintln!("{errors}");
-    ExitCode::from(cli::EXIT_USAGE)
 }
 
 /// Runs `work` to its end on a runtime of its own.

@@ -14,6 +14,7 @@ mod endpoint;
 mod event;
 mod id;
 mod job;
+mod near;
 mod retry;
 #[cfg(test)]
 pub(crate) mod rng;
@@ -34,6 +35,7 @@ pub use endpoint::{Endpoint, EndpointError, Host};
 pub use event::Event;
 pub use id::{AccountName, EventId, IdError, JobId, Position, WebhookId};
 pub use job::{Job, JobFilter, JobKind, JobState};
+pub use near::{did_you_mean, near};
 pub(crate) use retry::RETRIES_MAX;
 pub use retry::{Backoff, GonePolicy, Policy, RetryError, RetryPolicy, StatusRange, SuccessRule};
 pub use rotation::RotationError;

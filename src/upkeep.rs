@@ -1,25 +1,28 @@
-//! The commands for who looks after a daemon: `backup`, `restore`, `repair` and `doctor`.
+//! The commands for who looks after a daemon: `init`, `backup`, `restore`, `repair` and `doctor`.
 //!
 //! What they do to the data is the store's own work (`store::backup` and its like); here they are told as people
 //! and scripts need it. Results go to standard output; progress to standard error, and only on a terminal.
 
 mod backup;
 mod doctor;
+mod init;
 mod progress;
 mod repair;
 mod restore;
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use crate::cli::EXIT_USAGE;
+use crate::cli::refuse_config;
 use crate::config::Config;
-use crate::store::{Damage, Survey};
+use crate::store::{self, Damage, Survey};
 
 pub use backup::backup;
 pub use doctor::doctor;
+pub use init::init;
 pub use repair::repair;
 pub use restore::restore;
 
@@ -27,15 +30,26 @@ pub use restore::restore;
 const SHOWN_MAX: usize = 20;
 
 /// The config, or the exit code after its errors were told.
-#[expect(
-    clippy::print_stderr,
-    reason = "the errors are for whoever started the command"
-)]
-fn config(path: &Path) -> Result<Config, ExitCode> {
-    Config::load(path).map_err(|errors| {
-        eprintln!("{errors}");
-        ExitCode::from(EXIT_USAGE)
-    })
+fn config(path: &Path, json: bool) -> Result<Config, ExitCode> {
+    Config::load(path).map_err(|errors| refuse_config(path, &errors, json))
+}
+
+/// A failure of the store with what to do about it, where the store leaves that to whoever knows the caller.
+fn remedied(error: store::Error) -> anyhow::Error {
+    let cause = match &error {
+        store::Error::Io { source, .. } => source.kind(),
+        _ => return error.into(),
+    };
+    let remedy = match cause {
+        ErrorKind::PermissionDenied => "run this as the daemon's user, or as root",
+        ErrorKind::NotFound => "check the path; something may have removed it meanwhile",
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            "free some space there, and begin again"
+        }
+        ErrorKind::ReadOnlyFilesystem => "name a place that can be written to",
+        _ => "look at the disk's health and the system's log, and begin again",
+    };
+    anyhow::anyhow!("{error}; {remedy}")
 }
 
 /// Prints lines; whoever closed the output has the exit code all the same.

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use crate::model::{Account, AccountName, ApiKey, Scope, Scopes};
+use crate::model::{Account, AccountName, ApiKey, Scope, Scopes, did_you_mean};
 
 use super::files::{key_hash, readable_by_all};
 use super::profiles::Known;
 use super::reader::{Placed, Reader};
 use super::tree::Origin;
-use super::values::{Refusal, near, parse_hash};
+use super::values::{Refusal, parse_hash};
 
 /// The profile of an account that names none: Standard Webhooks, the one that is no product's own.
 const PROFILE_DEFAULT: &str = "standard";
@@ -95,12 +95,7 @@ fn profile(reader: &mut Reader<'_, '_>, profiles: &Known) -> String {
         return PROFILE_DEFAULT.to_owned();
     };
     if !profiles.contains(&text.value) {
-        let near = near(&text.value, profiles.names());
-        let hint = if near.is_empty() {
-            String::new()
-        } else {
-            format!("did you mean `{}`? ", near.join("` or `"))
-        };
+        let hint = did_you_mean(&text.value, profiles.names());
         let known: Vec<&str> = profiles.names().collect();
         reader.refuse(
             &text,
@@ -246,7 +241,11 @@ fn scopes(reader: &mut Reader<'_, '_>) -> Scopes {
                 reader.refuse(&text, format!("`{scope}` is there twice"), "remove one");
             }
             Some(scope) => scopes = scopes.with(scope),
-            None => reader.refuse(&text, format!("there is no scope `{}`", text.value), FIX),
+            None => {
+                let hint = did_you_mean(&text.value, Scope::ALL.map(Scope::as_str));
+                let problem = format!("there is no scope `{}`", text.value);
+                reader.refuse(&text, problem, format!("{hint}{FIX}"));
+            }
         }
     }
     scopes

@@ -1,10 +1,9 @@
 //! `[alerts]`: which account gets the operational events, and from which backlog on.
 
 use crate::engine::AlertOptions;
-use crate::model::Account;
+use crate::model::{Account, did_you_mean};
 
 use super::reader::Reader;
-use super::values::near;
 
 /// To count so far takes some tenths of a second of each ten.
 const BACKLOG_HIGH_MAX: usize = 1_000_000;
@@ -18,12 +17,10 @@ pub(super) fn read(mut reader: Reader<'_, '_>, accounts: &[Account]) -> AlertOpt
         if let Some(account) = accounts.iter().find(named) {
             return Some(account.name.clone());
         }
-        let near = near(&text.value, accounts.iter().map(|account| account.name.as_str()));
-        let hint = if near.is_empty() {
-            String::new()
-        } else {
-            format!("did you mean `{}`? ", near.join("` or `"))
-        };
+        let hint = did_you_mean(
+            &text.value,
+            accounts.iter().map(|account| account.name.as_str()),
+        );
         reader.refuse(
             &text,
             format!("there is no account `{}`", text.value),

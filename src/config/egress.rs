@@ -9,7 +9,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use rustls::pki_types::CertificateDer;
 
-use crate::model::{Account, AccountName, AddressPolicy, Endpoint, Host, RangeError};
+use crate::model::{Account, AccountName, AddressPolicy, Endpoint, Host, RangeError, did_you_mean};
 use crate::sender::{
     Bypass, ClientCertificate, ProxyLogin, ProxyOptions, ProxyProtocol, Resolver, TlsIdentity,
 };
@@ -17,7 +17,7 @@ use crate::sender::{
 use super::files::{PASSWORD_BYTES_MAX, certificates, chain, password, private_key};
 use super::reader::{Placed, Reader};
 use super::secrets::warn_of_eyes;
-use super::values::{Refusal, near, parse_range, refused_range};
+use super::values::{Refusal, parse_range, refused_range};
 
 /// More authorities than this is a directory named by mistake.
 pub(super) const EXTRA_CA_MAX: usize = 64;
@@ -95,11 +95,8 @@ pub(super) fn check_accounts(
                 Some(name) => tls.identity.accounts.push(name),
                 None => {
                     let names = accounts.iter().map(|account| account.name.as_str());
-                    let near = near(&text.value, names);
-                    let hint = match near.is_empty() {
-                        true => "name some of the [[accounts]]".to_owned(),
-                        false => format!("did you mean `{}`?", near.join("` or `")),
-                    };
+                    let hint = did_you_mean(&text.value, names);
+                    let hint = format!("{hint}name some of the [[accounts]]");
                     let problem = format!("there is no account `{}`", text.value);
                     reader.refuse(text, problem, hint);
                 }

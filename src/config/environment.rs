@@ -7,9 +7,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::model::near;
+
 use super::reader::Context;
 use super::tree::{Node, Origin, from_environment};
-use super::values::near;
 
 const PREFIX: &str = "HOOKWHEEL_";
 
@@ -34,7 +35,7 @@ pub(super) fn report_unknown(context: &mut Context<'_>) {
             continue;
         };
         // A key inside a list has no path of its own.
-        let keys = context.known.iter().filter(|known| !known.contains("[]"));
+        let keys = context.known.keys().filter(|known| !known.contains("[]"));
         let near: Vec<String> = near(&path, keys.map(String::as_str))
             .into_iter()
             .map(variable_of)

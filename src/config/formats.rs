@@ -10,7 +10,7 @@ use toml::de::{DeTable, ValueDeserializer};
 
 use crate::render::{FormatError, Formats, RawFormat};
 
-use super::profiles::tables;
+use super::profiles::{remedy, tables};
 use super::report::Faults;
 use super::tree::Origin;
 
@@ -28,7 +28,7 @@ pub(super) fn take(document: &mut DeTable<'_>, faults: &mut Faults<'_>) -> Forma
             Err(error) => {
                 let at = Origin::File(error.span().unwrap_or(whole));
                 let field = format!("formats.{name}");
-                let fix = format!("correct the field in [{field}]");
+                let fix = remedy(error.message(), &field);
                 faults.add(&at, &field, error.message(), fix);
             }
         }

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue, ValueDeserializer};
 
+use crate::model::did_you_mean;
 use crate::profile::{ProfileError, Profiles, RawProfile, value_errors};
 use crate::render::compile_all;
 
@@ -148,7 +149,7 @@ fn shape(
         let span = error.span().unwrap_or_else(|| value.span());
         // What is missing may be what was just taken out, under a wrong name.
         if round == 0 || !error.message().starts_with("missing field") {
-            let fix = format!("correct the field in [{field}]");
+            let fix = remedy(error.message(), &field);
             faults.add(&Origin::File(span.clone()), &field, error.message(), fix);
         }
         // Without its parent a profile cannot be judged.
@@ -158,6 +159,18 @@ fn shape(
         }
     }
     None
+}
+
+/// What to do about what the reader of a definition refused. Of an unknown field it names the known ones, each in
+/// backquotes, behind the unknown one.
+pub(super) fn remedy(message: &str, field: &str) -> String {
+    let correct = format!("correct the field in [{field}]");
+    let mut words = message.split('`').skip(1).step_by(2);
+    let hint = match words.next() {
+        Some(unknown) if message.starts_with("unknown field") => did_you_mean(unknown, words),
+        _ => String::new(),
+    };
+    format!("{hint}{correct}")
 }
 
 /// Removes the entry whose key, value or list's item stands at `span`; says whether there was one. How deep

@@ -5,15 +5,16 @@
 //! that is wrong gives a fault and its default, and reading goes on; the result of a run with
 //! faults is thrown away by the caller.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use crate::model::parse_duration;
+use crate::model::{did_you_mean, near, parse_duration};
 
+use super::reference::Form;
 use super::report::Faults;
 use super::tree::{Entries, Kind, Node, Origin};
-use super::values::{Refusal, near, parse_size};
+use super::values::{Refusal, parse_size};
 
 /// What all readers of one config share.
 #[derive(Debug)]
@@ -21,8 +22,8 @@ pub(super) struct Context<'t> {
     pub(super) faults: Faults<'t>,
     /// Values from the environment that no reader has taken yet, by the key's path (`server.listen`).
     pub(super) overrides: BTreeMap<String, Node>,
-    /// The path of every key that was asked for, list places as `[]` (`accounts[].name`).
-    pub(super) known: BTreeSet<String>,
+    /// Every key that was asked for, by its path, list places as `[]` (`accounts[].name`), and how it is written.
+    pub(super) known: BTreeMap<String, Form>,
 }
 
 /// A value with its place and the name of its field.
@@ -253,7 +254,8 @@ impl<'c, 't> Reader<'c, 't> {
 
     /// Yes or no.
     pub(super) fn flag(&mut self, key: &'static str, default: bool) -> bool {
-        let Some(node) = self.take(key) else {
+        let form = Form::new("true or false").with_default(default);
+        let Some(node) = self.take(key, form) else {
             return default;
         };
         match node.value {
@@ -274,20 +276,24 @@ impl<'c, 't> Reader<'c, 't> {
 
     /// A text.
     pub(super) fn text(&mut self, key: &'static str) -> Option<Placed<String>> {
-        let node = self.take(key)?;
+        self.text_as(key, Form::new("string"))
+    }
+
+    fn text_as(&mut self, key: &'static str, form: Form) -> Option<Placed<String>> {
+        let node = self.take(key, form)?;
         self.expect_text(node)
     }
 
     /// A list of texts, empty where there is none.
     pub(super) fn texts(&mut self, key: &'static str) -> Vec<Placed<String>> {
-        self.take(key)
+        self.take(key, Form::new("list of strings").with_default("[]"))
             .map(|node| self.expect_texts(node))
             .unwrap_or_default()
     }
 
     /// A text, or a list of texts, in the order in which they are written.
     pub(super) fn text_or_texts(&mut self, key: &'static str) -> Vec<Placed<String>> {
-        match self.take(key) {
+        match self.take(key, Form::new("string, or list of two")) {
             None => Vec::new(),
             Some(node) if matches!(node.value, Kind::Array(_)) => self.expect_texts(node),
             Some(node) => self.expect_text(node).into_iter().collect(),
@@ -296,14 +302,14 @@ impl<'c, 't> Reader<'c, 't> {
 
     /// A list of texts that may be left out, but not be empty; `remedy` says what to write.
     pub(super) fn texts_if_any(&mut self, key: &'static str, remedy: &str) -> Vec<Placed<String>> {
-        self.take(key)
+        self.take(key, Form::new("list of strings"))
             .map(|node| self.expect_some(node, remedy))
             .unwrap_or_default()
     }
 
     /// A list of texts that must be there and may not be empty; `remedy` says what to write.
     pub(super) fn some_texts(&mut self, key: &'static str, remedy: &str) -> Vec<Placed<String>> {
-        let Some(node) = self.take(key) else {
+        let Some(node) = self.take(key, Form::new("list of strings").required()) else {
             self.lacks(key, remedy);
             return Vec::new();
         };
@@ -318,19 +324,21 @@ impl<'c, 't> Reader<'c, 't> {
         self.expect_texts(node)
     }
 
-    /// A text in a form of its own, `default` where there is none.
+    /// A text in a form of its own; `default`, which is written in the same form, where there is none.
     pub(super) fn parsed<T>(
         &mut self,
         key: &'static str,
-        default: T,
-        parse: impl FnOnce(&str) -> Result<T, Refusal>,
+        default: &'static str,
+        parse: impl Fn(&str) -> Result<T, Refusal>,
     ) -> T {
-        let Some(text) = self.text(key) else {
-            return default;
+        let known = || parse(default).expect("defaults are written in the right form");
+        let form = Form::new("string").with_default(format!("\"{default}\""));
+        let Some(text) = self.text_as(key, form) else {
+            return known();
         };
         parse(&text.value).unwrap_or_else(|refusal| {
             self.refuse(&text, refusal.problem, refusal.fix);
-            default
+            known()
         })
     }
 
@@ -342,21 +350,22 @@ impl<'c, 't> Reader<'c, 't> {
         others: &[(&'static str, T)],
     ) -> T {
         let options: Vec<(&str, T)> = [&[first], others].concat();
-        self.parsed(key, first.1, |text| {
-            match options.iter().find(|(name, _)| *name == text) {
-                Some((_, value)) => Ok(*value),
-                None => {
-                    let names: Vec<String> = options
-                        .iter()
-                        .map(|(name, _)| format!("\"{name}\""))
-                        .collect();
-                    Err(Refusal::new(
-                        format!("`{text}` is not known here"),
-                        format!("write {}", names.join(" or ")),
-                    ))
-                }
-            }
-        })
+        let names: Vec<String> = options
+            .iter()
+            .map(|(name, _)| format!("\"{name}\""))
+            .collect();
+        let names = names.join(" or ");
+        let form = Form::new(names.clone()).with_default(format!("\"{}\"", first.0));
+        let Some(text) = self.text_as(key, form) else {
+            return first.1;
+        };
+        if let Some((_, value)) = options.iter().find(|(name, _)| *name == text.value) {
+            return *value;
+        }
+        let hint = did_you_mean(&text.value, options.iter().map(|(name, _)| *name));
+        let problem = format!("`{}` is not known here", text.value);
+        self.refuse(&text, problem, format!("{hint}write {names}"));
+        first.1
     }
 
     /// A whole number inside a range, or none.
@@ -366,8 +375,8 @@ impl<'c, 't> Reader<'c, 't> {
         range: RangeInclusive<usize>,
     ) -> Option<usize> {
         let is_written = self.entries.contains_key(key);
-        let least = *range.start();
-        let count = self.count(key, least, range).value;
+        let form = Form::new("whole number").within(range.start(), range.end());
+        let count = self.count_as(key, *range.start(), range, form).value;
         is_written.then_some(count)
     }
 
@@ -378,7 +387,18 @@ impl<'c, 't> Reader<'c, 't> {
         default: usize,
         range: RangeInclusive<usize>,
     ) -> Placed<usize> {
-        let Some(node) = self.take(key) else {
+        let form = Form::new("whole number").within(range.start(), range.end());
+        self.count_as(key, default, range, form.with_default(default))
+    }
+
+    fn count_as(
+        &mut self,
+        key: &'static str,
+        default: usize,
+        range: RangeInclusive<usize>,
+        form: Form,
+    ) -> Placed<usize> {
+        let Some(node) = self.take(key, form) else {
             return self.defaulted(key, default);
         };
         let number = match &node.value {
@@ -408,12 +428,12 @@ impl<'c, 't> Reader<'c, 't> {
 
     /// A size in bytes.
     pub(super) fn size(&mut self, key: &'static str, bounds: Bounds) -> Placed<u64> {
-        self.bounded(key, bounds, parse_size)
+        self.bounded(key, "size", bounds, parse_size)
     }
 
     /// A duration.
     pub(super) fn duration(&mut self, key: &'static str, bounds: Bounds) -> Placed<Duration> {
-        self.bounded(key, bounds, |text| {
+        self.bounded(key, "duration", bounds, |text| {
             parse_duration(text).map_err(|_| {
                 Refusal::new(
                     format!("`{text}` is not a duration"),
@@ -443,13 +463,16 @@ impl<'c, 't> Reader<'c, 't> {
     fn bounded<T: Copy + PartialOrd>(
         &mut self,
         key: &'static str,
+        kind: &'static str,
         bounds: Bounds,
         parse: impl Fn(&str) -> Result<T, Refusal>,
     ) -> Placed<T> {
         let known = |text| parse(text).expect("defaults and bounds are written in the right form");
         let (least, most) = (known(bounds.least), known(bounds.most));
         let default = self.defaulted(key, known(bounds.default));
-        let Some(node) = self.take(key) else {
+        let quoted = |text| format!("\"{text}\"");
+        let form = Form::new(kind).within(quoted(bounds.least), quoted(bounds.most));
+        let Some(node) = self.take(key, form.with_default(quoted(bounds.default))) else {
             return default;
         };
         if let Kind::Integer(_) = node.value {
@@ -491,12 +514,13 @@ impl<'c, 't> Reader<'c, 't> {
         }
     }
 
-    fn take(&mut self, key: &'static str) -> Option<Placed<Kind>> {
+    /// Takes a key's value out; `form` is how it is to be written.
+    fn take(&mut self, key: &'static str, form: Form) -> Option<Placed<Kind>> {
         self.taken.push(key);
         let path = join(&self.schema, key);
         let written = self.entries.remove(key).map(|(_, node)| node);
         let node = self.context.overrides.remove(&path).or(written);
-        self.context.known.insert(path);
+        self.context.known.insert(path, form);
         node.map(|node| Placed {
             value: node.kind,
             at: node.at,

@@ -3,8 +3,7 @@
 //! The one place where defaults and bounds are written. `config.example.toml` repeats the defaults,
 //! and a test holds the two together.
 
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use crate::api::Identity;
@@ -67,8 +66,7 @@ fn server(
     mut reader: Reader<'_, '_>,
     base: &Path,
 ) -> (ServerOptions, Placed<u64>, Option<Identity>) {
-    let default = SocketAddr::from(([127, 0, 0, 1], 8420));
-    let listen = reader.parsed("listen", default, |text| {
+    let listen = reader.parsed("listen", "127.0.0.1:8420", |text| {
         text.parse().map_err(|_| {
             Refusal::new(
                 format!("`{text}` is not an address with a port"),
@@ -132,9 +130,7 @@ fn server(
 }
 
 fn storage(mut reader: Reader<'_, '_>, base: &Path, body_limit: &Placed<u64>) -> store::Options {
-    let path = reader.parsed("path", PathBuf::from("/var/lib/hookwheel"), |text| {
-        resolve(base, text)
-    });
+    let path = reader.parsed("path", "/var/lib/hookwheel", |text| resolve(base, text));
     let bounds = |default, least, most| Bounds {
         default,
         least,
@@ -246,7 +242,7 @@ fn delivery(mut reader: Reader<'_, '_>) -> (engine::Options, Connections) {
 }
 
 fn log(mut reader: Reader<'_, '_>) -> telemetry::Options {
-    let level = reader.parsed("level", telemetry::Filter::default(), |text| {
+    let level = reader.parsed("level", "info", |text| {
         telemetry::Filter::parse(text)
             .map_err(|cause| Refusal::new(cause.to_string(), telemetry::Filter::FORM))
     });

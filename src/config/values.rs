@@ -1,4 +1,4 @@
-//! The texts that a config's values are written in: sizes, address ranges, key hashes; and near words.
+//! The texts that a config's values are written in: sizes, address ranges, key hashes.
 //!
 //! Pure: text in, checked value or [`Refusal`] out. It knows neither files nor places.
 
@@ -139,37 +139,6 @@ pub(super) fn parse_hash(text: &str) -> Result<[u8; 32], Refusal> {
     Ok(hash)
 }
 
-/// The words at most two edits away from `word`, the nearest first.
-pub(super) fn near<'w>(word: &str, words: impl IntoIterator<Item = &'w str>) -> Vec<&'w str> {
-    let mut found: Vec<(usize, &str)> = words
-        .into_iter()
-        .map(|candidate| (distance(word, candidate), candidate))
-        // Of a short word two edits leave nothing: there one is the most.
-        .filter(|(edits, candidate)| *edits <= if candidate.len() < 5 { 1 } else { 2 })
-        .collect();
-    found.sort_unstable();
-    found.into_iter().map(|(_, candidate)| candidate).collect()
-}
-
-/// Levenshtein's distance: how many insertions, removals and replacements make `b` of `a`.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut next = vec![i + 1];
-        for ((to, above), beside) in b.iter().zip(row.iter().skip(1)).zip(&row) {
-            let left = next.last().copied().unwrap_or(0);
-            next.push(
-                (beside + usize::from(from != *to))
-                    .min(above + 1)
-                    .min(left + 1),
-            );
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -230,21 +199,7 @@ mod tests {
         }
     }
 
-    #[test]
-    fn near_words_come_nearest_first() {
-        assert_eq!(near("lisen", ["path", "listen", "list"]), ["listen"]);
-        assert_eq!(near("alow", ["allow", "deny"]), ["allow"]);
-        assert!(near("xy", ["ab", "name"]).is_empty());
-    }
-
     proptest! {
-        #[test]
-        fn distance_is_a_metric(a in "[a-c]{0,6}", b in "[a-c]{0,6}", c in "[a-c]{0,6}") {
-            prop_assert_eq!(distance(&a, &b), distance(&b, &a));
-            prop_assert_eq!(distance(&a, &b) == 0, a == b);
-            prop_assert!(distance(&a, &c) <= distance(&a, &b) + distance(&b, &c));
-        }
-
         #[test]
         fn no_text_makes_a_parser_panic(text in "\\PC{0,80}") {
             prop_assert!(parse_size(&text).is_err() || text.ends_with('B'));

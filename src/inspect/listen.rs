@@ -10,12 +10,13 @@ use anyhow::Context as _;
 use http::HeaderMap;
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::answers::Answers;
 use super::contract::{Contract, Verdict, event_key};
 use super::keep::{self, Kept};
+use super::register::{self, Registration};
 use super::show::{Printer, Seen};
 use super::{Usage, profile, secret};
 use crate::cli::inspect::ListenOptions;
@@ -26,11 +27,16 @@ use crate::verify::VerifyError;
 /// What is listened to: this machine only, as the certificate and the commands around it are for tests.
 const HOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
+/// The profile of who names none: Standard Webhooks, the one that is no product's own.
+const PROFILE_DEFAULT: &str = "standard";
+/// Where a listener is unless another port is asked for.
+const PORT_DEFAULT: u16 = 9443;
+
 /// Receives until Ctrl-C, SIGTERM, or the number of requests that was asked for. The exit code is 64 where the
 /// arguments cannot be used, and 1 where `once` was asked for and a request did not verify.
 ///
 /// # Errors
-/// Where the CA, the port or standard output cannot be used.
+/// Where the CA, the port, the daemon's API or standard output cannot be used.
 pub async fn listen(options: ListenOptions) -> anyhow::Result<ExitCode> {
     let directory = match &options.dir {
         Some(directory) => directory.clone(),
@@ -38,16 +44,96 @@ pub async fn listen(options: ListenOptions) -> anyhow::Result<ExitCode> {
     };
     // Before the config is read, which may name the CA's file.
     let kept = keep::open(&directory, Clock::system().wall())?;
-    let contract = match contract(&options)? {
-        Ok(contract) => contract,
-        Err(usage) => return Ok(usage.tell("listen")),
+    if !options.register {
+        let contract = match contract(&options)? {
+            Ok(contract) => contract,
+            Err(usage) => return Ok(usage.tell("listen", options.json)),
+        };
+        let (listener, ends) = (bind(&options).await?, Ends::heeded()?);
+        return receive(&options, contract, listener, &kept, ends, None).await;
+    }
+    let listener = bind(&options).await?;
+    // From here on an end is not missed: what is registered is removed.
+    let ends = Ends::heeded()?;
+    let address = listener.local_addr()?;
+    let registration = match Registration::make(&options, address, &kept.certificate).await? {
+        Ok(registration) => registration,
+        Err(usage) => return Ok(usage.tell("listen", options.json)),
     };
-    let address = SocketAddr::from((HOST, options.port));
-    let listener = TcpListener::bind(address).await.with_context(|| {
+    let config = register::config(&options);
+    let ended = match profile(&registration.profile, config.as_deref()) {
+        Ok(profile) => {
+            let contract = Contract::new(profile, registration.secret.clone())?;
+            receive(
+                &options,
+                contract,
+                listener,
+                &kept,
+                ends,
+                Some(&registration),
+            )
+            .await
+        }
+        Err(usage) => Ok(usage.tell("listen", options.json)),
+    };
+    let removed = registration.remove().await;
+    let code = ended?;
+    removed.map(|()| code)
+}
+
+async fn bind(options: &ListenOptions) -> anyhow::Result<TcpListener> {
+    let address = SocketAddr::from((HOST, options.port.unwrap_or(PORT_DEFAULT)));
+    let bound = match TcpListener::bind(address).await {
+        // Who registers by itself need not know the port.
+        Err(error)
+            if error.kind() == io::ErrorKind::AddrInUse
+                && options.register
+                && options.port.is_none() =>
+        {
+            TcpListener::bind(SocketAddr::from((HOST, 0))).await
+        }
+        bound => bound,
+    };
+    bound.with_context(|| {
         format!("cannot listen on {address}; choose another port with --port (0: any free one)")
-    })?;
+    })
+}
+
+/// What ends a listener from outside: Ctrl-C, SIGTERM, and the end of its terminal.
+struct Ends {
+    interrupt: Signal,
+    terminate: Signal,
+    hang_up: Signal,
+}
+
+impl Ends {
+    fn heeded() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn come(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hang_up.recv() => {}
+        }
+    }
+}
+
+async fn receive(
+    options: &ListenOptions,
+    contract: Contract,
+    listener: TcpListener,
+    kept: &Kept,
+    mut ends: Ends,
+    registered: Option<&Registration>,
+) -> anyhow::Result<ExitCode> {
     let identity = kept.authority.issue(&["127.0.0.1", "localhost"])?;
-    let desk = Arc::new(Desk::new(&options, contract));
+    let desk = Arc::new(Desk::new(options, contract));
     let (at_desk, delay) = (Arc::clone(&desk), options.delay.unwrap_or(Duration::ZERO));
     let receiver = Receiver::start(listener, &identity, Options::default(), move |request| {
         let status = at_desk.take(&request);
@@ -58,20 +144,15 @@ pub async fn listen(options: ListenOptions) -> anyhow::Result<ExitCode> {
             Answer::status(status)
         }
     })?;
-    let (mut interrupt, mut terminate) = (
-        signal(SignalKind::interrupt())?,
-        signal(SignalKind::terminate())?,
-    );
-    desk.greet(receiver.address(), &kept, options.status)?;
+    desk.greet(receiver.address(), kept, options, registered)?;
     let mut failures = receiver.handshake_failures();
     loop {
         tokio::select! {
-            _ = interrupt.recv() => break,
-            _ = terminate.recv() => break,
+            () = ends.come() => break,
             () = desk.done.cancelled() => break,
             Ok(()) = failures.changed() => {
                 let failure = failures.borrow_and_update().clone();
-                desk.turned_away(&failure.unwrap_or_default(), &kept)?;
+                desk.turned_away(&failure.unwrap_or_default(), kept)?;
             }
         }
     }
@@ -81,7 +162,8 @@ pub async fn listen(options: ListenOptions) -> anyhow::Result<ExitCode> {
 
 fn contract(options: &ListenOptions) -> anyhow::Result<Result<Contract, Usage>> {
     let read = || {
-        let profile = profile(&options.profile, options.config.as_deref())?;
+        let name = options.profile.as_deref().unwrap_or(PROFILE_DEFAULT);
+        let profile = profile(name, options.config.as_deref())?;
         let secret = match &options.secret {
             Some(secret) => Some(secret.clone()),
             None => secret(options.secret_file.as_deref())?,
@@ -169,39 +251,60 @@ impl Desk {
         decision.status
     }
 
-    /// Prints where to send, and how a daemon is told to.
-    fn greet(&self, address: SocketAddr, kept: &Kept, status: u16) -> anyhow::Result<()> {
+    /// Prints where to send, and how a daemon is told to, or that it was told.
+    fn greet(
+        &self,
+        address: SocketAddr,
+        kept: &Kept,
+        options: &ListenOptions,
+        registered: Option<&Registration>,
+    ) -> anyhow::Result<()> {
         let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
         let (out, profile) = (&mut book.out, &self.contract.profile.name);
         let (url, allow) = (format!("https://{address}"), format!("{HOST}/32"));
         let ca = kept.certificate.display().to_string();
-        let told = if out.is_machine() {
-            out.json(&json!({
+        if out.is_machine() {
+            let told = out.json(&json!({
                 "kind": "listening", "url": url, "profile": profile, "ca": ca,
+                "webhook_id": registered.map(|registered| &registered.id),
+                "api": registered.map(|registered| &registered.api),
                 "egress": { "allow": [allow], "extra_ca": [ca] },
-            }))
-        } else {
-            let secret = if self.contract.has_secret() {
-                "signatures are verified"
-            } else {
+            }));
+            return told.context("standard output cannot be written");
+        }
+        let secret = match (self.contract.has_secret(), registered) {
+            (true, _) => "signatures are verified",
+            (false, Some(_)) => "this profile signs nothing for it",
+            (false, None) => {
                 "signatures are NOT verified: no secret was given (--secret-file FILE, or HOOKWHEEL_SECRET)"
-            };
-            // A TOML basic string and a JSON one write the same characters the same way.
-            let quoted = serde_json::Value::from(ca);
-            let lines = [
-                format!("listening at {url}, profile {profile}, answering {status}; {secret}"),
+            }
+        };
+        let status = options.status;
+        let mut lines = vec![format!(
+            "listening at {url}, profile {profile}, answering {status}; {secret}"
+        )];
+        match registered {
+            Some(registered) => lines.extend([
+                registered.line(&options.events),
+                "Post an event, and it shows here. Ctrl-C ends, and removes the webhook."
+                    .to_owned(),
                 String::new(),
-                "For a daemon to send here, its config needs:".to_owned(),
+            ]),
+            None => lines.extend([
+                String::new(),
+                "For a daemon to send here, its config needs (`hookwheel init --local` writes it):"
+                    .to_owned(),
                 String::new(),
                 "  [egress]".to_owned(),
                 format!("  allow = [\"{allow}\"]"),
-                format!("  extra_ca = [{quoted}]"),
+                // A TOML basic string and a JSON one write the same characters the same way.
+                format!("  extra_ca = [{}]", serde_json::Value::from(ca)),
                 String::new(),
-                format!("Register {url}/ as a webhook. Ctrl-C ends."),
+                format!("Register {url}/ as a webhook, or let --register do that. Ctrl-C ends."),
                 String::new(),
-            ];
-            lines.iter().try_for_each(|line| out.line(line))
-        };
+            ]),
+        }
+        let told = lines.iter().try_for_each(|line| out.line(line));
         told.context("standard output cannot be written")
     }
 

@@ -22,7 +22,7 @@ const REQUEST_BYTES_MAX: u64 = 16 << 20;
 pub fn verify(options: &VerifyOptions) -> ExitCode {
     match judged(options) {
         Ok(code) => code,
-        Err(usage) => usage.tell("verify"),
+        Err(usage) => usage.tell("verify", options.json),
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
     Algorithm, Exhausted, Field, KeyForm, Piece, Profile, ProfileError, Random, Rate, RawProfile,
     Schema, SecretRules, SignatureRule,
 };
-use crate::model::RetryPolicy;
+use crate::model::{RetryPolicy, did_you_mean};
 
 /// The profiles that every installation has: their files, by name.
 const BUILT_IN: [(&str, &str); 6] = [
@@ -213,9 +213,12 @@ fn chain(name: &str, tables: &BTreeMap<String, Table>) -> Result<Option<Partial>
         names.push(parent);
         current = tables.get(parent);
         if current.is_none() && links.len() == 1 {
-            let known: Vec<&str> = tables.keys().map(String::as_str).collect();
+            // The profile that is at fault is no answer.
+            let others = tables.keys().map(String::as_str);
+            let known: Vec<&str> = others.filter(|known| *known != name).collect();
             return Err(format!(
-                "no profile is called `{parent}`; there are {}",
+                "no profile is called `{parent}`; {}there are {}",
+                did_you_mean(parent, known.iter().copied()),
                 known.join(", ")
             ));
         }

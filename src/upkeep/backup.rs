@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::progress::Progress;
-use super::{as_json, config, content, damage, pace, print, with};
+use super::{as_json, config, content, damage, pace, print, remedied, with};
 use crate::cli::upkeep::BackupOptions;
 use crate::store::{self, Backup, BackupOrder};
 
@@ -17,7 +17,7 @@ use crate::store::{self, Backup, BackupOrder};
 /// # Errors
 /// Where there is no backup then.
 pub fn backup(options: &BackupOptions) -> anyhow::Result<ExitCode> {
-    let config = match config(&options.config.config) {
+    let config = match config(&options.config.config, options.json) {
         Ok(config) => config,
         Err(code) => return Ok(code),
     };
@@ -33,7 +33,8 @@ pub fn backup(options: &BackupOptions) -> anyhow::Result<ExitCode> {
         &order,
         &mut |total| *progress.borrow_mut() = Progress::new("backup", 2 * total),
         &mut |bytes| progress.borrow_mut().add(bytes),
-    )?;
+    )
+    .map_err(remedied)?;
     drop(progress);
     let seconds = started.elapsed().as_secs_f64();
     if options.json {

@@ -95,7 +95,7 @@ impl Check {
 /// None at present: whatever goes wrong is a line of the report.
 pub async fn doctor(options: DoctorOptions) -> anyhow::Result<ExitCode> {
     let path = &options.config.config;
-    let config = match config(path) {
+    let config = match config(path, options.json) {
         Ok(config) => config,
         Err(code) => return Ok(code),
     };
@@ -103,6 +103,10 @@ pub async fn doctor(options: DoctorOptions) -> anyhow::Result<ExitCode> {
         "config",
         format!("{}: {} account(s)", path.display(), config.accounts.len()),
     )];
+    for warning in &config.warnings {
+        let found = format!("{}: {}: {}", warning.place, warning.field, warning.problem);
+        checks.push(Check::warn("config", found, warning.fix.clone()));
+    }
     look(&config, options.offline, &mut checks).await;
     let count = |state| checks.iter().filter(|check| check.state == state).count();
     let (warnings, failures) = (count(State::Warn), count(State::Fail));

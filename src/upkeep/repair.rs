@@ -16,7 +16,7 @@ use crate::store::{Findings, RegistryFound, Repair};
 /// # Errors
 /// Where the data cannot be looked at, such as while a daemon runs.
 pub fn repair(options: &RepairOptions) -> anyhow::Result<ExitCode> {
-    let config = match config(&options.config.config) {
+    let config = match config(&options.config.config, options.json) {
         Ok(config) => config,
         Err(code) => return Ok(code),
     };

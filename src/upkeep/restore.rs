@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::progress::Progress;
-use super::{as_json, config, content, damage, pace, print, with};
+use super::{as_json, config, content, damage, pace, print, remedied, with};
 use crate::cli::upkeep::RestoreOptions;
 use crate::metrics::Metrics;
 use crate::store::{self, RestoreOrder, Restored};
@@ -18,7 +18,7 @@ use crate::store::{self, RestoreOrder, Restored};
 /// # Errors
 /// Where there is no store then.
 pub fn restore(options: &RestoreOptions) -> anyhow::Result<ExitCode> {
-    let config = match config(&options.config.config) {
+    let config = match config(&options.config.config, options.json) {
         Ok(config) => config,
         Err(code) => return Ok(code),
     };
@@ -32,15 +32,16 @@ pub fn restore(options: &RestoreOptions) -> anyhow::Result<ExitCode> {
         &order,
         &mut |total| *progress.borrow_mut() = Progress::new("restore", 2 * total),
         &mut |bytes| progress.borrow_mut().add(bytes),
-    )?;
+    )
+    .map_err(remedied)?;
     drop(progress);
     // Here rather than at the daemon's start: whoever restores wants to know whether it opens.
     let opened = store::open(config.storage, Metrics::new())
+        .map_err(remedied)
         .context("the data is restored, but does not open")?;
-    opened
-        .handle
-        .stop()
-        .context("the data is restored, but the registry could not be made")?;
+    opened.handle.stop().context(
+        "the data is restored, but the registry could not be made; the daemon's start tries again",
+    )?;
     let seconds = started.elapsed().as_secs_f64();
     if options.json {
         let more = json!({

@@ -335,7 +335,7 @@ fn what_cannot_be_used_is_told_before_it_starts() {
         (
             &["--profile", "standrad"][..],
             64,
-            "no profile is called `standrad`; there are",
+            "no profile is called `standrad`; did you mean `standard`? there are",
         ),
         (
             &["--secret", "bare"][..],

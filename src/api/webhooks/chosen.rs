@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::api::fields::Fields;
 use crate::api::filters::refuse_filter;
-use crate::model::{Order, Webhook};
+use crate::model::{Order, Webhook, did_you_mean};
 use crate::render::filter::Filter;
 use crate::render::{Formats, Pointer};
 
@@ -55,7 +55,8 @@ fn read_format(fields: &mut Fields<'_>, formats: &Formats) -> Option<Option<Stri
         && formats.get(name).is_none()
     {
         let known: Vec<&str> = formats.names().collect();
-        let detail = format!("is not a format here; there are {}", known.join(", "));
+        let hint = did_you_mean(name, known.iter().copied());
+        let detail = format!("is not a format here; {hint}there are {}", known.join(", "));
         fields.refuse_as("format_unknown", "format", detail);
         return None;
     }

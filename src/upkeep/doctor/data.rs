@@ -2,11 +2,12 @@
 //!
 //! The registered webhooks are read from the journal, as sled belongs to the daemon while it runs.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use http::Method;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::Check;
 use crate::cli::client::Client;
@@ -24,6 +25,9 @@ pub(super) async fn checks(
     checks: &mut Vec<Check>,
 ) -> (Vec<Webhook>, Option<UnixMillis>) {
     checks.push(daemon(config, running).await);
+    if !running {
+        checks.push(port(config.server.listen).await);
+    }
     let path = &config.storage.path;
     if !path.join("journal").is_dir() {
         checks.push(Check::ok("store", "there is none yet"));
@@ -51,6 +55,26 @@ pub(super) async fn checks(
         checks.push(registry(config, end));
     }
     (webhooks, survey.newest)
+}
+
+/// Whether a daemon could listen where the config has it. Nothing is said to whoever does already.
+async fn port(address: SocketAddr) -> Check {
+    let taken = match TcpListener::bind(address).await {
+        Ok(_) if address.port() == 0 => return Check::ok("listen", "any free port"),
+        Ok(_) => return Check::ok("listen", format!("{address} is free")),
+        Err(error) => error,
+    };
+    let remedy = match taken.kind() {
+        ErrorKind::AddrInUse => "stop what listens there, or set another server.listen",
+        ErrorKind::AddrNotAvailable => "set server.listen to an address of this machine",
+        ErrorKind::PermissionDenied => "run doctor as the daemon's user, or take a port above 1023",
+        _ => "set another server.listen",
+    };
+    Check::fail(
+        "listen",
+        format!("{address} cannot be used: {taken}"),
+        remedy,
+    )
 }
 
 async fn daemon(config: &Config, running: bool) -> Check {

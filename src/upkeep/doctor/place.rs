@@ -28,7 +28,13 @@ const SYNC_SLOW: Duration = Duration::from_millis(50);
 pub(super) fn checks(options: &store::Options) -> Vec<Check> {
     let path = &options.path;
     if !path.exists() {
-        return vec![missing(path)];
+        // Before the first start the place where it will be made tells of the disk.
+        let above = path.ancestors().find(|above| above.is_dir());
+        let above = above.unwrap_or(Path::new("."));
+        let mut checks = vec![missing(path)];
+        checks.push(space(above, options.disk_reserve_bytes));
+        checks.push(file_system(above));
+        return checks;
     }
     let mut checks = vec![directory(path)];
     checks.push(space(path, options.disk_reserve_bytes));
@@ -46,7 +52,7 @@ fn missing(path: &Path) -> Check {
     if rustix::fs::access(parent, Access::WRITE_OK | Access::EXEC_OK).is_ok() {
         return Check::ok(
             "data",
-            format!("{shown} is not there yet: the first start makes it"),
+            format!("{shown} is not there yet: the first start makes it (hookwheel serve)"),
         );
     }
     Check::fail(
