@@ -208,20 +208,11 @@ async fn what_a_query_or_a_path_names_wrongly_is_refused() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn typical_refusals_are_as_described() {
-    let site = site();
-    let daemon = site.start();
-    let mut client = daemon.client("standard");
-    let webhook = registered(
-        &mut client,
-        json!({ "url": "https://hooks.example.com/in" }),
-    )
-    .await;
-    let of_webhook = format!("/api/v1/webhooks/{webhook}");
-    let event = json!({ "id": "e", "type": "a", "data": 1 });
-    // The client judges each of these.
-    let rows: [(Method, &str, Value, u16, &str); 14] = [
+/// A request, and the status and code of its answer.
+type Row<'a> = (Method, &'a str, Value, u16, &'a str);
+
+fn at_the_registry(of_webhook: &str) -> Vec<Row<'_>> {
+    vec![
         (Method::POST, "/api/v1/webhooks", json!({}), 400, "missing"),
         (
             Method::POST,
@@ -246,33 +237,39 @@ async fn typical_refusals_are_as_described() {
         ),
         (
             Method::PATCH,
-            &of_webhook,
+            of_webhook,
             json!({ "format": "none" }),
             400,
             "format_unknown",
         ),
         (
             Method::PATCH,
-            &of_webhook,
+            of_webhook,
             json!({ "tls": "none" }),
             400,
             "tls_unknown",
         ),
         (
             Method::PATCH,
-            &of_webhook,
+            of_webhook,
             json!({ "filter": { "data": 1 } }),
             400,
             "filter_invalid",
         ),
         (
             Method::PATCH,
-            &of_webhook,
+            of_webhook,
             json!({ "headers": { "Host": "a" } }),
             400,
             "header_reserved",
         ),
-        (Method::POST, "/api/v1/events", event.clone(), 202, ""),
+    ]
+}
+
+fn of_events() -> Vec<Row<'static>> {
+    let event = json!({ "id": "e", "type": "a", "data": 1 });
+    vec![
+        (Method::POST, "/api/v1/events", event, 202, ""),
         (
             Method::POST,
             "/api/v1/events",
@@ -308,8 +305,24 @@ async fn typical_refusals_are_as_described() {
             400,
             "id_invalid",
         ),
-    ];
-    for (method, path, body, status, code) in rows {
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn typical_refusals_are_as_described() {
+    let site = site();
+    let daemon = site.start();
+    let mut client = daemon.client("standard");
+    let webhook = registered(
+        &mut client,
+        json!({ "url": "https://hooks.example.com/in" }),
+    )
+    .await;
+    let of_webhook = format!("/api/v1/webhooks/{webhook}");
+    // The client judges each of these.
+    for (method, path, body, status, code) in
+        at_the_registry(&of_webhook).into_iter().chain(of_events())
+    {
         let answer = client.call(method, path, Some(&body)).await.unwrap();
         let said = answer.body["code"].as_str().unwrap_or_default();
         assert_eq!(
