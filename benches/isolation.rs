@@ -29,6 +29,10 @@ use support::{Daemon, Site, register, rounds, until};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+/// The client that the tests' support uses; here nobody judges its answers.
+mod client {
+    pub(crate) use hookwheel::cli::client::{Answer, Client};
+}
 #[path = "../tests/it/support.rs"]
 mod support;
 

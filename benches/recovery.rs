@@ -35,6 +35,10 @@ use hookwheel::model::{
 use hookwheel::store::{self, Accepted, Finish, NewEvent, Opened, Options, Writer, Written};
 use support::{Daemon, Site, rounds};
 
+/// The client that the tests' support uses; here nobody judges its answers.
+mod client {
+    pub(crate) use hookwheel::cli::client::{Answer, Client};
+}
 #[path = "../tests/it/support.rs"]
 mod support;
 

@@ -8,6 +8,7 @@ mod access;
 mod answers;
 mod audit;
 mod budget;
+mod codes;
 mod contract;
 mod deliveries;
 mod doors;
@@ -23,6 +24,7 @@ mod health;
 mod held;
 mod input;
 mod jobs;
+pub mod openapi;
 mod paced;
 mod page;
 mod quota;
@@ -42,7 +44,6 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{get, post};
 
 use crate::engine::Engine;
 use crate::metrics::Metrics;
@@ -88,6 +89,7 @@ pub struct Api {
     reads: reads::Reads,
     access: RwLock<Arc<Access>>,
     turned_away: seldom::Seldom,
+    shelf: openapi::Shelf,
 }
 
 impl Api {
@@ -110,6 +112,7 @@ impl Api {
             options,
             access: RwLock::new(Arc::new(Access::new(accounts))),
             turned_away: seldom::Seldom::default(),
+            shelf: openapi::Shelf::default(),
         })
     }
 
@@ -124,48 +127,9 @@ impl Api {
         Arc::clone(&self.access.read().expect("no holder of this lock panics"))
     }
 
-    /// The routes.
+    /// The routes: those of the table of operations, and no others.
     pub fn router(self: &Arc<Self>) -> Router {
-        let webhook = get(webhooks::show)
-            .patch(webhooks::change)
-            .delete(webhooks::remove);
-        Router::new()
-            .route(
-                "/api/v1/webhooks",
-                get(webhooks::list).post(webhooks::create),
-            )
-            .route("/api/v1/webhooks/{id}", webhook)
-            .route("/api/v1/webhooks/{id}/test", post(webhooks::test))
-            .route("/api/v1/webhooks/{id}/stats", get(stats::of_webhook))
-            .route("/api/v1/webhooks/{id}/secret/{verb}", post(secrets::turn))
-            .route("/api/v1/webhooks/{id}/held/discard", post(held::discard))
-            .route("/api/v1/webhooks/{id}/deliveries", get(deliveries::list))
-            .route(
-                "/api/v1/webhooks/{id}/deliveries/{event}",
-                get(deliveries::show),
-            )
-            .route(
-                "/api/v1/webhooks/{id}/deliveries/{event}/retry",
-                post(deliveries::retry),
-            )
-            .route("/api/v1/webhooks/{id}/replay", post(jobs::replay))
-            .route("/api/v1/events/rematch", post(jobs::rematch))
-            .route("/api/v1/jobs", get(jobs::list))
-            .route("/api/v1/jobs/{id}", get(jobs::show))
-            .route("/api/v1/jobs/{id}/{verb}", post(jobs::turn))
-            .route("/api/v1/events", get(events::list).post(events::create))
-            .route("/api/v1/events/batch", post(events::create_batch))
-            .route("/api/v1/events/{id}", get(events::show))
-            .route("/api/v1/events/{id}/explain", get(explain::explain))
-            .route("/api/v1/audit", get(audit::list))
-            .route("/api/v1/stats", get(stats::of_account))
-            .route("/api/v1/filters/test", post(filters::test))
-            .route("/api/v1/profiles", get(health::profiles))
-            .route("/api/v1/event-types", get(health::event_types))
-            .route("/api/v1/event-types/{type}", get(health::event_type))
-            .route("/healthz", get(health::healthz))
-            .route("/readyz", get(health::readyz))
-            .route("/metrics", get(health::metrics))
+        openapi::routes()
             .fallback(error::not_found)
             .method_not_allowed_fallback(error::method_not_allowed)
             .layer(from_fn_with_state(Arc::clone(self), access::attend))

@@ -28,6 +28,13 @@ pub(super) fn counted(held: Held) -> Response {
     response
 }
 
+/// A body whose bytes all answers share, so that each of them takes no room.
+pub(super) fn shared(bytes: Bytes) -> Response {
+    let mut response = Body::from(bytes).into_response();
+    response.extensions_mut().insert(Counted);
+    response
+}
+
 /// Gives an answer its room, or 503 in its place where there is none.
 pub(super) async fn hold(response: Response, budget: &Budget, owner: Owner) -> Response {
     // All answers are texts, of a known length.

@@ -62,7 +62,8 @@ struct Filter {
     active: bool,
 }
 
-const STATES: [&str; 7] = [
+/// Where a delivery may stand.
+pub(super) const STATES: [&str; 7] = [
     "waiting",
     "held",
     "delivered",

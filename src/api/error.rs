@@ -9,6 +9,7 @@ use http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
+use super::codes;
 use crate::engine::{ChangeError, EngineError, IntakeError, JobError};
 use crate::store::{self, WriteError};
 use crate::vault::VaultError;
@@ -49,7 +50,14 @@ struct Shown<'a> {
 }
 
 impl Problem {
+    /// A problem with a code of the one list.
     pub(super) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        // A defect that tests are to find; who meets it otherwise is answered all the same.
+        debug_assert_eq!(
+            codes::find(code).map(|known| known.status),
+            Some(status.as_u16()),
+            "`{code}` does not stand in src/api/codes.rs with this status"
+        );
         Self {
             status,
             code,
@@ -67,6 +75,12 @@ impl Problem {
 
     /// As [`Problem::fields`], with `more` at fault than those named.
     pub(super) fn some_fields(errors: Vec<FieldError>, more: usize) -> Self {
+        debug_assert!(
+            errors
+                .iter()
+                .all(|error| codes::of_fields().any(|known| known.name == error.code)),
+            "a code does not stand in src/api/codes.rs: {errors:?}"
+        );
         let code = match errors.as_slice() {
             [only] if only.code != "invalid" => only.code,
             _ => "fields_invalid",

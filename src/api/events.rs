@@ -20,6 +20,7 @@ use super::deliveries;
 use super::error::Problem;
 use super::fields::Fields;
 use super::input::Unread;
+use super::openapi::shapes;
 use super::page::{
     Asked, Named, Paging, Rows, counted_answer, read_cursor, row_limit, show_cursor, text_answer,
 };
@@ -28,7 +29,7 @@ use super::together::together;
 use super::webhooks::SCOPE_MAX;
 
 /// Events in one batch: one answer names them all, and the body limit holds for all together.
-const BATCH_MAX: usize = 1_000;
+pub(super) const BATCH_MAX: usize = 1_000;
 /// Fields at fault that the answer to a batch names, over all of its events; of each it says how many more there are.
 const BATCH_FAULTS_MAX: usize = 2_000;
 
@@ -127,6 +128,28 @@ async fn read_and_post(api: &Api, account: &AccountName, text: &str) -> Result<P
         .ok_or_else(Problem::unauthorized)?;
     let draft = read_draft(text, &contract.profile.scope_field)?;
     Ok(api.engine.post(account, draft).await?)
+}
+
+/// An event as it is posted; `scope_fields` are what the profiles call its scope.
+pub(super) fn schema(scope_fields: &[String]) -> Value {
+    let id = "Your own id makes posting idempotent: the same id with the same content is answered as the first time, \
+              with other content it is refused. Without one, or with null, one is made.";
+    let data = "The event's data, any JSON. Where the type has a schema it must fit that.";
+    let created = "When it happened; without it, or with null, the time at which it arrives.";
+    let metadata =
+        "What is kept with the event and sent nowhere, for your own use; filters see it.";
+    let fields = vec![
+        ("type", shapes::named("EventType")),
+        ("data", shapes::anything(data)),
+        ("id", shapes::or_null(shapes::named_as("EventId", id))),
+        ("created_at", shapes::or_null(shapes::time(created))),
+        (
+            "metadata",
+            json!({ "type": ["object", "null"], "description": metadata }),
+        ),
+    ];
+    let whole = shapes::given(&["type", "data"], fields, "An event to be delivered.");
+    shapes::with_scope(whole, scope_fields, SCOPE_MAX)
 }
 
 fn read_draft(text: &str, scope_field: &str) -> Result<Draft, Problem> {

@@ -26,7 +26,7 @@ use super::stats::{show_lane, show_said};
 
 /// Webhooks in one answer where no limit is named, and at most: each may have a filter to be held against the event,
 /// and a delivery to be looked up.
-const WEBHOOKS_MAX: usize = 1_000;
+pub(super) const WEBHOOKS_MAX: usize = 1_000;
 /// Patterns and types that a sentence names.
 const NAMED_MAX: usize = 8;
 const HINT: &str = "POST /api/v1/events/rematch sends events to the webhooks that match them today";

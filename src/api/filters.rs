@@ -16,6 +16,7 @@ use super::access::Caller;
 use super::error::Problem;
 use super::fields::Fields;
 use super::input::Unread;
+use super::openapi::shapes;
 use super::page::json_answer;
 
 /// Bytes of an event, times the rules that may be tried on each value, that are tried out here and now: about a
@@ -57,6 +58,21 @@ pub(super) async fn test(
     };
     let shown = json!({ "matches": why.is_null(), "why": why });
     Ok(json_answer(StatusCode::OK, &shown))
+}
+
+/// The body of a trial.
+pub(super) fn schema() -> Value {
+    let event = "An event as filters see it: `id`, `type`, `created_at`, the scope field, `data` and `metadata`, or as \
+                 much of it as the pattern asks for.";
+    let fields = vec![
+        ("pattern", shapes::named("Filter")),
+        ("event", json!({ "type": "object", "description": event })),
+    ];
+    shapes::given(
+        &["pattern", "event"],
+        fields,
+        "A filter and an event to try it on.",
+    )
 }
 
 /// What does not fit; null where all does.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::model::{AuditAction, Scope, UnixMicros};
 
@@ -14,6 +14,7 @@ use super::access::Caller;
 use super::error::Problem;
 use super::fields::Fields;
 use super::input::Unread;
+use super::openapi::shapes;
 use super::page::{Named, json_answer};
 use super::webhooks::find;
 
@@ -32,6 +33,14 @@ pub(super) async fn discard(
     let discarded = api.engine.discard_held(id, until, Some(entry)).await?;
     let shown = json!({ "discarded": discarded.count, "more": discarded.more });
     Ok(json_answer(StatusCode::OK, &shown))
+}
+
+/// The body of a discard.
+pub(super) fn schema() -> Value {
+    let until =
+        "Only deliveries of events created up to this time; without it all that is held now.";
+    let fields = vec![("until", shapes::or_null(shapes::time(until)))];
+    shapes::given(&[], fields, "What of a webhook's held deliveries is ended.")
 }
 
 fn read_until(text: &str) -> Result<Option<UnixMicros>, Problem> {

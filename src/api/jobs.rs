@@ -19,9 +19,10 @@ use crate::store::SegmentBacklog;
 
 use super::Api;
 use super::access::Caller;
-use super::error::{self, Problem};
+use super::error::Problem;
 use super::fields::Fields;
 use super::input::Unread;
+use super::openapi::shapes;
 use super::page::{Asked, Named, Paging, json_answer, page, row_limit};
 use super::webhooks;
 
@@ -64,6 +65,61 @@ pub(super) async fn rematch(
     let only = read_webhook(&api, &caller, &mut fields, "webhook");
     fields.finish("since, until, types, webhook, per_second, dry_run")?;
     start(&api, &caller, JobKind::Rematch { only }, draft).await
+}
+
+/// The body of a replay and that of a rematch.
+pub(super) fn schemas() -> [Value; 2] {
+    let common = || {
+        let since = "Only events created at this time or later.";
+        let until = "Only events created up to this time.";
+        let types = "Only events of these types.";
+        let pace = "Deliveries queued in a second, evenly.";
+        let dry = "Count what would be queued, for ten seconds at most, and change nothing.";
+        vec![
+            ("since", shapes::or_null(shapes::time(since))),
+            ("until", shapes::or_null(shapes::time(until))),
+            (
+                "types",
+                shapes::list_of(1, TYPES_MAX, shapes::named("EventType"), types),
+            ),
+            (
+                "per_second",
+                shapes::by_default(shapes::whole(1, RATE_MAX.into(), pace), json!(RATE_DEFAULT)),
+            ),
+            (
+                "dry_run",
+                shapes::by_default(shapes::flag(dry), json!(false)),
+            ),
+        ]
+    };
+    let states = "Only deliveries that ended in one of these states. Without it all but `delivered`: what arrived is \
+                  sent again only where it is named.";
+    let ended = shapes::one_of(&ENDED_STATES, "A state that a delivery ends in.");
+    let to = "Another webhook that gets the events; null or nothing for the one in the path.";
+    let only = "The only webhook that is to get events; null or nothing for all that match.";
+    let mut replay = common();
+    replay.push((
+        "states",
+        shapes::list_of(1, ENDED_STATES.len(), ended, states),
+    ));
+    replay.push(("to", shapes::or_null(shapes::named_as("WebhookId", to))));
+    let mut rematch = common();
+    rematch.push((
+        "webhook",
+        shapes::or_null(shapes::named_as("WebhookId", only)),
+    ));
+    [
+        shapes::given(
+            &[],
+            replay,
+            "Which deliveries of a webhook are sent again, where to and how fast.",
+        ),
+        shapes::given(
+            &[],
+            rematch,
+            "Which stored events are matched anew, for whom and how fast.",
+        ),
+    ]
 }
 
 async fn start(
@@ -259,20 +315,59 @@ pub(super) async fn show(
     Ok(json_answer(StatusCode::OK, &shown))
 }
 
-/// `POST /api/v1/jobs/{id}/{verb}`: `pause`, `resume` or `cancel`.
-pub(super) async fn turn(
+/// `POST /api/v1/jobs/{id}/pause`
+pub(super) async fn pause(
     State(api): State<Arc<Api>>,
     caller: Caller,
-    Named((id, verb)): Named<(String, String)>,
+    Named(id): Named<String>,
+) -> Result<Response, Problem> {
+    turn(
+        &api,
+        &caller,
+        &id,
+        (JobState::Paused, AuditAction::JobPaused),
+    )
+    .await
+}
+
+/// `POST /api/v1/jobs/{id}/resume`
+pub(super) async fn resume(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Named(id): Named<String>,
+) -> Result<Response, Problem> {
+    turn(
+        &api,
+        &caller,
+        &id,
+        (JobState::Running, AuditAction::JobResumed),
+    )
+    .await
+}
+
+/// `POST /api/v1/jobs/{id}/cancel`
+pub(super) async fn cancel(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Named(id): Named<String>,
+) -> Result<Response, Problem> {
+    turn(
+        &api,
+        &caller,
+        &id,
+        (JobState::Cancelled, AuditAction::JobCancelled),
+    )
+    .await
+}
+
+async fn turn(
+    api: &Api,
+    caller: &Caller,
+    id: &str,
+    (state, action): (JobState, AuditAction),
 ) -> Result<Response, Problem> {
     caller.require(Scope::Admin)?;
-    let (state, action) = match verb.as_str() {
-        "pause" => (JobState::Paused, AuditAction::JobPaused),
-        "resume" => (JobState::Running, AuditAction::JobResumed),
-        "cancel" => (JobState::Cancelled, AuditAction::JobCancelled),
-        _ => return Err(error::not_found().await),
-    };
-    let id = read_id(&id)?;
+    let id = read_id(id)?;
     let entry = AuditEntry {
         subject: Some(id.to_string()),
         ..caller.does(action)

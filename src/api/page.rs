@@ -20,7 +20,7 @@ use super::budget::{Full, Held, Room};
 use super::error::{self, Problem};
 
 /// Rows of a list where the caller names no limit, and at most.
-const ROWS_DEFAULT: usize = 50;
+pub(super) const ROWS_DEFAULT: usize = 50;
 pub(super) const ROWS_MAX: usize = 200;
 
 /// What every list can be asked for.

@@ -1,4 +1,4 @@
-//! Replacing a webhook's secret: `POST /api/v1/webhooks/{id}/secret/{verb}`.
+//! Replacing a webhook's secret: `POST /api/v1/webhooks/{id}/secret/rotate`, and so on.
 //!
 //! A profile rotates by overlap (`rotate`: both secrets sign until the old one expires) or staged (`stage`,
 //! then `promote`, or `abort`; `rollback` takes the old secret back). A new secret is in the answer that makes
@@ -18,9 +18,10 @@ use crate::profile::{Profile, Rotation};
 
 use super::Api;
 use super::access::Caller;
-use super::error::{self, Problem};
+use super::error::Problem;
 use super::fields::Fields;
 use super::input::Unread;
+use super::openapi::shapes;
 use super::page::{Named, json_answer};
 use super::webhooks::{find, show_whole};
 
@@ -40,17 +41,6 @@ enum Verb {
 }
 
 impl Verb {
-    fn of(name: &str) -> Option<Self> {
-        Some(match name {
-            "rotate" => Self::Rotate,
-            "stage" => Self::Stage,
-            "promote" => Self::Promote,
-            "abort" => Self::Abort,
-            "rollback" => Self::Rollback,
-            _ => return None,
-        })
-    }
-
     /// The fields that its body may have.
     const fn fields(self) -> &'static str {
         match self {
@@ -82,17 +72,66 @@ impl Verb {
     }
 }
 
-/// `POST /api/v1/webhooks/{id}/secret/{verb}`
-pub(super) async fn turn(
-    State(api): State<Arc<Api>>,
+type Kept = State<Arc<Api>>;
+
+/// `POST /api/v1/webhooks/{id}/secret/rotate`
+pub(super) async fn rotate(
+    api: Kept,
     caller: Caller,
-    Named((id, verb)): Named<(String, String)>,
+    id: Named<String>,
+    body: Unread,
+) -> Result<Response, Problem> {
+    turn(Verb::Rotate, api, caller, id, body).await
+}
+
+/// `POST /api/v1/webhooks/{id}/secret/stage`
+pub(super) async fn stage(
+    api: Kept,
+    caller: Caller,
+    id: Named<String>,
+    body: Unread,
+) -> Result<Response, Problem> {
+    turn(Verb::Stage, api, caller, id, body).await
+}
+
+/// `POST /api/v1/webhooks/{id}/secret/promote`
+pub(super) async fn promote(
+    api: Kept,
+    caller: Caller,
+    id: Named<String>,
+    body: Unread,
+) -> Result<Response, Problem> {
+    turn(Verb::Promote, api, caller, id, body).await
+}
+
+/// `POST /api/v1/webhooks/{id}/secret/abort`
+pub(super) async fn abort(
+    api: Kept,
+    caller: Caller,
+    id: Named<String>,
+    body: Unread,
+) -> Result<Response, Problem> {
+    turn(Verb::Abort, api, caller, id, body).await
+}
+
+/// `POST /api/v1/webhooks/{id}/secret/rollback`
+pub(super) async fn rollback(
+    api: Kept,
+    caller: Caller,
+    id: Named<String>,
+    body: Unread,
+) -> Result<Response, Problem> {
+    turn(Verb::Rollback, api, caller, id, body).await
+}
+
+async fn turn(
+    verb: Verb,
+    State(api): Kept,
+    caller: Caller,
+    Named(id): Named<String>,
     body: Unread,
 ) -> Result<Response, Problem> {
     let text = body.read(&api, &caller, Scope::Admin).await?;
-    let Some(verb) = Verb::of(&verb) else {
-        return Err(error::not_found().await);
-    };
     let live = find(&api, caller.account(), &id)?;
     let profile = &live.contract.profile;
     check_offered(verb, profile)?;
@@ -139,6 +178,31 @@ fn check_offered(verb: Verb, profile: &Profile) -> Result<(), Problem> {
     };
     let detail = format!("with the profile `{}` {instead}", profile.name);
     conflict("rotation_not_offered", detail)
+}
+
+/// The body of `rotate`, `stage` and `promote`, in this order.
+pub(super) fn schemas() -> [Value; 3] {
+    let secret = || {
+        let means = "A secret of your own, in the form that the profile's receivers know; without one, or with null, \
+                     one is made.";
+        ("secret", shapes::or_null(shapes::text(means)))
+    };
+    let keep_old = || {
+        let means = "How long the old secret is kept, from `1m` to `30d`.";
+        let kept = shapes::such_as(
+            shapes::text_like("^[0-9]+(ms|s|m|h|d)$", means),
+            json!("24h"),
+        );
+        (
+            "keep_old",
+            shapes::by_default(shapes::or_null(kept), json!("24h")),
+        )
+    };
+    [
+        shapes::given(&[], vec![secret(), keep_old()], "How a secret is replaced."),
+        shapes::given(&[], vec![secret()], "The secret to stage."),
+        shapes::given(&[], vec![keep_old()], "How a staged secret is promoted."),
+    ]
 }
 
 /// Makes the move. Gives the secret that is new with it.

@@ -20,7 +20,7 @@ use super::input::Unread;
 use super::page::{Asked, Named, Paging, json_answer, page, row_limit};
 
 mod chosen;
-mod draft;
+pub(super) mod draft;
 
 use chosen::Chosen;
 pub(super) use draft::SCOPE_MAX;

@@ -1,7 +1,7 @@
 //! Operational events, as the webhooks of the account that the config names get them: what happened, to whom, how often,
 //! and nothing about themselves.
 
-use hookwheel::cli::client::Client;
+use crate::client::Client;
 use hookwheel::cli::key_hash;
 use http::Method;
 use serde_json::{Value, json};

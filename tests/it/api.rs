@@ -3,9 +3,9 @@
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use crate::client::Client;
 use crate::support::{Site, delivery, delivery_in, get, key_of, post, register, registered, until};
 use crate::web::Web;
-use hookwheel::cli::client::Client;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_lives_from_registration_to_removal() {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use crate::client::Client;
 use bytes::Bytes;
-use hookwheel::cli::client::Client;
 use hookwheel::receiver::{Answer, Step};
 use serde_json::{Value, json};
 

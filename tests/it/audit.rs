@@ -1,6 +1,6 @@
 //! The audit log with the real binary: who did what, by key name and address, and nobody else's; none of what was refused.
 
-use hookwheel::cli::client::Client;
+use crate::client::Client;
 use hookwheel::cli::key_hash;
 use http::Method;
 use rustix::process::Signal;

@@ -13,7 +13,7 @@ mod receivers;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
-use hookwheel::cli::client::{Answer, Client};
+use crate::client::{Answer, Client};
 use http::Method;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};

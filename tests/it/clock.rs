@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hookwheel::cli::client::Client;
+use crate::client::Client;
 use hookwheel::receiver::ReceivedRequest;
 use http::Method;
 use serde_json::json;

@@ -4,8 +4,8 @@ use std::process::{Output, Stdio};
 
 use serde_json::json;
 
+use crate::client::Client;
 use crate::support::{Site, hookwheel, key_of, register, until};
-use hookwheel::cli::client::Client;
 use http::Method;
 
 fn run(arguments: &[&str]) -> Output {

@@ -3,9 +3,9 @@
 use http::Method;
 use serde_json::{Value, json};
 
+use crate::client::Client;
 use crate::support::{Site, delivery_in, get, post, register};
 use crate::web::{Web, header};
-use hookwheel::cli::client::Client;
 use hookwheel::profile::Profiles;
 use hookwheel::verify::verify;
 

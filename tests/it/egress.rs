@@ -4,9 +4,9 @@ mod mistakes;
 mod proxy;
 mod withdrawn;
 
+use crate::client::Client;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use hookwheel::cli::client::Client;
 use hookwheel::receiver::{Answer, Identity, Options, Receiver};
 use http::Method;
 use rustix::process::Signal;

@@ -5,9 +5,9 @@ use std::time::Duration;
 use http::Method;
 use serde_json::{Value, json};
 
+use crate::client::Client;
 use crate::support::{Daemon, Site, delivery_in, get, key_of, post, register, registered, until};
 use crate::web::{ANY, Web};
-use hookwheel::cli::client::Client;
 use hookwheel::cli::key_hash;
 use hookwheel::receiver::Answer;
 

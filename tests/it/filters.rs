@@ -3,9 +3,9 @@
 use http::Method;
 use serde_json::{Value, json};
 
+use crate::client::{Answer, Client};
 use crate::support::{Site, get, register, registered, until};
 use crate::web::Web;
-use hookwheel::cli::client::{Answer, Client};
 
 async fn posted(client: &mut Client, body: &Value) -> Value {
     let answer = client

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hookwheel::cli::client::Client;
+use crate::client::Client;
 use hookwheel::metrics::Metrics;
 use hookwheel::model::{
     AccountName, Clock, Endpoint, Event, EventId, Secret, UnixMicros, UnixMillis, Webhook,

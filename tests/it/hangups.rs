@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use hookwheel::cli::client::Client;
+use crate::client::Client;
 use hookwheel::cli::key_hash;
 use http::Method;
 use rustix::process::Signal;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hookwheel::cli::client::Client;
+use crate::client::Client;
 use hookwheel::cli::key_hash;
 use http::Method;
 use serde_json::{Value, json};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hookwheel::cli::client::Client;
+use crate::client::Client;
 use hookwheel::cli::key_hash;
 use hookwheel::receiver::{Answer, Step};
 use http::Method;

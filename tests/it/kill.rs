@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use hookwheel::cli::client::Client;
+use crate::client::Client;
 use http::Method;
 use serde_json::{Value, json};
 use tokio_util::task::TaskTracker;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use hookwheel::cli::client::{Answer, Client};
+use crate::client::{Answer, Client};
 use hookwheel::cli::key_hash;
 use http::Method;
 use rustix::process::Signal;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::support::{Site, delivery_in, get, post, registered, until};
 use crate::web::{ANY, Web};
 
-async fn webhook(client: &mut hookwheel::cli::client::Client, id: &str) -> Value {
+async fn webhook(client: &mut crate::client::Client, id: &str) -> Value {
     get(client, &format!("/api/v1/webhooks/{id}")).await.body
 }
 
@@ -170,7 +170,7 @@ async fn a_rate_is_kept() {
     ));
     let web = Web::start(&site.authority, |_| 200).await;
     let daemon = site.start();
-    let mut client = hookwheel::cli::client::Client::new(daemon.address, "slow");
+    let mut client = crate::client::Client::new(daemon.address, "slow");
     registered(&mut client, json!({ "url": web.url("/") })).await;
     let batch: Vec<Value> = (0..16).map(|n| json!({ "type": "a", "data": n })).collect();
     client
@@ -211,7 +211,7 @@ async fn a_reload_changes_the_rates_of_what_is_registered() {
     let site = Site::new(&[]).with(&account).with(rate);
     let web = Web::start(&site.authority, |_| 200).await;
     let daemon = site.start();
-    let mut client = hookwheel::cli::client::Client::new(daemon.address, "slow");
+    let mut client = crate::client::Client::new(daemon.address, "slow");
     let id = registered(&mut client, json!({ "url": web.url("/") })).await;
     let first = post(&mut client, "a", json!({})).await;
     delivery_in(&mut client, &id, &first, "delivered").await;
@@ -269,7 +269,7 @@ async fn beyond_the_backlog_the_oldest_are_dropped_on_record_and_can_be_sent_aga
     ));
     let web = Web::start(&site.authority, |_| 200).await;
     let daemon = site.start();
-    let mut client = hookwheel::cli::client::Client::new(daemon.address, "slow");
+    let mut client = crate::client::Client::new(daemon.address, "slow");
     let id = registered(&mut client, json!({ "url": web.url("/") })).await;
     let batch: Vec<Value> = (0..200)
         .map(|n| json!({ "id": format!("e{n:03}"), "type": "a", "data": n }))
@@ -279,7 +279,7 @@ async fn beyond_the_backlog_the_oldest_are_dropped_on_record_and_can_be_sent_aga
         .await
         .unwrap();
     assert_eq!(answer.status, 202, "{}", answer.body);
-    let listed = async |client: &mut hookwheel::cli::client::Client, state: &str| -> Vec<String> {
+    let listed = async |client: &mut crate::client::Client, state: &str| -> Vec<String> {
         let path = format!("/api/v1/webhooks/{id}/deliveries?limit=200&state={state}");
         let rows = get(client, &path).await.body["data"]
             .as_array()
@@ -313,7 +313,7 @@ async fn beyond_the_backlog_the_oldest_are_dropped_on_record_and_can_be_sent_aga
     daemon.kill();
 
     let daemon = site.start();
-    let mut client = hookwheel::cli::client::Client::new(daemon.address, "slow");
+    let mut client = crate::client::Client::new(daemon.address, "slow");
     delivery_in(&mut client, &id, &dropped[0], "dropped").await;
     let again = format!("/api/v1/webhooks/{id}/deliveries/{}/retry", dropped[0]);
     let answer = client.call(Method::POST, &again, None).await.unwrap();
@@ -322,7 +322,7 @@ async fn beyond_the_backlog_the_oldest_are_dropped_on_record_and_can_be_sent_aga
 }
 
 /// One look at all of 200 events: each is in the log, the oldest went, and those were never tried.
-async fn every_drop_is_in_the_log(client: &mut hookwheel::cli::client::Client, id: &str) {
+async fn every_drop_is_in_the_log(client: &mut crate::client::Client, id: &str) {
     let path = format!("/api/v1/webhooks/{id}/deliveries?limit=200");
     let rows = get(client, &path).await.body["data"].clone();
     let rows = rows.as_array().unwrap();

@@ -5,8 +5,8 @@ mod party;
 
 use std::time::Duration;
 
+use crate::client::Client;
 use bytes::Bytes;
-use hookwheel::cli::client::Client;
 use hookwheel::receiver::Answer;
 use http::Method;
 use serde_json::{Value, json};

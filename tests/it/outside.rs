@@ -11,7 +11,7 @@ mod judge;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use hookwheel::cli::client::Client;
+use crate::client::Client;
 use hookwheel::receiver::ReceivedRequest;
 use http::Method;
 use serde_json::{Value, json};

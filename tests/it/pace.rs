@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hookwheel::cli::client::Client;
+use crate::client::Client;
 use http::Method;
 use serde_json::{Value, json};
 use tokio::time::Instant;

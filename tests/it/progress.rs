@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::client::Client;
 use crate::support::{Site, get, post, registered, until};
 use crate::web::Web;
-use hookwheel::cli::client::Client;
 
 async fn level(client: &mut Client, name: &str) -> f64 {
     let text = get(client, "/metrics").await.body;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use hookwheel::cli::client::Client;
+use crate::client::Client;
 use http::Method;
 use serde_json::{Value, json};
 use tokio::time::Instant;

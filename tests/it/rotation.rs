@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use http::Method;
 use serde_json::{Value, json};
 
+use crate::client::{Answer, Client};
 use crate::support::{Daemon, Site, delivery_in, get, post, register, until};
 use crate::web::{Web, header};
-use hookwheel::cli::client::{Answer, Client};
 use hookwheel::profile::{Profiles, RawProfile};
 use hookwheel::receiver::ReceivedRequest;
 use hookwheel::verify::{VerifyError, verify};

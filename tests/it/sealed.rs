@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use hookwheel::cli::client::Client;
+use crate::client::Client;
 use hookwheel::profile::Profiles;
 use hookwheel::verify::verify;
 use http::Method;

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use hookwheel::cli::client::{Client, Trust};
+use crate::client::Client;
+use hookwheel::cli::client::Trust;
 use http::Method;
 use rcgen::KeyPair;
 use rustix::process::Signal;

@@ -10,8 +10,8 @@ use std::process::{Child, Command, Output, Stdio};
 use http::Method;
 use serde_json::{Value, json};
 
+use crate::client::Client;
 use crate::support::{Daemon, Site, delivery_in, get, hookwheel, key_of, post, skip};
-use hookwheel::cli::client::Client;
 
 /// The command with nothing of this machine's own set-up in its environment.
 fn bare(directory: &Path, arguments: &[&str]) -> Command {

@@ -291,7 +291,7 @@ async fn slow_clients_and_rude_receivers_take_nothing_from_those_that_behave() {
     assert!(daemon.terminate().success());
 }
 
-async fn make_lists_large(client: &mut hookwheel::cli::client::Client) {
+async fn make_lists_large(client: &mut crate::client::Client) {
     for _ in 0..LARGE_EVENTS {
         post(client, "large", json!("x".repeat(LARGE_BYTES))).await;
     }
@@ -310,7 +310,7 @@ async fn post_through(daemon: &Daemon, event_type: &str) -> String {
 }
 
 /// The rows of a webhook's log.
-async fn log_of(client: &mut hookwheel::cli::client::Client, webhook: &str) -> Vec<Value> {
+async fn log_of(client: &mut crate::client::Client, webhook: &str) -> Vec<Value> {
     let path = format!("/api/v1/webhooks/{webhook}/deliveries");
     let answer = get(client, &path).await;
     answer.body["data"].as_array().unwrap().clone()

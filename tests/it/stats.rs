@@ -3,9 +3,9 @@
 use http::Method;
 use serde_json::{Value, json};
 
+use crate::client::Client;
 use crate::support::{Site, delivery_in, get, key_of, post, registered, until};
 use crate::web::Web;
-use hookwheel::cli::client::Client;
 use hookwheel::cli::key_hash;
 
 async fn stats(client: &mut Client, webhook: &str) -> Value {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use hookwheel::cli::client::{Answer, Client};
+use crate::client::{Answer, Client};
 use hookwheel::cli::key_hash;
 use hookwheel::receiver::Authority;
 use http::Method;

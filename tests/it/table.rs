@@ -7,7 +7,7 @@ mod schedule;
 
 use std::time::Duration;
 
-use hookwheel::cli::client::{Answer, Client};
+use crate::client::{Answer, Client};
 use hookwheel::model::{Clock, UnixMicros};
 use hookwheel::receiver::{Answer as Reply, Authority, Receiver};
 use http::Method;

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::api::fields::Fields;
 use crate::api::filters::refuse_filter;
+use crate::api::openapi::shapes::{self, Named};
 use crate::model::{Order, Webhook, did_you_mean};
 use crate::render::filter::Filter;
 use crate::render::{Formats, Pointer};
@@ -47,6 +48,45 @@ impl Chosen {
             webhook.tls = tls;
         }
     }
+}
+
+/// The fields that are read here.
+pub(super) fn schema() -> Vec<Named> {
+    let format = "A format that stands in for the profile's envelope, such as `slack`, `discord` or `teams`.";
+    let filter = "Only events that fit this pattern.";
+    let tls = "TLS settings of the config: a client certificate, or private authorities.";
+    vec![
+        ("format", shapes::or_null(shapes::text(format))),
+        (
+            "filter",
+            shapes::or_null(shapes::named_as("Filter", filter)),
+        ),
+        (
+            "order",
+            shapes::or_null(shapes::named_as(
+                "Order",
+                "In which order deliveries go out; null for none.",
+            )),
+        ),
+        ("tls", shapes::or_null(shapes::text(tls))),
+    ]
+}
+
+/// What `order` may be.
+pub(super) fn order_schema() -> Value {
+    let key = "A JSON pointer into the event's `data`.";
+    json!({
+        "description": "In which order deliveries go out: `none` (several at once), `fifo` (one at a time, as accepted), \
+                        or so among events with the same value at a place of `data`. A failing delivery keeps its place.",
+        "anyOf": [
+            shapes::one_of(&["none", "fifo"], "None, or all in one order."),
+            shapes::given(
+                &["key"],
+                vec![("key", shapes::such_as(shapes::text_like("^/", key), json!("/customer/id")))],
+                "By a value in the event's data.",
+            ),
+        ],
+    })
 }
 
 fn read_format(fields: &mut Fields<'_>, formats: &Formats) -> Option<Option<String>> {

@@ -6,7 +6,11 @@ mod schedule;
 
 pub(super) use oauth2::show as show_oauth2;
 
+use serde_json::Value;
+
+use super::chosen;
 use crate::api::fields::Fields;
+use crate::api::openapi::shapes::{self, Named};
 use crate::model::{
     AccountName, BLOCKED_TEXT, Endpoint, InactiveReason, Order, UnixMillis, Webhook, WebhookId,
 };
@@ -21,6 +25,7 @@ const DESCRIPTION_MAX: usize = 2_000;
 const PATTERNS_MAX: usize = 100;
 /// A scope's length, bytes, as for an event's.
 pub(crate) const SCOPE_MAX: usize = 200;
+
 /// A webhook of a new identity with nothing set but where it sends.
 fn blank(account: AccountName, now: UnixMillis, url: Endpoint) -> Webhook {
     Webhook {
@@ -78,6 +83,65 @@ pub(super) fn known(profile: &Profile) -> String {
         "secret",
     ]);
     names.join(", ")
+}
+
+/// What a registration and a change take; `scope_fields` are what the profiles call a webhook's scope.
+pub(in crate::api) fn schemas(scope_fields: &[String]) -> [Value; 2] {
+    let secret = "A secret of your own, in the form that the profile's receivers know; without one, or with null, one \
+                  is made where the profile signs.";
+    let mut fields = common();
+    fields.push(("secret", shapes::or_null(shapes::text(secret))));
+    let draft = shapes::given(&["url"], fields, "A webhook to be registered.");
+    let means = "What of a webhook is changed: what is not given stays. Its secret is replaced by calls of their own.";
+    let change = shapes::given(&[], common(), means);
+    [draft, change].map(|schema| shapes::with_scope(schema, scope_fields, SCOPE_MAX))
+}
+
+/// The fields that both may give.
+fn common() -> Vec<Named> {
+    let events = "Event types, beginnings of types as `user.*`, or `*`. None: every type, where the profile lets that be.";
+    let active = "An inactive webhook gets nothing; what comes for it is held.";
+    let oauth2 = "Client credentials by which its requests get an access token; null for none.";
+    let mut fields = vec![
+        ("url", shapes::named("Url")),
+        (
+            "events",
+            shapes::list_of(0, PATTERNS_MAX, shapes::text("A type or pattern."), events),
+        ),
+        ("active", shapes::flag(active)),
+        (
+            "name",
+            shapes::or_null(shapes::text_up_to(
+                NAME_MAX,
+                "A name for people, up to 200 bytes.",
+            )),
+        ),
+        (
+            "description",
+            shapes::or_null(shapes::text_up_to(
+                DESCRIPTION_MAX,
+                "Words for people, up to 2,000 bytes.",
+            )),
+        ),
+    ];
+    fields.extend(headers::schema());
+    fields.push((
+        "oauth2",
+        shapes::or_null(shapes::named_as("OAuth2", oauth2)),
+    ));
+    fields.extend(chosen::schema());
+    fields.extend(schedule::schema());
+    fields
+}
+
+/// The parts of these that have names of their own.
+pub(in crate::api) fn parts() -> Vec<Named> {
+    vec![
+        ("OAuth2", oauth2::schema()),
+        ("RetrySchedule", schedule::whole_schema()),
+        ("Duration", schedule::duration_schema()),
+        ("Order", chosen::order_schema()),
+    ]
 }
 
 /// Reads a registration. `None` where a field was refused; [`Fields::finish`] then says which.

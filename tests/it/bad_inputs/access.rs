@@ -1,6 +1,6 @@
 //! Keys that are none, keys without the scope, and what belongs to another account.
 
-use hookwheel::cli::client::Client;
+use crate::client::Client;
 use hookwheel::cli::key_hash;
 use http::Method;
 use serde_json::json;

@@ -35,7 +35,7 @@ pub const REDIRECTS: [(u16, &str); 18] = [
 ];
 
 /// A webhook that sends to a URL once for each event.
-async fn once(client: &mut hookwheel::cli::client::Client, url: &str) -> String {
+async fn once(client: &mut crate::client::Client, url: &str) -> String {
     let body = json!({ "url": url, "events": ["a"], "timeout": "5s", "retry": { "delays": [] } });
     registered(client, body).await
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::time::Duration;
 
-use hookwheel::cli::client::Client;
+use crate::client::Client;
 use http::Method;
 use serde_json::{Value, json};
 

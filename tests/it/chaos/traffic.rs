@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::client::{Answer, Client};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use hookwheel::cli::client::{Answer, Client};
 use http::Method;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hookwheel::cli::client::Client;
+use crate::client::Client;
 use hookwheel::receiver::{Answer, Options, Receiver};
 use http::Method;
 use serde_json::{Value, json};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hookwheel::cli::client::{Answer, Client};
+use crate::client::{Answer, Client};
 use http::Method;
 use serde_json::{Value, json};
 

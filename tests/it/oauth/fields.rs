@@ -1,6 +1,6 @@
 //! The field `oauth2` as clients give it: what is taken, what is shown, what is refused.
 
-use hookwheel::cli::client::Client;
+use crate::client::Client;
 use http::Method;
 use serde_json::{Value, json};
 

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use crate::client::Client;
 use bytes::Bytes;
-use hookwheel::cli::client::Client;
 use hookwheel::receiver::{Answer, Authority, ReceivedRequest, Receiver};
 use http::Method;
 use serde_json::{Value, json};

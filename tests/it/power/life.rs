@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use hookwheel::cli::client::Client;
+use crate::client::Client;
 use http::Method;
 use serde_json::{Value, json};
 use tokio_util::task::TaskTracker;

@@ -1,6 +1,6 @@
 //! Re-match, the bounds on jobs, and what is said to who asks for one wrongly.
 
-use hookwheel::cli::client::Client;
+use crate::client::Client;
 use hookwheel::cli::key_hash;
 use serde_json::{Value, json};
 

@@ -1,6 +1,6 @@
 //! Jobs and a webhook whose profile drops the oldest beyond a backlog: what a job queues makes nothing be dropped.
 
-use hookwheel::cli::client::Client;
+use crate::client::Client;
 use hookwheel::cli::key_hash;
 use http::Method;
 use serde_json::json;

@@ -179,11 +179,7 @@ impl Left {
     }
 }
 
-async fn attempted(
-    client: &mut hookwheel::cli::client::Client,
-    webhook: &str,
-    event: &str,
-) -> Value {
+async fn attempted(client: &mut crate::client::Client, webhook: &str, event: &str) -> Value {
     until("a first attempt", async || {
         let shown = delivery(client, webhook, event).await;
         (!shown["attempts"].as_array().unwrap().is_empty()).then_some(shown)

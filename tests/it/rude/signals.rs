@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use hookwheel::cli::client::Client;
+use crate::client::Client;
 use hookwheel::receiver::Answer;
 use http::Method;
 use rustix::process::Signal;

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::process::ExitStatus;
 use std::sync::Arc;
 
-use hookwheel::cli::client::{Client, Trust};
+use crate::client::Client;
+use hookwheel::cli::client::Trust;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, date_time_ymd,

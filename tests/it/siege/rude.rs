@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hookwheel::cli::client::Client;
+use crate::client::Client;
 use hookwheel::receiver::{Answer, Options, Receiver};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;

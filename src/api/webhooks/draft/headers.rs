@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use crate::api::fields::Fields;
+use crate::api::openapi::shapes::{self, Named};
 use crate::model::{Header, Secret, Webhook};
 use crate::profile::Profile;
 use crate::sign::{HEADERS_MAX, check_header};
@@ -43,6 +44,35 @@ pub(super) fn read(fields: &mut Fields<'_>, webhook: &mut Webhook, profile: &Pro
     } else if webhook.headers.iter().map(bytes).sum::<usize>() > BYTES_MAX {
         fields.refuse("headers", format!("are over {BYTES_MAX} bytes together"));
     }
+}
+
+/// The fields that make headers.
+pub(super) fn schema() -> Vec<Named> {
+    let value = shapes::or_null(shapes::text(
+        "The value; null keeps the stored one, which no answer shows.",
+    ));
+    let means = "Headers of your own. A change that gives this replaces them all. 8,192 bytes at most together.";
+    let headers = shapes::also(shapes::table(value, means), "maxProperties", HEADERS_MAX);
+    let short = |means: &str| shapes::or_null(shapes::also(shapes::text(means), "minLength", 1));
+    let bearer = "Short for the header `Authorization: Bearer …`; null removes it.";
+    let key = "Short for the header that `api_key_header` names; null removes it.";
+    let auth = "The value of the header that `auth_header` names; null removes it.";
+    vec![
+        ("headers", headers),
+        ("bearer_token", short(bearer)),
+        ("api_key", short(key)),
+        (
+            "api_key_header",
+            shapes::or_null(shapes::text(
+                "The header of `api_key`: `X-API-Key` if none is named.",
+            )),
+        ),
+        (
+            "auth_header",
+            shapes::or_null(shapes::text("The header of `auth_value`.")),
+        ),
+        ("auth_value", short(auth)),
+    ]
 }
 
 /// A field that stands for one header.

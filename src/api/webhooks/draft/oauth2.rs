@@ -9,6 +9,7 @@ use crate::sender::Guard;
 
 use super::read_url;
 use crate::api::fields::Fields;
+use crate::api::openapi::shapes;
 use crate::model::{ClientAuth, Endpoint, OAuth2, Secret, Webhook};
 use crate::profile::Profile;
 use crate::sign::check_header;
@@ -39,6 +40,40 @@ pub(in crate::api::webhooks) fn show(oauth2: Option<&OAuth2>) -> Value {
             },
         })
     })
+}
+
+/// What the field takes.
+pub(super) fn schema() -> Value {
+    let id = "The client's id, printable ASCII.";
+    let secret = "The client's secret, printable ASCII. Null or nothing keeps the stored one, for the same `token_url`.";
+    let scope = "Names of scopes with a space between.";
+    let auth = "How id and secret are sent: by HTTP Basic, or in the body.";
+    let fields = vec![
+        ("token_url", shapes::named_as("Url", "The token endpoint.")),
+        ("client_id", shapes::text_up_to(ID_MAX, id)),
+        (
+            "client_secret",
+            shapes::or_null(shapes::text_up_to(SECRET_MAX, secret)),
+        ),
+        (
+            "scope",
+            shapes::or_null(shapes::text_up_to(SCOPE_MAX, scope)),
+        ),
+        (
+            "audience",
+            shapes::or_null(shapes::text_up_to(AUDIENCE_MAX, "Whom the token is for.")),
+        ),
+        (
+            "client_auth",
+            shapes::by_default(
+                shapes::or_null(shapes::one_of(&["basic", "body"], auth)),
+                json!("basic"),
+            ),
+        ),
+    ];
+    let means = "Client credentials (OAuth2) by which the webhook's requests get an access token. It replaces what is \
+                 stored; null removes it.";
+    shapes::given(&["token_url", "client_id"], fields, means)
 }
 
 /// The field to name if the webhook is left with two ways to authorize: one that is given now. To be asked before

@@ -7,8 +7,10 @@
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use crate::api::fields::Fields;
+use crate::api::openapi::shapes::{self, Named};
 use crate::model::{RETRIES_MAX, RetryError, RetryPolicy, Webhook, parse_duration};
 use crate::profile::Profile;
 
@@ -39,6 +41,106 @@ impl Amount {
         };
         Ok(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
     }
+}
+
+/// The fields that are read here.
+pub(super) fn schema() -> Vec<Named> {
+    let timeout = "How long an attempt may take, from `100ms` to `5m`; null takes the profile's.";
+    let retry = "The schedule of retries; null takes the profile's.";
+    let retries = || {
+        shapes::whole(
+            0,
+            RETRIES_MAX as u64,
+            "Retries, beside the first attempt; null takes the profile's.",
+        )
+    };
+    let factor = || {
+        shapes::also(
+            shapes::number(
+                1.0,
+                "By how much each wait is longer than the one before; null takes the profile's.",
+            ),
+            "maximum",
+            100,
+        )
+    };
+    vec![
+        (
+            "timeout",
+            shapes::or_null(shapes::named_as("Duration", timeout)),
+        ),
+        (
+            "retry",
+            shapes::or_null(shapes::named_as("RetrySchedule", retry)),
+        ),
+        ("max_retries", shapes::or_null(retries())),
+        (
+            "retry_delay",
+            shapes::or_null(shapes::named_as(
+                "Duration",
+                "The first wait; null takes the profile's.",
+            )),
+        ),
+        ("retry_backoff", shapes::or_null(factor())),
+    ]
+}
+
+/// A schedule that is given whole.
+pub(super) fn whole_schema() -> Value {
+    let share = "How much longer a wait may be by chance, to spread retries.";
+    let jitter = || {
+        let share = shapes::text_like("^([0-9]|[1-9][0-9]|100)%$", share);
+        (
+            "jitter",
+            shapes::by_default(shapes::or_null(share), json!("0%")),
+        )
+    };
+    let delays = "The wait before each retry.";
+    let multiplier = shapes::also(
+        shapes::number(1.0, "By how much each wait is longer than the one before."),
+        "maximum",
+        100,
+    );
+    let listed = vec![
+        (
+            "delays",
+            shapes::list_of(0, RETRIES_MAX, shapes::named("Duration"), delays),
+        ),
+        jitter(),
+    ];
+    let numbered = vec![
+        (
+            "max_retries",
+            shapes::whole(0, RETRIES_MAX as u64, "Retries, beside the first attempt."),
+        ),
+        ("initial", shapes::named_as("Duration", "The first wait.")),
+        ("multiplier", multiplier),
+        (
+            "max_delay",
+            shapes::or_null(shapes::named_as("Duration", "No wait is longer than this.")),
+        ),
+        jitter(),
+    ];
+    json!({
+        "description": "A schedule, given whole: a list of waits, or the numbers of an exponential one. No wait is \
+                        longer than 30 days.",
+        "anyOf": [
+            shapes::given(&["delays"], listed, "A list of waits."),
+            shapes::given(&["max_retries", "initial", "multiplier"], numbered, "Waits that grow."),
+        ],
+    })
+}
+
+/// A length of time.
+pub(super) fn duration_schema() -> Value {
+    json!({
+        "description": "A whole number with a unit, or seconds as a number.",
+        "anyOf": [
+            { "type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$" },
+            { "type": "number", "minimum": 0 },
+        ],
+        "examples": ["10s"],
+    })
 }
 
 /// Reads `timeout` into `webhook`.
