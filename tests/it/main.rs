@@ -58,6 +58,7 @@ mod shim;
 mod siege;
 mod stats;
 mod stop;
+mod supervised;
 mod support;
 mod table;
 mod tidy;
