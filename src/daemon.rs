@@ -141,13 +141,26 @@ impl Daemon {
     /// # Errors
     /// [`DaemonError`] says which part and what to do.
     pub async fn start(config: Config) -> Result<Self, DaemonError> {
-        let metrics = Metrics::new();
         let address = config.server.listen;
-        let connections_max =
-            room_for(config.server.connections_max, config.delivery.in_flight_max)?;
         let listen = |source| DaemonError::Listen { address, source };
         let listener = api::listen(address).map_err(listen)?;
-        let address = listener.local_addr().map_err(listen)?;
+        Self::start_at(config, listener).await
+    }
+
+    /// As [`Daemon::start`], with a listener that is bound already.
+    ///
+    /// # Errors
+    /// [`DaemonError`] says which part and what to do.
+    pub async fn start_at(config: Config, listener: TcpListener) -> Result<Self, DaemonError> {
+        let metrics = Metrics::new();
+        let connections_max =
+            room_for(config.server.connections_max, config.delivery.in_flight_max)?;
+        let address = listener
+            .local_addr()
+            .map_err(|source| DaemonError::Listen {
+                address: config.server.listen,
+                source,
+            })?;
         let (storage, counters) = (config.storage.clone(), metrics.clone());
         warn_of(&config, address);
         let opened = tokio::task::spawn_blocking(move || store::open(storage, counters));

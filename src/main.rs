@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hookwheel::cli::{self, Command, ConfigPath, KeyCommand, setup};
 use hookwheel::config::Config;
-use hookwheel::{daemon, demo, inspect, store, telemetry, upkeep};
+use hookwheel::{daemon, demo, inspect, store, systemd, telemetry, upkeep};
 
 /// Events and attempts live for milliseconds and are freed by other threads than those that made them, which wait
 /// for each other in the C library's allocator.
@@ -75,12 +75,17 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 Ok(config) => config,
                 Err(errors) => return Ok(cli::refuse_config(&path, &errors, false)),
             };
+            // Before any other thread is there: it takes variables out of the environment.
+            let passed = match systemd::listener(config.server.listen) {
+                Ok(passed) => passed,
+                Err(error) => return Ok(refuse_socket(&error)),
+            };
             let log = telemetry::init(&config.log)?;
             // Before any other thread is there: a filter holds for the threads that come after it.
             if let Err(error) = store::durable_sled() {
                 tracing::warn!(%error, "the store syncs sled's files itself");
             }
-            block_on(daemon::serve::serve(config, &path, &log))
+            block_on(daemon::serve::serve(config, &path, &log, passed))
         }
         Command::Init(options) => upkeep::init(&options),
         Command::Check(options) => Ok(cli::check(&options)),
@@ -118,6 +123,13 @@ fn filter_for_commands() {
     if store::durable_sled().is_err() {
         tracing::debug!("no seccomp filter");
     }
+}
+
+/// As with the config: starting again would find the same socket.
+#[expect(clippy::print_stderr, reason = "there is no log yet")]
+fn refuse_socket(error: &systemd::PassedError) -> ExitCode {
+    eprintln!("hookwheel: {error}");
+    ExitCode::from(cli::EXIT_USAGE)
 }
 
 /// Runs `work` to its end on a runtime of its own.

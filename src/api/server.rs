@@ -20,7 +20,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -42,6 +42,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const SPARE_PART: usize = 16;
 /// How long a connection that gives way may take to be gone: its task only has to be run.
 const ROOM_WAIT_MAX: Duration = Duration::from_millis(250);
+/// At a stop, a client that has just connected gets this long for its request to be there: it is about to send it, and
+/// where systemd holds the socket it could not know that another process takes the next ones.
+const NEWCOMER_MAX: Duration = Duration::from_millis(250);
 /// Clients without room that are told so in good order, at once; further ones may see only a reset.
 const REFUSALS_MAX: usize = 64;
 /// That clients are refused is logged no more often than this.
@@ -87,7 +90,7 @@ pub async fn serve(
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
@@ -239,7 +242,7 @@ async fn connection(stream: Paced, peer: SocketAddr, house: Arc<House>, visit: A
     }
     let begun = tokio::select! {
         begun = Wire::begin(stream, house.tls.as_deref(), house.header_timeout) => begun,
-        () = house.stop.cancelled() => return,
+        () = async { house.stop.cancelled().await; sleep(NEWCOMER_MAX).await } => return,
     };
     let wire = match begun {
         Ok(wire) => wire,
@@ -248,9 +251,10 @@ async fn connection(stream: Paced, peer: SocketAddr, house: Arc<House>, visit: A
     let ambiguous = Ambiguous::default();
     let wire = Watched::new(wire, ambiguous.clone());
     let peer = peer.ip().to_canonical();
-    let (number, router) = (AtomicU64::new(0), house.router.clone());
+    let (requests, router) = (Arc::new(AtomicU64::new(0)), house.router.clone());
+    let counted = Arc::clone(&requests);
     let service = service_fn(move |mut request: Request<Incoming>| {
-        let number = number.fetch_add(1, Ordering::Relaxed) + 1;
+        let number = counted.fetch_add(1, Ordering::Relaxed) + 1;
         let is_ambiguous = ambiguous.is(number);
         let arrival = Arrival { peer, is_ambiguous };
         request.extensions_mut().insert(arrival);
@@ -265,8 +269,15 @@ async fn connection(stream: Paced, peer: SocketAddr, house: Arc<House>, visit: A
     let ended = tokio::select! {
         ended = poll_fn(|context| connection.poll_without_shutdown(context)) => ended,
         () = house.stop.cancelled() => {
-            std::pin::Pin::new(&mut connection).graceful_shutdown();
-            poll_fn(|context| connection.poll_without_shutdown(context)).await
+            let awaited = if requests.load(Ordering::Relaxed) == 0 { NEWCOMER_MAX } else { Duration::ZERO };
+            let in_time = timeout(awaited, poll_fn(|context| connection.poll_without_shutdown(context)));
+            match in_time.await {
+                Ok(ended) => ended,
+                Err(_) => {
+                    std::pin::Pin::new(&mut connection).graceful_shutdown();
+                    poll_fn(|context| connection.poll_without_shutdown(context)).await
+                }
+            }
         }
     };
     if let Err(error) = ended {

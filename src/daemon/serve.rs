@@ -1,11 +1,13 @@
 //! `hookwheel serve`: the daemon under its signals and under systemd.
 
+use std::net;
 use std::path::Path;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -16,19 +18,33 @@ use crate::telemetry::Log;
 
 use super::{Daemon, Handle};
 
-/// Runs the daemon until SIGTERM or SIGINT. SIGHUP reads the config again.
+/// Runs the daemon until SIGTERM or SIGINT. SIGHUP reads the config again. It listens at the socket that was `passed` by
+/// the service manager, where there is one, and else binds one itself.
 ///
 /// # Errors
 /// Where it could not start, or had to end.
-pub async fn serve(config: Config, path: &Path, log: &Log) -> anyhow::Result<ExitCode> {
+pub async fn serve(
+    config: Config,
+    path: &Path,
+    log: &Log,
+    passed: Option<net::TcpListener>,
+) -> anyhow::Result<ExitCode> {
     let (mut terminate, mut interrupt, mut hangup) = (
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
         signal(SignalKind::hangup())?,
     );
     let first = config.clone();
-    let daemon = Daemon::start(config).await?;
-    tracing::info!(address = %daemon.address(), version = env!("CARGO_PKG_VERSION"), "ready");
+    let socket = if passed.is_some() {
+        "passed by the service manager"
+    } else {
+        "its own"
+    };
+    let daemon = match passed {
+        Some(listener) => Daemon::start_at(config, TcpListener::from_std(listener)?).await?,
+        None => Daemon::start(config).await?,
+    };
+    tracing::info!(address = %daemon.address(), socket, version = env!("CARGO_PKG_VERSION"), "ready");
     systemd::ready(&format!("serving on {}", daemon.address()));
     let (handle, stop) = (daemon.handle(), CancellationToken::new());
     let tasks = TaskTracker::new();

@@ -62,6 +62,7 @@ mod shim;
 mod siege;
 mod stats;
 mod stop;
+mod supervised;
 mod support;
 mod table;
 mod tidy;

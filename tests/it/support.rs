@@ -115,9 +115,17 @@ impl Daemon {
     }
 
     /// As [`Daemon::spawn`]; gives how it ended and what it said where it ends before it is ready.
-    pub fn try_spawn(mut command: Command) -> Result<Self, (ExitStatus, String)> {
+    pub fn try_spawn(command: Command) -> Result<Self, (ExitStatus, String)> {
+        Self::try_spawn_reading(command, Stdio::null())
+    }
+
+    /// As [`Daemon::try_spawn`], with something else than nothing as its standard input.
+    pub fn try_spawn_reading(
+        mut command: Command,
+        stdin: Stdio,
+    ) -> Result<Self, (ExitStatus, String)> {
         let mut child = command
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
