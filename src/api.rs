@@ -23,6 +23,7 @@ mod health;
 mod held;
 mod input;
 mod jobs;
+mod live;
 mod paced;
 mod page;
 mod quota;
@@ -34,15 +35,17 @@ mod stats;
 mod stored;
 mod tls;
 mod together;
+mod verifier;
 mod webhooks;
 mod wire;
 
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
+use tokio::sync::watch;
 
 use crate::engine::Engine;
 use crate::metrics::Metrics;
@@ -86,7 +89,7 @@ pub struct Api {
     bodies: budget::Budget,
     answers: budget::Budget,
     reads: reads::Reads,
-    access: RwLock<Arc<Access>>,
+    access: watch::Sender<Arc<Access>>,
     turned_away: seldom::Seldom,
 }
 
@@ -108,20 +111,20 @@ impl Api {
             answers: budget::Budget::new(options.answer_memory, 0),
             reads: reads::Reads::default(),
             options,
-            access: RwLock::new(Arc::new(Access::new(accounts))),
+            access: watch::Sender::new(Arc::new(Access::new(accounts))),
             turned_away: seldom::Seldom::default(),
         })
     }
 
-    /// Replaces the keys, as a reload does. Requests under way keep the ones they came with; what keys of the same
+    /// Replaces the keys, as a reload does. Requests under way keep the ones they came with, but for live streams; what keys of the same
     /// name have asked for goes on counting.
     pub fn set_accounts(&self, accounts: &[Account]) {
-        let mut access = self.access.write().expect("no holder of this lock panics");
-        *access = Arc::new(access.followed_by(accounts));
+        self.access
+            .send_modify(|access| *access = Arc::new(access.followed_by(accounts)));
     }
 
     fn access(&self) -> Arc<Access> {
-        Arc::clone(&self.access.read().expect("no holder of this lock panics"))
+        Arc::clone(&self.access.borrow())
     }
 
     /// The routes.
@@ -158,6 +161,9 @@ impl Api {
             .route("/api/v1/events/{id}", get(events::show))
             .route("/api/v1/events/{id}/explain", get(explain::explain))
             .route("/api/v1/audit", get(audit::list))
+            .route("/api/v1/live", get(live::listen))
+            .route("/api/v1/stats/webhooks", get(stats::of_webhooks))
+            .route("/api/v1/webhooks/{id}/verifier", get(verifier::show))
             .route("/api/v1/stats", get(stats::of_account))
             .route("/api/v1/filters/test", post(filters::test))
             .route("/api/v1/profiles", get(health::profiles))

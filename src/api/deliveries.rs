@@ -62,7 +62,8 @@ struct Filter {
     active: bool,
 }
 
-const STATES: [&str; 7] = [
+/// The states of deliveries, as the API names them.
+pub(super) const STATES: [&str; 7] = [
     "waiting",
     "held",
     "delivered",
@@ -269,7 +270,7 @@ pub(super) fn show_state(state: &DeliveryState, active: bool, clock: &Clock) -> 
     shown
 }
 
-fn show_outcome(outcome: &Outcome) -> Value {
+pub(super) fn show_outcome(outcome: &Outcome) -> Value {
     match outcome {
         Outcome::Status(code) => json!({ "kind": "status", "detail": code.to_string() }),
         // What was recorded before says more.
