@@ -69,7 +69,7 @@ pub(super) async fn of_webhooks(
         let since = clock.wall_of(figures.since).max(live.webhook.created_at);
         row.extend(show_figures(&figures, since, clock));
         // A list is for a look at a day; the hour is told of one webhook.
-        row.remove("last_hour");
+        row.shift_remove("last_hour");
         Value::Object(row)
     });
     Ok(page(rows.collect(), next.map(|id| id.to_string())))
