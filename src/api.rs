@@ -24,6 +24,7 @@ mod health;
 mod held;
 mod input;
 mod jobs;
+mod live;
 pub mod openapi;
 mod paced;
 mod page;
@@ -36,14 +37,16 @@ mod stats;
 mod stored;
 mod tls;
 mod together;
+mod verifier;
 mod webhooks;
 mod wire;
 
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
+use tokio::sync::watch;
 
 use crate::engine::Engine;
 use crate::metrics::Metrics;
@@ -87,7 +90,7 @@ pub struct Api {
     bodies: budget::Budget,
     answers: budget::Budget,
     reads: reads::Reads,
-    access: RwLock<Arc<Access>>,
+    access: watch::Sender<Arc<Access>>,
     turned_away: seldom::Seldom,
     shelf: openapi::Shelf,
 }
@@ -110,21 +113,21 @@ impl Api {
             answers: budget::Budget::new(options.answer_memory, 0),
             reads: reads::Reads::default(),
             options,
-            access: RwLock::new(Arc::new(Access::new(accounts))),
+            access: watch::Sender::new(Arc::new(Access::new(accounts))),
             turned_away: seldom::Seldom::default(),
             shelf: openapi::Shelf::default(),
         })
     }
 
-    /// Replaces the keys, as a reload does. Requests under way keep the ones they came with; what keys of the same
+    /// Replaces the keys, as a reload does. Requests under way keep the ones they came with, but for live streams; what keys of the same
     /// name have asked for goes on counting.
     pub fn set_accounts(&self, accounts: &[Account]) {
-        let mut access = self.access.write().expect("no holder of this lock panics");
-        *access = Arc::new(access.followed_by(accounts));
+        self.access
+            .send_modify(|access| *access = Arc::new(access.followed_by(accounts)));
     }
 
     fn access(&self) -> Arc<Access> {
-        Arc::clone(&self.access.read().expect("no holder of this lock panics"))
+        Arc::clone(&self.access.borrow())
     }
 
     /// The routes: those of the table of operations, and no others.

@@ -19,6 +19,7 @@ pub(crate) mod fuzz;
 mod hints;
 mod intake;
 mod jobs;
+mod news;
 mod order;
 mod places;
 mod probe;
@@ -71,10 +72,11 @@ pub use intake::{Draft, Posted};
 pub use jobs::{
     COUNT_TIME_MAX, Counted, JobError, JobOrder, KEPT_JOBS_MAX, OPEN_JOBS_MAX, share_done,
 };
+pub use news::{Change, Happening, Heard, LISTENERS_MAX, LISTENERS_OWN_MAX, Listener, News, Told};
 pub use places::{Full, Place, Places};
 pub use progress::TaskDied;
 pub use registry::{Contract, Live};
-pub use stats::{Figures, Percentiles, Queued, Said, Waiting, Window};
+pub use stats::{Figures, Hour, Percentiles, Queued, Said, Waiting, Window};
 pub use webhooks::{ChangeError, TESTS_MAX, Tested, TooManyTests};
 
 /// What the engine needs to know.
@@ -135,6 +137,8 @@ pub struct Engine {
     budget: BodyBudget,
     jobs: jobs::Jobs,
     heartbeat: Heartbeat,
+    /// Who is told what happens, as it happens.
+    news: news::Newsroom,
     stats: Stats,
     /// Who may read in the log since when a webhook has been failing.
     looks: Semaphore,
@@ -289,6 +293,7 @@ impl Engine {
             budget: BodyBudget::default(),
             jobs: jobs::Jobs::default(),
             heartbeat: Heartbeat::default(),
+            news: news::Newsroom::default(),
             stats: Stats::new(clock.steady()),
             looks: Semaphore::new(failing::LOOKS_MAX),
             probing: Probing::default(),
@@ -411,6 +416,7 @@ impl Engine {
                 tracing::warn!(webhook_id = %webhook, %reason, "the webhook is held");
             }
             self.tell(Hint::Changed { webhook }).await;
+            self.tell_change(&live.webhook.account, webhook, Change::Changed);
         }
         for (webhook, error) in reloaded.left {
             tracing::warn!(webhook_id = %webhook, %error, "the webhook is held");

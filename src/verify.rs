@@ -6,6 +6,7 @@
 //! explored: the usual mistakes with keys and bodies are tried, and the one that explains it is named.
 //! Signatures are compared in constant time. Nothing here reads a clock or logs a secret.
 
+mod code;
 mod ed25519;
 mod key;
 mod reading;
@@ -21,6 +22,8 @@ use crate::model::UnixMillis;
 use crate::profile::{Algorithm, Field, Piece, Profile, SignatureRule};
 use crate::render::ecma;
 use reading::Reading;
+
+pub use code::{Language, ReceiverCode, receiver_code};
 
 /// How far a signed timestamp may be from the receiver's clock, seconds: what Standard Webhooks and the
 /// products' pages name.

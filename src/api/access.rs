@@ -30,7 +30,7 @@ const INTAKE: [&str; 2] = ["/api/v1/events", "/api/v1/events/batch"];
 /// All keys of all accounts.
 #[derive(Debug, Default)]
 pub(super) struct Access {
-    keys: HashMap<[u8; 32], Arc<Key>>,
+    keys: HashMap<Digested, Arc<Key>>,
 }
 
 #[derive(Debug)]
@@ -39,6 +39,9 @@ struct Key {
     key: ApiKey,
     quota: Arc<Quota>,
 }
+
+/// The hash of a key.
+type Digested = [u8; 32];
 
 /// What a request has come in with, for what is said in its answer.
 type Seen = Arc<OnceLock<Arc<Key>>>;
@@ -74,9 +77,10 @@ impl Access {
         Self { keys }
     }
 
-    fn find(&self, presented: &[u8]) -> Option<Arc<Key>> {
-        let digest: [u8; 32] = Sha256::digest(presented).into();
-        self.keys.get(&digest).cloned()
+    fn find(&self, presented: &[u8]) -> Option<(Digested, Arc<Key>)> {
+        let digest: Digested = Sha256::digest(presented).into();
+        let key = self.keys.get(&digest)?;
+        Some((digest, Arc::clone(key)))
     }
 }
 
@@ -84,6 +88,7 @@ impl Access {
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
     key: Arc<Key>,
+    digest: Digested,
     peer: Option<IpAddr>,
 }
 
@@ -117,6 +122,20 @@ impl Caller {
             "scope_missing",
             format!("the key `{}` has not the scope `{scope}`", self.key_name()),
         ))
+    }
+
+    /// Whether the key that was presented is still one of the same account, and may still read: a reload may have taken
+    /// it away since.
+    pub(super) fn may_still_read(&self, api: &Api) -> bool {
+        let access = api.access();
+        let key = access.keys.get(&self.digest);
+        key.is_some_and(|key| {
+            let now = Self {
+                key: Arc::clone(key),
+                ..self.clone()
+            };
+            now.account() == self.account() && now.require(Scope::Read).is_ok()
+        })
     }
 
     /// Counts a batch's events against what the key may post; one was counted when the call came in.
@@ -177,12 +196,12 @@ impl FromRequestParts<Arc<Api>> for Caller {
         let Some(presented) = presented(&parts.headers) else {
             return Err(api.turn_away(peer, "missing"));
         };
-        let key = api.access().find(presented);
-        let key = key.ok_or_else(|| api.turn_away(peer, "unknown"))?;
+        let found = api.access().find(presented);
+        let (digest, key) = found.ok_or_else(|| api.turn_away(peer, "unknown"))?;
         if let Some(seen) = parts.extensions.get::<Seen>() {
             seen.get_or_init(|| Arc::clone(&key));
         }
-        let caller = Self { key, peer };
+        let caller = Self { key, digest, peer };
         caller.count(api, &parts.method, parts.uri.path())?;
         Ok(caller)
     }
@@ -313,7 +332,7 @@ mod tests {
         let first = Access::new(&accounts(vec![key("a", &["old"]), key("b", &["b"])]));
         let now = Instant::now();
         let take = |access: &Access, presented: &[u8]| {
-            let key = access.find(presented).unwrap();
+            let (_, key) = access.find(presented).unwrap();
             key.quota.take_request(2, now).is_ok()
         };
         assert!(take(&first, b"old"));

@@ -37,7 +37,7 @@ pub(super) fn shared(bytes: Bytes) -> Response {
 
 /// Gives an answer its room, or 503 in its place where there is none.
 pub(super) async fn hold(response: Response, budget: &Budget, owner: Owner) -> Response {
-    // All answers are texts, of a known length.
+    // All answers are texts, of a known length, but for live streams, which hold little at a time.
     let length = response.body().size_hint().exact().unwrap_or(0);
     let length = usize::try_from(length).unwrap_or(usize::MAX);
     if length <= SMALL_MAX || response.extensions().get::<Counted>().is_some() {

@@ -27,7 +27,7 @@ const OF_FIELDS_ONLY: [Code; 2] = [
 ];
 
 /// All others, by status.
-const ALL: [Code; 64] = [
+const ALL: [Code; 65] = [
     // Of the request as a whole.
     code(
         "json_invalid",
@@ -261,6 +261,11 @@ const ALL: [Code; 64] = [
         "too_many_reads",
         429,
         "the account asks for as many lists and reports at once as it may",
+    ),
+    code(
+        "too_many_streams",
+        429,
+        "as many live streams are open as the account, or all together, may have",
     ),
     code(
         "too_many_dry_runs",

@@ -62,7 +62,7 @@ struct Filter {
     active: bool,
 }
 
-/// Where a delivery may stand.
+/// The states of deliveries, as the API names them.
 pub(super) const STATES: [&str; 7] = [
     "waiting",
     "held",
@@ -270,7 +270,7 @@ pub(super) fn show_state(state: &DeliveryState, active: bool, clock: &Clock) -> 
     shown
 }
 
-fn show_outcome(outcome: &Outcome) -> Value {
+pub(super) fn show_outcome(outcome: &Outcome) -> Value {
     match outcome {
         Outcome::Status(code) => json!({ "kind": "status", "detail": code.to_string() }),
         // What was recorded before says more.

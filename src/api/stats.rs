@@ -9,13 +9,16 @@ use serde_json::{Map, Value, json};
 
 use crate::engine::schedule::{LaneFigures, Pause, Standing};
 use crate::engine::{Figures, Live, Percentiles, Queued, Said, Window};
-use crate::model::{AccountName, Clock, Scope, UnixMillis};
+use crate::model::{AccountName, Clock, Scope, UnixMillis, WebhookId};
 
 use super::Api;
 use super::access::Caller;
 use super::error::Problem;
-use super::page::{Named, json_answer};
+use super::page::{Asked, Named, Paging, json_answer, page, row_limit};
 use super::webhooks;
+
+/// An hour, milliseconds.
+const HOUR_MS: u64 = 3_600_000;
 
 /// `GET /api/v1/webhooks/{id}/stats`
 pub(super) async fn of_webhook(
@@ -36,6 +39,40 @@ pub(super) async fn of_webhook(
     now.extend(show_lane(lane.as_ref(), clock));
     shown.insert("now".to_owned(), Value::Object(now));
     Ok(json_answer(StatusCode::OK, &Value::Object(shown)))
+}
+
+/// `GET /api/v1/stats/webhooks`: figures of each webhook, in the order and with the cursor of the list of webhooks.
+pub(super) async fn of_webhooks(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Asked(query): Asked<Paging>,
+) -> Result<Response, Problem> {
+    caller.require(Scope::Read)?;
+    let (limit, after) = (row_limit(query.limit)?, query.after::<WebhookId>()?);
+    let (shown, next) = webhooks::listed(&api, caller.account(), limit, after);
+    let ids: Vec<_> = shown.iter().map(|live| live.webhook.id).collect();
+    let (lanes, clock) = (api.engine.lanes(&ids).await, api.engine.clock());
+    let rows = shown.iter().map(|live| {
+        let id = live.webhook.id;
+        // From memory, as all of this is.
+        let figures = api.engine.figures(std::slice::from_ref(live));
+        let pending = api.engine.reader().pending_count(id);
+        let (waiting, held) = match live.sends() {
+            true => (pending, 0),
+            false => (0, pending),
+        };
+        let mut row = Map::new();
+        row.insert("webhook_id".to_owned(), json!(id.to_string()));
+        row.insert("waiting".to_owned(), json!(waiting));
+        row.insert("held".to_owned(), json!(held));
+        row.extend(show_lane(lanes.get(&id), clock));
+        let since = clock.wall_of(figures.since).max(live.webhook.created_at);
+        row.extend(show_figures(&figures, since, clock));
+        // A list is for a look at a day; the hour is told of one webhook.
+        row.shift_remove("last_hour");
+        Value::Object(row)
+    });
+    Ok(page(rows.collect(), next.map(|id| id.to_string())))
 }
 
 /// `GET /api/v1/stats`: the same, summed over the account's webhooks, and how many of these there are.
@@ -110,10 +147,29 @@ fn show_figures(figures: &Figures, since: UnixMillis, clock: &Clock) -> Map<Stri
     shown.insert("since".to_owned(), json!(since.to_string()));
     shown.insert("last_hour".to_owned(), window(&figures.hour));
     shown.insert("last_day".to_owned(), window(&figures.day));
+    shown.insert("hours".to_owned(), show_hours(figures, clock));
     let last_success = figures.last_success.map(|at| at.to_string());
     shown.insert("last_success_at".to_owned(), json!(last_success));
     shown.insert("last_failure".to_owned(), json!(last_failure));
     shown
+}
+
+/// The last 24 hours, the oldest first. Their beginnings are those of the counting, not of the clock on the wall.
+fn show_hours(figures: &Figures, clock: &Clock) -> Value {
+    // To the second, or it would be told a millisecond off now and then.
+    let last = clock.wall_of(figures.last_hour_from).0.saturating_add(500) / 1_000 * 1_000;
+    let back = (0..figures.hours.len() as u64).rev();
+    let rows = back.zip(&figures.hours).map(|(back, hour)| {
+        let from = UnixMillis(last.saturating_sub(back * HOUR_MS));
+        json!({
+            "from": from.to_string(),
+            "attempts": hour.attempts,
+            "succeeded": hour.succeeded,
+            "delivered": hour.delivered,
+            "failed": hour.failed,
+        })
+    });
+    Value::Array(rows.collect())
 }
 
 /// Four digits; `None` of nothing.

@@ -100,21 +100,30 @@ pub(super) async fn list(
     let limit = row_limit(query.limit)?;
     let after = query.after::<WebhookId>()?;
     let now = api.engine.clock().wall();
-    let all = api.engine.webhooks(caller.account());
+    let (listed, next) = listed(&api, caller.account(), limit, after);
+    let rows: Vec<Value> = listed
+        .iter()
+        .map(|live| Value::Object(show_webhook(&api.engine, live, now)))
+        .collect();
+    Ok(page(rows, next.map(|id| id.to_string())))
+}
+
+/// A page of an account's webhooks, oldest first, and the cursor for the next one.
+pub(super) fn listed(
+    api: &Api,
+    account: &AccountName,
+    limit: usize,
+    after: Option<WebhookId>,
+) -> (Vec<Arc<Live>>, Option<WebhookId>) {
+    let all = api.engine.webhooks(account);
     let from = after.map_or(0, |after| {
         all.partition_point(|live| live.webhook.id <= after)
     });
     let rest = all.get(from..).unwrap_or_default();
-    let rows: Vec<Value> = rest
-        .iter()
-        .take(limit)
-        .map(|live| Value::Object(show_webhook(&api.engine, live, now)))
-        .collect();
-    let next = rest
-        .get(limit.saturating_sub(1))
-        .filter(|_| rest.len() > limit)
-        .map(|live| live.webhook.id.to_string());
-    Ok(page(rows, next))
+    let listed: Vec<_> = rest.iter().take(limit).map(Arc::clone).collect();
+    let last = listed.last().filter(|_| rest.len() > limit);
+    let next = last.map(|live| live.webhook.id);
+    (listed, next)
 }
 
 /// `GET /api/v1/webhooks/{id}`

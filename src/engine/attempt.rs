@@ -247,6 +247,7 @@ impl Engine {
         next: Next,
         event: &Shown<'_>,
     ) -> (Option<Written>, Option<QueueEntry>) {
+        let news = self.news_of(live, &attempt, next, event);
         let finish = Finish {
             webhook: live.webhook.id,
             entry,
@@ -254,7 +255,10 @@ impl Engine {
             next,
         };
         match self.writer.finish(finish).await {
-            Ok(Written::Done) => (Some(Written::Done), queued_after(entry, next)),
+            Ok(Written::Done) => {
+                self.tell_news(live, news);
+                (Some(Written::Done), queued_after(entry, next))
+            }
             Ok(Written::Stale) => {
                 tracing::info!(webhook_id = %live.webhook.id, event_id = %event,
                     "the delivery was moved while its attempt ran; the attempt is not recorded");

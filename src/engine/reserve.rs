@@ -71,11 +71,12 @@ impl Engine {
             true => Ok(0),
             false => self.writer.cancel(webhook, reserved, reason).await,
         };
-        for event in events {
-            self.release(webhook, event, None).await;
+        for event in &events {
+            self.release(webhook, *event, None).await;
         }
         let (ended, now) = (ended?, self.clock.steady());
         self.stats.ended(webhook, now, reason, ended);
+        self.tell_ended(webhook, &events, (reason, ended)).await;
         Ok((ended, left))
     }
 

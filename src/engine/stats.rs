@@ -17,8 +17,8 @@ use crate::sender::Sent;
 use crate::store;
 
 use super::{Engine, Live};
-use ring::{Ending, Ring, Sample, Sum};
-pub use ring::{Percentiles, Said};
+use ring::{DAY_SLOT_MS, DAY_SLOTS, Ending, Ring, Sample, Sum};
+pub use ring::{Hour, Percentiles, Said};
 
 /// Webhooks whose figures are kept, at most: then those go that were used least lately. Some kilobytes each.
 const WEBHOOKS_MAX: usize = 10_000;
@@ -119,6 +119,10 @@ pub struct Figures {
     pub hour: Window,
     /// The last day.
     pub day: Window,
+    /// The same hour by hour, the oldest first; an hour in which nothing was counted is all zeros.
+    pub hours: [Hour; DAY_SLOTS],
+    /// When the last of these begins.
+    pub last_hour_from: SteadyMillis,
     /// When something was delivered last.
     pub last_success: Option<UnixMillis>,
     /// When an attempt failed last, at which webhook, and what it met.
@@ -198,6 +202,7 @@ impl Engine {
     pub fn figures(&self, webhooks: &[Arc<Live>]) -> Figures {
         let now = self.clock.steady();
         let (mut hour, mut day) = (Sum::default(), Sum::default());
+        let mut hours = [Hour::default(); DAY_SLOTS];
         let mut since = self.stats.started;
         let mut last_success = None;
         let mut last_failure: Option<(UnixMillis, WebhookId, Said)> = None;
@@ -211,6 +216,7 @@ impl Engine {
             since = since.max(ring.since);
             ring.add_hour(now, &mut hour);
             ring.add_day(now, &mut day);
+            ring.add_hours(now, &mut hours);
             last_success = last_success.max(ring.last_success);
             let failure = ring.last_failure.map(|(at, said)| (at, id, said));
             last_failure = match (last_failure, failure) {
@@ -222,6 +228,8 @@ impl Engine {
             since,
             hour: Window::new(ring::hour_from(now), &hour),
             day: Window::new(ring::day_from(now), &day),
+            hours,
+            last_hour_from: SteadyMillis(now.0 / DAY_SLOT_MS * DAY_SLOT_MS),
             last_success,
             last_failure,
         }

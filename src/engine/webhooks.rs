@@ -12,7 +12,7 @@ use crate::vault::VaultError;
 
 use super::attempt::Withheld;
 use super::unbroken::unbroken;
-use super::{Engine, EngineError, Full, Live};
+use super::{Change, Engine, EngineError, Full, Live};
 
 /// Tests under way at once: they are outside of the bound on attempts, and each holds a socket.
 pub const TESTS_MAX: usize = 32;
@@ -132,7 +132,11 @@ impl Engine {
         from: Option<u64>,
         by: Option<AuditEntry>,
     ) -> Result<Arc<Live>, ChangeError> {
-        let id = webhook.id;
+        let (id, account) = (webhook.id, webhook.account.clone());
+        let before = from.and_then(|_| self.registry.find(id));
+        // One that the live table has not is held for the config, and was no other for its owner.
+        let was_active = from.map(|_| before.map_or(webhook.active, |it| it.webhook.active));
+        let change = Change::between(was_active, &webhook);
         let writing = self.seals.writing().await;
         let sealed = self.seals.vault().seal(webhook)?;
         match self.writer_for(by).put_webhook(sealed, from).await? {
@@ -140,7 +144,9 @@ impl Engine {
             Written::Stale => return Err(ChangeError::Stale),
         }
         drop(writing);
-        let live = self.refresh(id).await?;
+        let live = self.refresh(id).await;
+        self.tell_change(&account, id, change);
+        let live = live?;
         // It may have been removed again since.
         live.ok_or(ChangeError::NotFound("webhook"))
     }
@@ -157,6 +163,10 @@ impl Engine {
     ) -> Result<(), ChangeError> {
         let engine = Arc::clone(self);
         let remove = async move {
+            let account = engine
+                .registry
+                .find(id)
+                .map(|it| it.webhook.account.clone());
             let writer = engine.writer_for(by);
             match writer.remove_webhook(id, version).await? {
                 Written::Done => {}
@@ -164,6 +174,9 @@ impl Engine {
             }
             engine.refresh(id).await?;
             engine.stats.forget(id);
+            if let Some(account) = account {
+                engine.tell_change(&account, id, Change::Removed);
+            }
             Ok(())
         };
         unbroken(&self.tracker, remove).await

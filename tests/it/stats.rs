@@ -7,6 +7,7 @@ use crate::client::Client;
 use crate::support::{Site, delivery_in, get, key_of, post, registered, until};
 use crate::web::Web;
 use hookwheel::cli::key_hash;
+use hookwheel::model::UnixMicros;
 
 async fn stats(client: &mut Client, webhook: &str) -> Value {
     let answer = get(client, &format!("/api/v1/webhooks/{webhook}/stats")).await;
@@ -30,6 +31,7 @@ fn of<const COUNT: usize>(object: &Value, names: [&str; COUNT]) -> [i64; COUNT] 
 
 /// Both windows after six attempts for four events.
 fn check_windows(shown: &Value) {
+    check_hours(shown);
     for window in ["last_hour", "last_day"] {
         let window = &shown[window];
         assert_eq!(
@@ -56,6 +58,89 @@ fn check_windows(shown: &Value) {
         }
         let all = window["delivery_time_ms"]["all"]["p99"].as_f64().unwrap();
         assert!(all >= 32.0, "one waited for its retry: {window}");
+    }
+}
+
+/// The day hour by hour: 24 in a row, of which only the last ones have seen anything.
+fn check_hours(shown: &Value) {
+    let hours = shown["hours"].as_array().unwrap();
+    assert_eq!(hours.len(), 24);
+    let times: Vec<UnixMicros> = hours
+        .iter()
+        .map(|hour| UnixMicros::parse(hour["from"].as_str().unwrap()).unwrap())
+        .collect();
+    assert!(
+        times
+            .windows(2)
+            .all(|two| two[1].0 - two[0].0 == 3_600_000_000),
+        "{times:?}"
+    );
+    let names = ["attempts", "succeeded", "delivered", "failed"];
+    let mut sums = [0; 4];
+    for hour in hours {
+        for (sum, count) in sums.iter_mut().zip(of(hour, names)) {
+            *sum += count;
+        }
+    }
+    assert_eq!(sums, of(&shown["last_day"], names));
+    assert_eq!(of(&hours[0], names), [0; 4], "the daemon did not run");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_webhook_has_its_figures_in_the_order_of_the_list() {
+    let site = Site::new(&["standard"]);
+    let web = Web::start(&site.authority, |_| 200).await;
+    let daemon = site.start();
+    let mut client = daemon.client("standard");
+    let mut ids = Vec::new();
+    for body in [
+        json!({ "url": web.url("/") }),
+        json!({ "url": web.url("/"), "active": false }),
+        json!({ "url": web.url("/"), "events": ["other"] }),
+    ] {
+        ids.push(registered(&mut client, body).await);
+    }
+    for _ in 0..3 {
+        let event = post(&mut client, "a", json!({})).await;
+        delivery_in(&mut client, &ids[0], &event, "delivered").await;
+    }
+    let path = "/api/v1/stats/webhooks";
+    let shown = until("all three attempts are counted", async || {
+        let shown = get(&mut client, path).await.body;
+        (shown["data"][0]["last_day"]["attempts"] == 3).then_some(shown)
+    })
+    .await;
+    let rows = shown["data"].as_array().unwrap();
+    let listed: Vec<&str> = rows
+        .iter()
+        .map(|row| row["webhook_id"].as_str().unwrap())
+        .collect();
+    assert_eq!(listed, ids);
+    assert_eq!(shown["next_cursor"], Value::Null);
+    let counts = ["waiting", "held", "in_flight"];
+    assert_eq!(of(&rows[0], counts), [0; 3]);
+    assert_eq!(of(&rows[1], counts), [0, 3, 0]);
+    assert_eq!(of(&rows[2], counts), [0; 3]);
+    assert_eq!(rows[0]["standing"], "proven");
+    assert!(rows[0]["last_success_at"].is_string() && rows[0]["last_failure"].is_null());
+    for row in rows {
+        check_hours(row);
+        assert!(row["since"].is_string() && row.get("paused_until").is_some());
+    }
+    let of_one = stats(&mut client, &ids[0]).await;
+    assert_eq!(of_one["hours"], rows[0]["hours"]);
+    let first = get(&mut client, &format!("{path}?limit=2")).await.body;
+    assert_eq!(first["data"].as_array().unwrap().len(), 2);
+    let cursor = first["next_cursor"].as_str().unwrap();
+    assert_eq!(cursor, ids[1]);
+    let rest = get(&mut client, &format!("{path}?limit=2&cursor={cursor}"))
+        .await
+        .body;
+    assert_eq!(rest["data"][0]["webhook_id"], json!(ids[2]));
+    assert_eq!(rest["next_cursor"], Value::Null);
+    for wrong in ["limit=0", "limit=201", "cursor=x", "page=1"] {
+        let refused = get(&mut client, &format!("{path}?{wrong}")).await;
+        assert_eq!(refused.status, 400, "{wrong}: {}", refused.body);
     }
 }
 
@@ -205,6 +290,7 @@ async fn what_is_dropped_over_a_rate_is_counted() {
     let mut poster = daemon.client("poster");
     for path in [
         "/api/v1/stats".to_owned(),
+        "/api/v1/stats/webhooks".to_owned(),
         format!("/api/v1/webhooks/{id}/stats"),
     ] {
         let refused = get(&mut poster, &path).await;

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use hookwheel::cli::client::Client;
+use crate::client::Client;
 use http::Method;
 use rustix::process::Signal;
 use serde_json::json;

@@ -181,7 +181,7 @@ fn parameters(operation: &Operation) -> Vec<Value> {
             .cloned()
             .unwrap_or_default();
         json!({
-            "name": parameter.name, "in": "query", "required": false, "description": means,
+            "name": parameter.name, "in": "query", "required": parameter.required, "description": means,
             "schema": parameter.schema,
         })
     });

@@ -52,6 +52,7 @@ pub(super) const OF_LOOK_UPS: Codes = &["busy"];
 pub(super) struct Parameter {
     pub(super) name: &'static str,
     pub(super) schema: Value,
+    pub(super) required: bool,
 }
 
 /// What a call takes.
@@ -180,11 +181,24 @@ impl Operation {
     }
 
     /// A parameter of the query; its schema says what it means.
-    pub(super) fn asks(mut self, name: &'static str, schema: Value) -> Self {
+    pub(super) fn asks(self, name: &'static str, schema: Value) -> Self {
+        self.with_parameter(name, schema, false)
+    }
+
+    /// A parameter of the query that must be there.
+    pub(super) fn must_ask(self, name: &'static str, schema: Value) -> Self {
+        self.with_parameter(name, schema, true)
+    }
+
+    fn with_parameter(mut self, name: &'static str, schema: Value, required: bool) -> Self {
         if self.query.is_empty() {
             self.codes.push(OF_QUERIES);
         }
-        self.query.push(Parameter { name, schema });
+        self.query.push(Parameter {
+            name,
+            schema,
+            required,
+        });
         self
     }
 

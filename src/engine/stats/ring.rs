@@ -11,8 +11,8 @@ use crate::model::{EndReason, FaultKind, Outcome, SteadyMillis, UnixMillis};
 const HOUR_SLOTS: usize = 12;
 const HOUR_SLOT_MS: u64 = 300_000;
 /// The day's slots.
-const DAY_SLOTS: usize = 24;
-const DAY_SLOT_MS: u64 = 3_600_000;
+pub(super) const DAY_SLOTS: usize = 24;
+pub(super) const DAY_SLOT_MS: u64 = 3_600_000;
 
 /// Bins of a histogram whose bounds double: from `RESPONSE_UNIT_US` on up to a minute, which no timeout exceeds by
 /// much, and from 1 ms and `LATER_UNIT_MS` on up to 18 hours. The last one has no upper bound.
@@ -172,6 +172,11 @@ impl Slot {
         }
     }
 
+    fn count(&self, ending: Ending) -> u64 {
+        let count = self.ended.get(ending as usize);
+        count.copied().unwrap_or_default().into()
+    }
+
     fn ended(&mut self, ending: Ending, count: u32) {
         if let Some(ended) = self.ended.get_mut(ending as usize) {
             *ended = ended.saturating_add(count);
@@ -203,9 +208,14 @@ impl<const COUNT: usize> Slots<COUNT> {
         slot
     }
 
+    /// Those of the window that ends with the slot `now`.
+    fn of_window(&self, now: u64) -> impl Iterator<Item = &Slot> {
+        let slots = self.slots.iter().flatten().map(|slot| &**slot);
+        slots.filter(move |slot| slot.number <= now && slot.number + COUNT as u64 > now)
+    }
+
     fn add_to(&self, now: u64, sum: &mut Sum) {
-        let slots = self.slots.iter().flatten();
-        for slot in slots.filter(|slot| slot.number <= now && slot.number + COUNT as u64 > now) {
+        for slot in self.of_window(now) {
             sum.add(slot);
         }
     }
@@ -261,6 +271,33 @@ impl Ring {
     pub(super) fn add_day(&self, now: SteadyMillis, sum: &mut Sum) {
         self.day.add_to(now.0 / DAY_SLOT_MS, sum);
     }
+
+    /// Adds the day's slots one by one, the oldest first: the last one is that of now.
+    pub(super) fn add_hours(&self, now: SteadyMillis, hours: &mut [Hour; DAY_SLOTS]) {
+        let now = now.0 / DAY_SLOT_MS;
+        for slot in self.day.of_window(now) {
+            let back = usize::try_from(now - slot.number).unwrap_or(DAY_SLOTS);
+            if let Some(hour) = hours.iter_mut().rev().nth(back) {
+                hour.attempts += u64::from(slot.attempts);
+                hour.succeeded += u64::from(slot.succeeded);
+                hour.delivered += slot.count(Ending::Delivered);
+                hour.failed += slot.count(Ending::Failed);
+            }
+        }
+    }
+}
+
+/// What happened in one hour of the day.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hour {
+    /// Attempts.
+    pub attempts: u64,
+    /// Of these, the ones that the profile takes for success.
+    pub succeeded: u64,
+    /// Deliveries that arrived.
+    pub delivered: u64,
+    /// That failed for good.
+    pub failed: u64,
 }
 
 /// When the window begins that a sum at `now` covers.
@@ -406,6 +443,37 @@ mod tests {
 
     const HOUR: u64 = 3_600_000;
     const START: u64 = 1_700_000_000_000 / DAY_SLOT_MS * DAY_SLOT_MS;
+
+    #[test]
+    fn hours_are_told_one_by_one_and_what_is_a_day_old_is_not() {
+        let mut ring = Ring::new(SteadyMillis(0));
+        let hour = |number: u64| SteadyMillis(number * DAY_SLOT_MS + 7);
+        for number in [100, 101, 101, 123, 124, 124, 124] {
+            ring.attempted(hour(number), &success(1_000, 5, true));
+        }
+        ring.ended(hour(124), Ending::Failed, 2);
+        let hours = |now| {
+            let mut hours = [Hour::default(); DAY_SLOTS];
+            ring.add_hours(now, &mut hours);
+            hours
+        };
+        let now = hours(hour(124));
+        assert_eq!(now.map(|hour| hour.attempts).iter().sum::<u64>(), 6);
+        assert_eq!(
+            (now[0].attempts, now[1].attempts, now[22].attempts),
+            (2, 0, 1)
+        );
+        let last = Hour {
+            attempts: 3,
+            succeeded: 3,
+            delivered: 3,
+            failed: 2,
+        };
+        assert_eq!(now[23], last);
+        let later = hours(hour(146));
+        assert_eq!((later[0].attempts, later[1]), (1, last));
+        assert_eq!(hours(hour(148)), [Hour::default(); DAY_SLOTS]);
+    }
 
     #[test]
     fn what_happened_leaves_the_hour_before_it_leaves_the_day() {

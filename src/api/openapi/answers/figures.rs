@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::api::openapi::shapes::{
-    Named, answered, count, named, number, one_of, or_null, time, with_more,
+    Named, answered, count, list_of, named, number, one_of, or_null, time, with_more,
 };
 
 pub(super) fn schemas() -> Vec<Named> {
@@ -15,6 +15,7 @@ pub(super) fn schemas() -> Vec<Named> {
             ),
             ("last_hour", named("Window")),
             ("last_day", named("Window")),
+            ("hours", hours()),
             (
                 "last_success_at",
                 or_null(time("When an attempt succeeded last.")),
@@ -42,8 +43,14 @@ pub(super) fn schemas() -> Vec<Named> {
         "How many webhooks there are.",
     );
     let of_account = answered(vec![("webhooks", webhooks), ("now", now)], "");
+    let of_each = with_more(
+        &of_list(),
+        &answered(lane(), ""),
+        "The figures of a webhook, in a list.",
+    );
     vec![
         ("Window", window()),
+        ("WebhookStatsRow", of_each),
         ("Percentiles", percentiles()),
         (
             "WebhookStats",
@@ -54,6 +61,43 @@ pub(super) fn schemas() -> Vec<Named> {
             with_more(&figures, &of_account, "The figures of an account."),
         ),
     ]
+}
+
+/// What a list has of each webhook, besides its lane.
+fn of_list() -> Value {
+    answered(
+        vec![
+            ("webhook_id", named("WebhookId")),
+            ("waiting", count("Deliveries that wait.")),
+            ("held", count("Deliveries that are held.")),
+            (
+                "since",
+                time("From when on was counted: the start of the daemon, or the registration."),
+            ),
+            ("last_day", named("Window")),
+            ("hours", hours()),
+            (
+                "last_success_at",
+                or_null(time("When an attempt succeeded last.")),
+            ),
+            ("last_failure", or_null(failure())),
+        ],
+        "",
+    )
+}
+
+fn hours() -> Value {
+    let hour = answered(
+        vec![
+            ("from", time("Its beginning.")),
+            ("attempts", count("Attempts.")),
+            ("succeeded", count("… that succeeded.")),
+            ("delivered", count("Deliveries that arrived.")),
+            ("failed", count("… that failed for good.")),
+        ],
+        "An hour.",
+    );
+    list_of(24, 24, hour, "The last 24 hours, the oldest first.")
 }
 
 fn window() -> Value {

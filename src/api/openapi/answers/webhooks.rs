@@ -54,6 +54,7 @@ pub(super) fn schemas(scope_fields: &[String]) -> Vec<Named> {
         ("HeldDiscard", crate::api::held::schema()),
         ("Discarded", discarded()),
         ("TestResult", tested()),
+        ("ReceiverCode", receiver_code()),
     ]
 }
 
@@ -103,6 +104,25 @@ fn webhook() -> Value {
     )
 }
 
+/// What verifies a webhook's requests.
+fn receiver_code() -> Value {
+    answered(
+        vec![
+            ("language", text("The language, as it was asked for.")),
+            ("file_name", text("A name for the file.")),
+            (
+                "code",
+                text("The code; empty where the profile signs nothing."),
+            ),
+            (
+                "notes",
+                list(text("A note."), "What else a receiver should know."),
+            ),
+        ],
+        "Code for a webhook's receiver.",
+    )
+}
+
 /// Why it is sent nothing.
 fn inactive() -> Value {
     answered(
@@ -110,7 +130,7 @@ fn inactive() -> Value {
             (
                 "reason",
                 one_of(
-                    &["request", "exhausted", "gone", "failing"],
+                    &["request", "exhausted", "gone", "failing", "undeclared"],
                     "Why: asked for, or disabled by itself.",
                 ),
             ),

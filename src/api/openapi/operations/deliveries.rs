@@ -2,8 +2,9 @@
 
 use super::PLACE;
 use crate::api::deliveries::{self, STATES};
+use crate::api::live;
 use crate::api::openapi::operation::{OF_LOOK_UPS, OF_SCANS, OF_WRITES, Operation};
-use crate::api::openapi::shapes::{named, one_of, page_of, text, time};
+use crate::api::openapi::shapes::{named, named_as, one_of, page_of, text, time};
 use crate::api::page::{ROWS_DEFAULT, ROWS_MAX};
 use crate::model::Scope;
 
@@ -51,5 +52,28 @@ pub(super) fn all() -> Vec<Operation> {
         .refuses(&["in_flight", "state_unclear"])
         .refuses(OF_LOOK_UPS)
         .refuses(OF_WRITES);
-    vec![list, show, retry]
+    vec![list, show, retry, live()]
+}
+
+fn live() -> Operation {
+    Operation::get("/api/v1/live", live::listen)
+        .named(
+            "live",
+            TAG,
+            "Follow what happens",
+            "A stream of Server-Sent Events that does not end by itself: `hello` first, then `attempt`, `ended` for \
+             deliveries that end without an attempt, `webhook` for changes of webhooks, and `missed` where a slow reader \
+             lost some; a comment every 15 s. With `type` or `state` changes of webhooks are left out.",
+        )
+        .needs(Scope::Read)
+        .asks("webhook", named_as("WebhookId", "Only what happens to this webhook; ends when it is removed."))
+        .asks("type", text("Only deliveries of events of this type, or of those that begin so (`user.*`)."))
+        .asks("state", one_of(&STATES, "Only what leaves a delivery in this state."))
+        .answers_text(
+            200,
+            "What happens, from now on.",
+            "text/event-stream",
+            "event: hello\ndata: {\"at\":\"2026-01-31T12:00:00.000Z\"}\n\n",
+        )
+        .refuses(&["not_found", "too_many_streams"])
 }

@@ -1,6 +1,6 @@
 //! Calls about figures, and about who did what.
 
-use super::PLACE;
+use super::{PLACE, WEBHOOK};
 use crate::api::openapi::operation::{OF_SCANS, Operation};
 use crate::api::openapi::shapes::{named, named_as, page_of};
 use crate::api::page::{ROWS_DEFAULT, ROWS_MAX};
@@ -31,6 +31,17 @@ pub(super) fn all() -> Vec<Operation> {
         .needs(Scope::Read)
         .answers(200, "The figures.", named("WebhookStats"))
         .refuses(OF_SCANS);
+    let of_webhooks = Operation::get("/api/v1/stats/webhooks", stats::of_webhooks)
+        .named(
+            "listWebhookStats",
+            TAG,
+            "Figures of each webhook",
+            "The last day of each webhook, hour by hour, and what waits for it, in the order and with the cursor of the \
+             list of webhooks.",
+        )
+        .needs(Scope::Read)
+        .paged(ROWS_DEFAULT, ROWS_MAX, WEBHOOK)
+        .answers(200, "A page of figures.", page_of(named("WebhookStatsRow"), "A page of figures."));
     let audit = Operation::get("/api/v1/audit", audit::list)
         .named(
             "listAudit",
@@ -44,5 +55,5 @@ pub(super) fn all() -> Vec<Operation> {
         .paged(ROWS_DEFAULT, ROWS_MAX, PLACE)
         .answers(200, "A page of entries.", page_of(named("AuditEntry"), "A page of entries."))
         .refuses(OF_SCANS);
-    vec![of_account, of_webhook, audit]
+    vec![of_account, of_webhook, of_webhooks, audit]
 }

@@ -4,10 +4,11 @@ use serde_json::json;
 
 use super::WEBHOOK;
 use crate::api::openapi::operation::{Codes, OF_CHANGES, OF_WRITES, Operation};
-use crate::api::openapi::shapes::{named, page_of};
+use crate::api::openapi::shapes::{named, one_of, page_of};
 use crate::api::page::{ROWS_DEFAULT, ROWS_MAX};
-use crate::api::{held, webhooks};
+use crate::api::{held, verifier, webhooks};
 use crate::model::Scope;
+use crate::verify::Language;
 
 const TAG: &str = "Webhooks";
 /// What can be wrong with a field of a webhook.
@@ -160,5 +161,17 @@ fn doings() -> Vec<Operation> {
         .refuses(&["webhook_active", "discard_under_way", "too_many_discards"])
         .refuses(OF_CHANGES)
         .refuses(OF_WRITES);
-    vec![test, discard]
+    let languages = Language::ALL.map(Language::as_str);
+    let verifier = Operation::get("/api/v1/webhooks/{id}/verifier", verifier::show)
+        .named(
+            "receiverCode",
+            TAG,
+            "Code for the receiver",
+            "Code that verifies this webhook's requests, in the way of its profile, without its secret. `notes` say what \
+             else a receiver should know. Without a signature in the profile `code` is empty.",
+        )
+        .needs(Scope::Read)
+        .must_ask("language", one_of(&languages, "The language of the code."))
+        .answers(200, "The code.", named("ReceiverCode"));
+    vec![test, discard, verifier]
 }
