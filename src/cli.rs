@@ -1,5 +1,6 @@
 //! The command line: what can be asked for, and the small commands that need no daemon.
 
+mod ask;
 pub mod client;
 pub mod inspect;
 pub mod upkeep;
@@ -14,6 +15,8 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use sha2::{Digest, Sha256};
+
+pub use ask::{ClientCommand, run_client};
 
 use crate::config::Config;
 use crate::vault::MasterKey;
@@ -66,6 +69,9 @@ pub enum Command {
     Repair(upkeep::RepairOptions),
     /// Look at all that a daemon leans on, and say what to do.
     Doctor(upkeep::DoctorOptions),
+    /// What is asked of a running daemon.
+    #[command(flatten)]
+    Client(ClientCommand),
 }
 
 /// Where the config is.

@@ -40,6 +40,7 @@ use crate::vault::Vault;
 use crate::{engine, sender, store, telemetry};
 
 pub use report::{ConfigError, ConfigErrors, Place};
+pub(crate) use values::near;
 
 use reader::{Context, Reader};
 use report::Faults;

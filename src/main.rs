@@ -92,6 +92,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             filter_for_commands();
             block_on(upkeep::doctor(options))
         }
+        Command::Client(command) => block_on(cli::run_client(command)),
     }
 }
 

@@ -140,7 +140,7 @@ pub(super) fn parse_hash(text: &str) -> Result<[u8; 32], Refusal> {
 }
 
 /// The words at most two edits away from `word`, the nearest first.
-pub(super) fn near<'w>(word: &str, words: impl IntoIterator<Item = &'w str>) -> Vec<&'w str> {
+pub(crate) fn near<'w>(word: &str, words: impl IntoIterator<Item = &'w str>) -> Vec<&'w str> {
     let mut found: Vec<(usize, &str)> = words
         .into_iter()
         .map(|candidate| (distance(word, candidate), candidate))
