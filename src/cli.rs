@@ -1,6 +1,7 @@
 //! The command line: what can be asked for, and the small commands that need no daemon.
 
 pub mod access;
+mod ask;
 pub mod client;
 pub mod inspect;
 pub mod setup;
@@ -17,6 +18,8 @@ use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+
+pub use ask::{ClientCommand, run_client};
 
 use crate::config::{Config, ConfigError, ConfigErrors, Place};
 use crate::vault::MasterKey;
@@ -151,6 +154,9 @@ pub enum Command {
     Completions(setup::CompletionsOptions),
     /// Print or install the manual pages.
     Man(setup::ManOptions),
+    /// What is asked of a running daemon.
+    #[command(flatten)]
+    Client(ClientCommand),
 }
 
 impl Command {
@@ -167,6 +173,7 @@ impl Command {
             Self::Restore(options) => options.json,
             Self::Repair(options) => options.json,
             Self::Doctor(options) => options.json,
+            Self::Client(command) => command.is_json(),
             Self::Serve(_) | Self::Demo(_) | Self::Completions(_) | Self::Man(_) => false,
         }
     }

@@ -114,6 +114,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Completions(options) => setup::completions(options.shell, cli::command()),
         Command::Man(options) => setup::man(&options, cli::command()),
+        Command::Client(command) => block_on(cli::run_client(command)),
     }
 }
 

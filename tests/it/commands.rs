@@ -1,5 +1,10 @@
 //! The commands as a person meets them: exit codes, what they print, signals.
 
+mod asking;
+mod desk;
+mod live;
+mod terminal;
+
 use std::process::{Output, Stdio};
 
 use serde_json::json;

@@ -1,7 +1,7 @@
 //! The API over TLS: who gets in, what becomes of those who do not, and certificates that are replaced under traffic.
 
 mod eyes;
-mod ground;
+pub mod ground;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -22,7 +22,7 @@ use tokio_rustls::client::TlsStream;
 use crate::support::{Daemon, PATIENCE, Site, hookwheel, key_of};
 
 /// An authority whose certificates and keys are written to files.
-pub(super) struct Ca {
+pub struct Ca {
     issuer: Issuer<'static, KeyPair>,
     pub(super) pem: String,
 }
@@ -73,32 +73,32 @@ fn write_secret(path: &Path, text: &str) {
 }
 
 /// A site with a server's certificate, and what its config says of it.
-pub(super) struct Ground {
-    pub(super) site: Site,
-    pub(super) ca: Ca,
+pub struct Ground {
+    pub site: Site,
+    pub ca: Ca,
 }
 
 impl Ground {
-    pub(super) fn new() -> Self {
+    pub fn new() -> Self {
         let (site, ca) = (Site::new(&["standard"]), Ca::new("server CA"));
         std::fs::write(site.path("server-ca.pem"), &ca.pem).unwrap();
         ca.issue_server(&site, "server", 2090);
         Self { site, ca }
     }
 
-    pub(super) fn config(&self, server: &str, tls: &str) -> String {
+    pub fn config(&self, server: &str, tls: &str) -> String {
         let tls = format!(
             "{server}\n[server.tls]\ncertificate = \"server.pem\"\nkey = \"server.key\"\n{tls}\n[storage]\n"
         );
         self.site.config(true).replacen("[storage]\n", &tls, 1)
     }
 
-    pub(super) fn start(&self, server: &str, tls: &str) -> Daemon {
+    pub fn start(&self, server: &str, tls: &str) -> Daemon {
         Daemon::start(&self.site.path("config.toml"), &self.config(server, tls))
     }
 
     /// How a daemon with this config ends, and what it says.
-    pub(super) fn refused(&self, config: &str) -> (ExitStatus, String) {
+    pub fn refused(&self, config: &str) -> (ExitStatus, String) {
         std::fs::write(self.site.path("config.toml"), config).unwrap();
         let mut command = hookwheel();
         command
@@ -110,22 +110,22 @@ impl Ground {
         }
     }
 
-    pub(super) fn trust(&self) -> Trust {
+    pub fn trust(&self) -> Trust {
         Trust::of_file("127.0.0.1", &self.site.path("server-ca.pem")).unwrap()
     }
 
-    pub(super) fn client(&self, daemon: &Daemon) -> Client {
+    pub fn client(&self, daemon: &Daemon) -> Client {
         Client::over_tls(daemon.address, &key_of("standard"), self.trust())
     }
 
     /// A connection by hand, without a certificate of the client's own.
-    pub(super) async fn connect(&self, daemon: &Daemon) -> TlsStream<TcpStream> {
+    pub async fn connect(&self, daemon: &Daemon) -> TlsStream<TcpStream> {
         let settings = self.verifying().with_no_client_auth();
         self.connect_by(daemon, &Arc::new(settings)).await.unwrap()
     }
 
     /// A client with a certificate of the site's files. It keeps its sessions.
-    pub(super) fn settings_of(&self, name: &str) -> Arc<ClientConfig> {
+    pub fn settings_of(&self, name: &str) -> Arc<ClientConfig> {
         let path = |ending: &str| self.site.path(&format!("{name}.{ending}"));
         let certificate = CertificateDer::from_pem_file(path("pem")).unwrap();
         let key = PrivateKeyDer::from_pem_file(path("key")).unwrap();
@@ -149,7 +149,7 @@ impl Ground {
     }
 
     /// A connection by hand of a client.
-    pub(super) async fn connect_by(
+    pub async fn connect_by(
         &self,
         daemon: &Daemon,
         settings: &Arc<ClientConfig>,
