@@ -46,12 +46,13 @@ use axum::routing::{get, post};
 
 use crate::engine::Engine;
 use crate::metrics::Metrics;
-use crate::model::{Account, AddressPolicy};
+use crate::model::{Account, AddressPolicy, UnixMillis};
 use crate::sender::Guard;
 
 pub use doors::listen;
 pub use server::serve;
 pub use tls::{Identity, Tls};
+pub use webhooks::{DeclaredFault, Ground, as_shown, fingerprints, read_declared};
 
 use access::Access;
 
@@ -77,6 +78,15 @@ pub struct Options {
     pub answer_rate_min: u64,
 }
 
+/// Which config is in force.
+#[derive(Clone, Debug, Default)]
+pub struct InForce {
+    /// The mark of its text.
+    pub revision: String,
+    /// Since when.
+    pub since: UnixMillis,
+}
+
 /// What every handler can reach.
 pub struct Api {
     engine: Arc<Engine>,
@@ -87,6 +97,7 @@ pub struct Api {
     answers: budget::Budget,
     reads: reads::Reads,
     access: RwLock<Arc<Access>>,
+    in_force: RwLock<InForce>,
     turned_away: seldom::Seldom,
 }
 
@@ -109,6 +120,7 @@ impl Api {
             reads: reads::Reads::default(),
             options,
             access: RwLock::new(Arc::new(Access::new(accounts))),
+            in_force: RwLock::default(),
             turned_away: seldom::Seldom::default(),
         })
     }
@@ -118,6 +130,15 @@ impl Api {
     pub fn set_accounts(&self, accounts: &[Account]) {
         let mut access = self.access.write().expect("no holder of this lock panics");
         *access = Arc::new(access.followed_by(accounts));
+    }
+
+    /// Says which config is in force from now on.
+    pub fn set_in_force(&self, in_force: InForce) {
+        let mut now = self
+            .in_force
+            .write()
+            .expect("no holder of this lock panics");
+        *now = in_force;
     }
 
     fn access(&self) -> Arc<Access> {
@@ -135,6 +156,7 @@ impl Api {
                 get(webhooks::list).post(webhooks::create),
             )
             .route("/api/v1/webhooks/{id}", webhook)
+            .route("/api/v1/declared", get(webhooks::list_declared))
             .route("/api/v1/webhooks/{id}/test", post(webhooks::test))
             .route("/api/v1/webhooks/{id}/stats", get(stats::of_webhook))
             .route("/api/v1/webhooks/{id}/secret/{verb}", post(secrets::turn))

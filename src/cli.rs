@@ -1,6 +1,7 @@
 //! The command line: what can be asked for, and the small commands that need no daemon.
 
 pub mod client;
+pub mod declared;
 pub mod inspect;
 pub mod upkeep;
 
@@ -15,7 +16,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use sha2::{Digest, Sha256};
 
-use crate::config::Config;
+use crate::config::{Config, built_in_profiles};
 use crate::vault::MasterKey;
 
 /// Exit code for a command line or a config that is wrong (`EX_USAGE` of sysexits.h).
@@ -36,6 +37,8 @@ Examples:
   hookwheel key new                               make an API key and the lines for the config
   hookwheel check --config /etc/hookwheel/config.toml
   hookwheel serve --config /etc/hookwheel/config.toml
+  hookwheel plan --config /etc/hookwheel/config.toml   see what its [[webhooks]] would change
+  hookwheel apply --config /etc/hookwheel/config.toml  and have the daemon take it over
   hookwheel listen --secret-file hook.secret      see what is sent, and whether it verifies
   hookwheel backup --to /backup/monday            copy the data of a running daemon
   hookwheel doctor --config /etc/hookwheel/config.toml
@@ -45,11 +48,15 @@ Exit codes: 0 done; 1 failed; 64 the command line or the config is wrong.";
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the daemon. SIGTERM stops it gracefully, SIGHUP reads accounts, keys, profiles and formats again.
+    /// Run the daemon. SIGTERM stops it gracefully, SIGHUP reads accounts, keys, profiles, formats and webhooks again.
     Serve(ConfigPath),
     /// Check a config and report every error in it, with line, column and fix.
     Check(ConfigPath),
-    /// Make API keys.
+    /// Show what the webhooks that a config declares would change in the running daemon.
+    Plan(declared::PlanOptions),
+    /// Have the running daemon take over its config, and say what came of it.
+    Apply(declared::ApplyOptions),
+    /// Make API keys, and secrets.
     #[command(subcommand)]
     Key(KeyCommand),
     /// Run the real daemon with a local HTTPS receiver: events, a failure and its retry, six contracts.
@@ -94,12 +101,32 @@ pub enum KeyCommand {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
+    /// Make a signing secret for a webhook that the config declares, in the form that its profile has.
+    Secret(SecretOptions),
     /// Make a master key, which seals webhooks' secrets on disk. Without it they cannot be opened again.
     Master {
         /// Write the key to this new file, readable by its owner only, instead of printing it.
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
+}
+
+/// For whom a secret is.
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("form").required(true).args(["profile", "account"])))]
+pub struct SecretOptions {
+    /// The profile that signs with it: a built-in one, or one of the config that --config names.
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+    /// The account of the config whose webhook it is for.
+    #[arg(long, value_name = "NAME", requires = "config")]
+    account: Option<String>,
+    /// The config file.
+    #[arg(long, short, value_name = "FILE", env = "HOOKWHEEL_CONFIG")]
+    config: Option<PathBuf>,
+    /// Write the secret to this new file, readable by its owner only, instead of printing it.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
 }
 
 /// How the demo runs.
@@ -124,9 +151,10 @@ pub fn check(path: &Path) -> ExitCode {
                 eprintln!("warning: {warning}\n");
             }
             println!(
-                "{}: the config is good: {} account(s)",
+                "{}: the config is good: {} account(s), {} declared webhook(s)",
                 path.display(),
-                config.accounts.len()
+                config.accounts.len(),
+                config.webhooks.len()
             );
             ExitCode::SUCCESS
         }
@@ -179,6 +207,65 @@ pub fn new_master_key(out: Option<&Path>) -> anyhow::Result<ExitCode> {
     let shown = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     println!("[secrets]\nkey_file = {:?}", shown.display().to_string());
     eprintln!("keep a copy of it where no backup of the data is: without it the secrets are lost");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `key secret`: makes a signing secret in the form of a profile, and says where it belongs.
+///
+/// # Errors
+/// Where there is no such profile, the system gives no random bytes, or the file is there already or cannot be written.
+#[expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is what the command is for"
+)]
+pub fn new_secret(options: &SecretOptions) -> anyhow::Result<ExitCode> {
+    // A config is of use only where it is asked for; HOOKWHEEL_CONFIG may name one that has nothing to do with it.
+    let built_in = built_in_profiles();
+    let known = |name: &String| built_in.get(name).is_some();
+    let config = match &options.config {
+        Some(path) if !options.profile.as_ref().is_some_and(known) => match Config::load(path) {
+            Ok(config) => Some(config),
+            Err(errors) => {
+                eprintln!("{errors}");
+                return Ok(ExitCode::from(EXIT_USAGE));
+            }
+        },
+        _ => None,
+    };
+    let accounts = config.iter().flat_map(|config| &config.accounts);
+    let mut of_account = accounts
+        .filter(|one| options.account.as_deref() == Some(one.name.as_str()))
+        .map(|one| one.profile.clone());
+    let Some(name) = options.profile.clone().or_else(|| of_account.next()) else {
+        eprintln!("the config has no such account");
+        return Ok(ExitCode::from(EXIT_USAGE));
+    };
+    let profiles = config.as_ref().map_or(&built_in, |config| &config.profiles);
+    let Some(profile) = profiles.get(&name) else {
+        let known: Vec<&str> = profiles.names().collect();
+        eprintln!(
+            "there is no profile `{name}`; there are {}; one of your own is found with --config FILE",
+            known.join(", ")
+        );
+        return Ok(ExitCode::from(EXIT_USAGE));
+    };
+    if profile.signatures.is_empty() {
+        eprintln!("the profile `{name}` signs nothing, so there is no secret");
+        return Ok(ExitCode::from(EXIT_USAGE));
+    }
+    let secret = profile.secret.generate()?;
+    match &options.out {
+        None => println!("{}", secret.expose()),
+        Some(path) => {
+            write_key(path, secret.expose())?;
+            let shown = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            println!("secret_file = {:?}", shown.display().to_string());
+        }
+    }
+    if let Some(public) = profile.secret.public_key(&secret) {
+        eprintln!("receivers may verify with the public key: {public}");
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -73,6 +73,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Check(ConfigPath { config }) => Ok(cli::check(&config)),
         Command::Key(KeyCommand::New { name, out }) => cli::new_key(&name, out.as_deref()),
         Command::Key(KeyCommand::Master { out }) => cli::new_master_key(out.as_deref()),
+        Command::Key(KeyCommand::Secret(options)) => cli::new_secret(&options),
+        Command::Plan(options) => block_on(cli::declared::plan(options)),
+        Command::Apply(options) => block_on(cli::declared::apply(options)),
         Command::Demo(options) => {
             filter_for_commands();
             block_on(demo::run(&options))
