@@ -41,7 +41,7 @@ mod verifier;
 mod webhooks;
 mod wire;
 
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -50,12 +50,13 @@ use tokio::sync::watch;
 
 use crate::engine::Engine;
 use crate::metrics::Metrics;
-use crate::model::{Account, AddressPolicy};
+use crate::model::{Account, AddressPolicy, UnixMillis};
 use crate::sender::Guard;
 
 pub use doors::listen;
 pub use server::serve;
 pub use tls::{Identity, Tls};
+pub use webhooks::{DeclaredFault, Ground, as_shown, fingerprints, read_declared};
 
 use access::Access;
 
@@ -81,6 +82,15 @@ pub struct Options {
     pub answer_rate_min: u64,
 }
 
+/// Which config is in force.
+#[derive(Clone, Debug, Default)]
+pub struct InForce {
+    /// The mark of its text.
+    pub revision: String,
+    /// Since when.
+    pub since: UnixMillis,
+}
+
 /// What every handler can reach.
 pub struct Api {
     engine: Arc<Engine>,
@@ -91,6 +101,7 @@ pub struct Api {
     answers: budget::Budget,
     reads: reads::Reads,
     access: watch::Sender<Arc<Access>>,
+    in_force: RwLock<InForce>,
     turned_away: seldom::Seldom,
     shelf: openapi::Shelf,
 }
@@ -114,6 +125,7 @@ impl Api {
             reads: reads::Reads::default(),
             options,
             access: watch::Sender::new(Arc::new(Access::new(accounts))),
+            in_force: RwLock::default(),
             turned_away: seldom::Seldom::default(),
             shelf: openapi::Shelf::default(),
         })
@@ -124,6 +136,15 @@ impl Api {
     pub fn set_accounts(&self, accounts: &[Account]) {
         self.access
             .send_modify(|access| *access = Arc::new(access.followed_by(accounts)));
+    }
+
+    /// Says which config is in force from now on.
+    pub fn set_in_force(&self, in_force: InForce) {
+        let mut now = self
+            .in_force
+            .write()
+            .expect("no holder of this lock panics");
+        *now = in_force;
     }
 
     fn access(&self) -> Arc<Access> {

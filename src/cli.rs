@@ -3,26 +3,24 @@
 pub mod access;
 mod ask;
 pub mod client;
+pub mod declared;
 pub mod inspect;
+mod keys;
 pub mod setup;
 pub mod upkeep;
 
-use std::fmt::Write as _;
-use std::fs::{File, OpenOptions};
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 pub use ask::{ClientCommand, run_client};
+pub use keys::{
+    KeyCommand, SecretOptions, key_hash, new_key, new_master_key, new_secret, random_key, write_key,
+};
 
 use crate::config::{Config, ConfigError, ConfigErrors, Place};
-use crate::vault::MasterKey;
 
 /// Exit code for a command line or a config that is wrong (`EX_USAGE` of sysexits.h).
 pub const EXIT_USAGE: u8 = 64;
@@ -84,32 +82,6 @@ changed, and a daemon may run meanwhile.
 Exit codes: 0 the config is good (there may be warnings); 64 it is not, and
 every error is listed with its line and its fix.";
 
-const KEY_EXAMPLES: &str = "\
-Examples:
-  hookwheel key new --name billing --out billing.key >> config.toml
-  hookwheel key master --out master.key >> config.toml";
-
-const KEY_NEW_EXAMPLES: &str = "\
-Examples:
-  hookwheel key new
-  hookwheel key new --name billing --out billing.key >> config.toml";
-
-const KEY_NEW_HELP: &str = "\
-The lines belong below the [[accounts]] table of whom the key is for. A daemon
-that runs takes them on SIGHUP.
-
-Exit codes: 0 done; 1 the file is there already or cannot be written.";
-
-const KEY_MASTER_EXAMPLES: &str = "\
-Examples:
-  hookwheel key master --out master.key >> config.toml
-  hookwheel key master | systemd-creds encrypt - master.key.cred";
-
-const KEY_MASTER_HELP: &str = "\
-Keep a copy of it where no backup of the data is.
-
-Exit codes: 0 done; 1 the file is there already or cannot be written.";
-
 const DEMO_EXAMPLES: &str = "\
 Examples:
   hookwheel demo               see it work, then try the API; Ctrl-C ends
@@ -131,8 +103,13 @@ pub enum Command {
     Serve(ConfigPath),
     /// Check a config and report every error in it, with line, column and fix.
     Check(CheckOptions),
-    /// Make API keys, and the master key.
-    #[command(subcommand, before_help = KEY_EXAMPLES)]
+    /// Show what the webhooks that a config declares would change in the running
+    /// daemon.
+    Plan(declared::PlanOptions),
+    /// Have the running daemon take over its config, and say what came of it.
+    Apply(declared::ApplyOptions),
+    /// Make API keys, the master key, and signing secrets.
+    #[command(subcommand, before_help = keys::KEY_EXAMPLES)]
     Key(KeyCommand),
     /// Run the real daemon with a local HTTPS receiver: events, a failure and its
     /// retry, six contracts.
@@ -167,6 +144,9 @@ impl Command {
             Self::Init(options) => options.json,
             Self::Check(options) => options.json,
             Self::Key(KeyCommand::New { json, .. } | KeyCommand::Master { json, .. }) => *json,
+            Self::Key(KeyCommand::Secret(options)) => options.json,
+            Self::Plan(options) => options.json,
+            Self::Apply(options) => options.json,
             Self::Listen(options) => options.json,
             Self::Verify(options) => options.json,
             Self::Backup(options) => options.json,
@@ -203,38 +183,6 @@ pub struct CheckOptions {
     /// Print the report as JSON, errors included.
     #[arg(long)]
     pub json: bool,
-}
-
-/// What can be done with keys.
-#[derive(Debug, Subcommand)]
-pub enum KeyCommand {
-    /// Print a new key and the config lines that let it in. The key is shown this
-    /// once only.
-    #[command(before_help = KEY_NEW_EXAMPLES, after_help = KEY_NEW_HELP)]
-    New {
-        /// The key's name in the config.
-        #[arg(long, default_value = "backend")]
-        name: String,
-        /// Write the key to this new file, readable by its owner only; then only the
-        /// config lines are printed.
-        #[arg(long, value_name = "FILE")]
-        out: Option<PathBuf>,
-        /// Print the key and its hash as JSON.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Make a master key, which seals webhooks' secrets on disk. Without it they
-    /// cannot be opened again.
-    #[command(before_help = KEY_MASTER_EXAMPLES, after_help = KEY_MASTER_HELP)]
-    Master {
-        /// Write the key to this new file, readable by its owner only, instead of
-        /// printing it.
-        #[arg(long, value_name = "FILE")]
-        out: Option<PathBuf>,
-        /// Print the key, or its file, as JSON.
-        #[arg(long)]
-        json: bool,
-    },
 }
 
 /// How the demo runs.
@@ -284,11 +232,12 @@ pub fn check(options: &CheckOptions) -> ExitCode {
         Ok(config) => config,
         Err(errors) => return refuse_config(path, &errors, options.json),
     };
-    let accounts = config.accounts.len();
+    let (accounts, webhooks) = (config.accounts.len(), config.webhooks.len());
     if options.json {
         let warnings: Vec<Value> = config.warnings.iter().map(fault).collect();
         let report = json!({
-            "config": path, "good": true, "accounts": accounts, "warnings": warnings, "errors": [],
+            "config": path, "good": true, "accounts": accounts, "webhooks": webhooks,
+            "warnings": warnings, "errors": [],
         });
         println!("{report}");
         return ExitCode::SUCCESS;
@@ -297,7 +246,7 @@ pub fn check(options: &CheckOptions) -> ExitCode {
         eprintln!("warning: {warning}\n");
     }
     let shown = path.display();
-    println!("{shown}: the config is good: {accounts} account(s)");
+    println!("{shown}: the config is good: {accounts} account(s), {webhooks} declared webhook(s)");
     ExitCode::SUCCESS
 }
 
@@ -336,119 +285,6 @@ fn fault(fault: &ConfigError) -> Value {
             "variable": name, "field": field, "problem": problem, "fix": fix,
         }),
     }
-}
-
-/// `key new`: makes a fresh key and prints what to write into the config.
-///
-/// # Errors
-/// Where the system gives no random bytes, or the file is there already or cannot be written.
-#[expect(clippy::print_stdout, reason = "this is what the command is for")]
-pub fn new_key(name: &str, out: Option<&Path>, json: bool) -> anyhow::Result<ExitCode> {
-    let key = random_key()?;
-    if let Some(path) = out {
-        write_key(path, &key)?;
-    }
-    if json {
-        let shown = if out.is_none() { Some(&key) } else { None };
-        let made = json!({ "name": name, "key": shown, "file": out, "hash": key_hash(&key) });
-        println!("{made}");
-        return Ok(ExitCode::SUCCESS);
-    }
-    if out.is_none() {
-        println!("# the key, shown this once only:\n# {key}");
-        println!("# and what lets it in, for the account in the config:\n");
-    }
-    println!(
-        "[[accounts.keys]]\nname = {name:?}\nhash = \"{}\"",
-        key_hash(&key)
-    );
-    println!("scopes = [\"admin\", \"send\", \"read\"]");
-    Ok(ExitCode::SUCCESS)
-}
-
-/// `key master`: makes a fresh master key and says where it belongs.
-///
-/// # Errors
-/// Where the system gives no random bytes, or the file is there already or cannot be written.
-#[expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "this is what the command is for"
-)]
-pub fn new_master_key(out: Option<&Path>, json: bool) -> anyhow::Result<ExitCode> {
-    let key = MasterKey::generate()?;
-    if json {
-        if let Some(path) = out {
-            write_key(path, key.expose())?;
-        }
-        let shown = out.is_none().then(|| key.expose());
-        println!("{}", json!({ "key": shown, "file": out }));
-        return Ok(ExitCode::SUCCESS);
-    }
-    let Some(path) = out else {
-        println!("{}", key.expose());
-        eprintln!("keep it in a file of its own, and a copy where no backup of the data is");
-        return Ok(ExitCode::SUCCESS);
-    };
-    write_key(path, key.expose())?;
-    let shown = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    println!("[secrets]\nkey_file = {:?}", shown.display().to_string());
-    eprintln!("keep a copy of it where no backup of the data is: without it the secrets are lost");
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Writes a key to a new file, and has it on disk when this returns: what is sealed with it may be there at once.
-///
-/// # Errors
-/// Where the file is there already or cannot be written.
-pub fn write_key(path: &Path, key: &str) -> anyhow::Result<()> {
-    let mut options = OpenOptions::new();
-    let opened = options.write(true).create_new(true).mode(0o600).open(path);
-    let written = opened.and_then(|mut file| {
-        let written = file
-            .write_all(key.as_bytes())
-            .and_then(|()| file.sync_all());
-        if written.is_err() {
-            // A half one would be in the way of the next.
-            std::fs::remove_file(path)?;
-        }
-        written?;
-        let directory = path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty());
-        File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
-    });
-    written.with_context(|| {
-        format!(
-            "the key cannot be written to the new file {}",
-            path.display()
-        )
-    })
-}
-
-/// A new API key: `hwk_` and 32 random bytes in hexadecimal.
-///
-/// # Errors
-/// Where the system gives no random bytes.
-pub fn random_key() -> anyhow::Result<String> {
-    let mut bytes = [0_u8; 32];
-    getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("no random bytes: {error}"))?;
-    Ok(format!("hwk_{}", hex(&bytes)))
-}
-
-/// A key's hash as the config holds it: `sha256:` and 64 lower-case hexadecimal digits.
-#[must_use]
-pub fn key_hash(key: &str) -> String {
-    format!("sha256:{}", hex(&Sha256::digest(key.as_bytes())))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            write!(text, "{byte:02x}").expect("writing to a String does not fail");
-            text
-        })
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@
 
 mod accounts;
 mod alerts;
+mod declared;
 mod egress;
 mod environment;
 mod files;
@@ -31,6 +32,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
 use toml::de::DeTable;
 
 use crate::api::Identity;
@@ -78,10 +80,14 @@ pub struct Config {
     pub formats: Formats,
     /// Who gets operational events, and which.
     pub alerts: engine::AlertOptions,
+    /// The webhooks that the config declares, in the order of the file.
+    pub webhooks: Vec<engine::Declaration>,
     /// The keys that webhooks' secrets are sealed with on disk.
     pub vault: Vault,
     /// The log.
     pub log: telemetry::Options,
+    /// A mark of the file's text, by which it is told from another; empty where it was read from no file.
+    pub revision: String,
     /// What is no fault, but should be known.
     pub warnings: Vec<ConfigError>,
 }
@@ -141,12 +147,16 @@ impl Config {
             let name = name.into_string().ok()?;
             Some((name, value.to_string_lossy().into_owned()))
         });
-        Self::parse(text, &name, base, environment)
+        let config = Self::parse(text, &name, base, environment)?;
+        Ok(Self {
+            revision: revision(&bytes),
+            ..config
+        })
     }
 
     /// Whether what differs from `running` is more than a running daemon takes over: anything but
-    /// accounts, keys, certificates, profiles, formats, alerts, master keys, `[egress.tls]` and the log's level. With TLS
-    /// and without it are two different servers.
+    /// accounts, keys, certificates, profiles, formats, alerts, webhooks, master keys, `[egress.tls]` and the log's level.
+    /// With TLS and without it are two different servers.
     #[must_use]
     pub fn needs_restart(&self, running: &Self) -> bool {
         self.server != running.server
@@ -217,6 +227,17 @@ impl Config {
         let tls = egress::check_accounts(sections.tls, &accounts, &mut root);
         let alerts = alerts::read(root.section("alerts"), &accounts);
         let vault = secrets::read(root.section("secrets"), base);
+        let policy = sections.sender.policy.clone();
+        let means = declared::Means {
+            base,
+            accounts: &accounts,
+            profiles: &profiles,
+            formats: &formats,
+            tls: &tls,
+            alerts: &alerts,
+            guard: sender::Guard::new(policy.guarding([sections.server.listen])),
+        };
+        let webhooks = declared::read(&mut root, &means);
         root.also_known("profiles");
         root.also_known("formats");
         root.finish();
@@ -235,12 +256,27 @@ impl Config {
             profiles,
             formats,
             alerts,
+            webhooks,
             vault,
             log: sections.log,
+            revision: String::new(),
             warnings: context.faults.into_warnings(),
         };
         (Ok(config), context.known)
     }
+}
+
+/// The profiles that every installation has.
+#[must_use]
+pub fn built_in_profiles() -> Profiles {
+    Profiles::built_in()
+}
+
+fn revision(text: &[u8]) -> String {
+    let hash: [u8; 32] = Sha256::digest(text).into();
+    // Half of it tells any two files apart, and is short enough to be read out.
+    let shown = hash.iter().take(8);
+    shown.map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Reports what the TOML parser refused, one fault for each line: what follows on the same line is

@@ -14,9 +14,9 @@ use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::{self, Api, Tls};
+use crate::api::{self, Api, InForce, Tls};
 use crate::config::Config;
-use crate::engine::{self, Engine, EngineError, SchedulerDied, TaskDied};
+use crate::engine::{self, Declared, Engine, EngineError, SchedulerDied, TaskDied};
 use crate::metrics::Metrics;
 use crate::model::{Account, AccountName, QueueEntry, WebhookId};
 use crate::retention;
@@ -27,6 +27,7 @@ use crate::store::{Opened, WriteError, Writer};
 mod changes;
 mod files;
 pub mod serve;
+mod told;
 
 pub use files::room_for;
 
@@ -181,14 +182,12 @@ impl Daemon {
             vault: config.vault.clone(),
         };
         let names = accounts(&config);
-        let (engine, running) = Engine::start(
-            parts,
-            &config.delivery,
-            &names,
-            &config.profiles,
-            &config.formats,
-            &config.alerts,
-        )?;
+        let (profiles, formats) = (&config.profiles, &config.formats);
+        let built = Engine::build(parts, &names, profiles, formats, &config.alerts)?;
+        // Before anything is sent from webhooks that are declared otherwise by now.
+        let engine = Arc::clone(built.engine());
+        engine.set_declared(config.webhooks.clone()).await;
+        let (engine, running) = built.launch(&config.delivery)?;
         let options = api::Options {
             body_bytes_max: config.server.body_bytes_max,
             body_memory: config.server.body_memory,
@@ -199,14 +198,16 @@ impl Daemon {
             body_rate_min: config.server.body_rate_min,
             answer_rate_min: config.server.answer_rate_min,
         };
+        let api = Api::new(
+            Arc::clone(&engine),
+            metrics,
+            policy,
+            options.clone(),
+            &config.accounts,
+        );
+        api.set_in_force(in_force(&config, &engine));
         Ok(Self {
-            api: Api::new(
-                Arc::clone(&engine),
-                metrics,
-                policy,
-                options.clone(),
-                &config.accounts,
-            ),
+            api,
             tls: config.identity.map(|identity| Arc::new(Tls::new(identity))),
             accounts: Arc::new(Mutex::new(config.accounts)),
             grace: config.delivery.stop_grace,
@@ -361,19 +362,23 @@ async fn sweep(engine: Arc<Engine>, writer: Writer, limits: retention::Limits) {
 }
 
 impl Handle {
-    /// Takes over accounts, keys, certificates, profiles, formats, alerts, `[egress.tls]` and master keys of a new config.
+    /// Takes over accounts, keys, certificates, profiles, formats, alerts, webhooks, `[egress.tls]` and master keys of a
+    /// new config.
     /// What else changed needs a restart.
     ///
     /// # Errors
     /// Where a master key is missing or cannot be changed now; nothing is changed then. [`DaemonError::Partly`] where a
-    /// profile does not compile or a certificate cannot be used after all.
-    pub async fn reload(&self, config: &Config) -> Result<(), DaemonError> {
+    /// profile does not compile or a certificate cannot be used after all. What of the declared webhooks could not be
+    /// written is in the answer: it is tried again.
+    pub async fn reload(&self, config: &Config) -> Result<Declared, DaemonError> {
         // The only step that meets the disk, and so may fail: after it the rest is what the config's reading has checked.
         self.engine.set_vault(config.vault.clone()).await?;
         let taken = self.take_over(config).await;
         taken.map_err(|error| DaemonError::Partly(error.to_string()))?;
         self.note_changes(&config.accounts).await;
-        Ok(())
+        let declared = self.engine.set_declared(config.webhooks.clone()).await;
+        self.api.set_in_force(in_force(config, &self.engine));
+        Ok(declared)
     }
 
     async fn take_over(&self, config: &Config) -> Result<(), DaemonError> {
@@ -430,6 +435,13 @@ fn warn_of(config: &Config, address: SocketAddr) {
             %address,
             "the API speaks plain HTTP: beyond this machine, set [server.tls], or put a proxy that ends TLS before it"
         );
+    }
+}
+
+fn in_force(config: &Config, engine: &Engine) -> InForce {
+    InForce {
+        revision: config.revision.clone(),
+        since: engine.clock().wall(),
     }
 }
 

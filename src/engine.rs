@@ -10,6 +10,7 @@ mod alerts;
 mod attempt;
 mod audit;
 mod backlog;
+mod declared;
 mod disable;
 mod discard;
 mod explain;
@@ -31,6 +32,7 @@ mod retry_after;
 mod run;
 pub mod schedule;
 mod seals;
+mod start;
 mod stats;
 mod token;
 mod unbroken;
@@ -54,17 +56,18 @@ use crate::store::{self, Reader, Space, WriteError, Writer};
 use crate::vault::Vault;
 
 use alerts::Alerts;
+use declared::Declarations;
 use hints::{BodyBudget, Hint, Missed};
 use probe::Probing;
 use progress::{Deaths, Heartbeat};
 use registry::Registry;
-use schedule::{Core, Limits};
 use seals::Seals;
 use stats::Stats;
 use token::Tokens;
 
 pub use alerts::{Alert, AlertOptions};
 pub use attempt::prepared_body;
+pub use declared::{Declaration, Declared, KEEP_OLD_MS, Undone, WEBHOOKS_MAX, fingerprint};
 pub use discard::Discarded;
 pub use explain::{Explained, Hold, KeptOut, Reason, Wait};
 pub use failing::Failing;
@@ -76,6 +79,7 @@ pub use news::{Change, Happening, Heard, LISTENERS_MAX, LISTENERS_OWN_MAX, Liste
 pub use places::{Full, Place, Places};
 pub use progress::TaskDied;
 pub use registry::{Contract, Live};
+pub use start::Built;
 pub use stats::{Figures, Hour, Percentiles, Queued, Said, Waiting, Window};
 pub use webhooks::{ChangeError, TESTS_MAX, Tested, TooManyTests};
 
@@ -129,6 +133,7 @@ pub struct Engine {
     writer: Writer,
     reader: Reader,
     seals: Seals,
+    declarations: Declarations,
     sender: Sender,
     clock: Clock,
     metrics: Metrics,
@@ -275,6 +280,20 @@ impl Engine {
         formats: &Formats,
         alerts: &AlertOptions,
     ) -> Result<(Arc<Self>, Running), EngineError> {
+        Self::build(parts, accounts, profiles, formats, alerts)?.launch(options)
+    }
+
+    /// As [`Engine::start`], without the scheduler: for what must be done before anything is sent.
+    ///
+    /// # Errors
+    /// As [`Engine::start`].
+    pub fn build(
+        parts: Parts,
+        accounts: &[(AccountName, String)],
+        profiles: &Profiles,
+        formats: &Formats,
+        alerts: &AlertOptions,
+    ) -> Result<Built, EngineError> {
         let told = alerts.account.as_ref();
         let contracts = registry::contracts(accounts, profiles, formats, told)?;
         let registry = Registry::new(contracts, parts.sender.tls_names());
@@ -286,6 +305,7 @@ impl Engine {
             writer: parts.writer,
             reader: parts.reader,
             seals: Seals::new(parts.vault),
+            declarations: Declarations::default(),
             sender: parts.sender,
             metrics: parts.metrics,
             hints,
@@ -312,31 +332,9 @@ impl Engine {
             store_fatal: parts.fatal,
             clock,
         });
-        let now = engine.clock.steady();
-        engine.heartbeat.beat(now);
-        let limits = Limits {
-            in_flight_max: options.in_flight_max,
-            lane_in_flight_max: options.in_flight_per_webhook_max,
-            window_max: WINDOW_MAX,
-            page_low: PAGE_LOW,
-            pages_max: PAGES_MAX,
-            payloads_max: PAYLOADS_MAX,
-            resume_per_second: options.resume_per_second,
-        };
-        let mut core = Core::new(limits, now);
         engine.check_sealed(&engine.seals.vault())?;
-        engine.open_lanes(&mut core)?;
-        // Each may have reported twice.
-        let reports_max = 2 * limits.under_way_max();
-        let scheduler = run::Scheduler::new(Arc::clone(&engine), core, hints_in, reports_max);
-        let (stop, grace) = (engine.stopping.clone(), options.stop_grace);
-        let ended = engine.ended.clone().drop_guard();
-        engine.keep();
-        let task = engine.tracker.spawn(async move {
-            let _ended = ended;
-            scheduler.run(stop, grace).await;
-        });
-        Ok((engine, Running { task }))
+        engine.fill_registry();
+        Ok(Built { engine, hints_in })
     }
 
     /// Starts the tasks that go on until the engine stops.
@@ -351,6 +349,8 @@ impl Engine {
         self.keep_on("the task that raises operational events", alerts);
         let seals = Arc::clone(self).keep_sealed();
         self.keep_on("the task that seals secrets", seals);
+        let declared = Arc::clone(self).keep_declared();
+        self.keep_on("the task that follows the config's webhooks", declared);
     }
 
     /// That such a task ends before, by a panic, is told.
@@ -360,29 +360,6 @@ impl Engine {
             let _alive = alive;
             work.await;
         });
-    }
-
-    fn open_lanes(&self, core: &mut Core<Option<hints::Carried>>) -> Result<(), EngineError> {
-        for webhook in self.reader.webhooks() {
-            let id = webhook.id;
-            let next_due = self.reader.first_due(id)?;
-            match self.registry.refresh(id, || self.opened(webhook).map(Some)) {
-                Ok(Some(live)) => {
-                    if let Some(reason) = live.misfit() {
-                        tracing::warn!(webhook_id = %id, %reason, "the webhook is held");
-                    }
-                    core.open_lane(id, live.sends(), next_due);
-                    core.set_order(id, live.lane_order());
-                    core.set_rates(id, live.rates());
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    tracing::warn!(webhook_id = %id, %error,
-                        "the webhook is held: its deliveries wait until the config fits it again");
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Replaces the accounts, their profiles, the formats, who gets operational events and the names for TLS, as a reload

@@ -93,6 +93,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             cli::new_key(&name, out.as_deref(), json)
         }
         Command::Key(KeyCommand::Master { out, json }) => cli::new_master_key(out.as_deref(), json),
+        Command::Key(KeyCommand::Secret(options)) => cli::new_secret(&options),
+        Command::Plan(options) => block_on(cli::declared::plan(options)),
+        Command::Apply(options) => block_on(cli::declared::apply(options)),
         Command::Demo(options) => {
             filter_for_commands();
             block_on(demo::run(&options))

@@ -27,7 +27,7 @@ const OF_FIELDS_ONLY: [Code; 2] = [
 ];
 
 /// All others, by status.
-const ALL: [Code; 65] = [
+const ALL: [Code; 66] = [
     // Of the request as a whole.
     code(
         "json_invalid",
@@ -182,6 +182,11 @@ const ALL: [Code; 65] = [
         "discard_under_way",
         409,
         "what the webhook holds is being discarded already",
+    ),
+    code(
+        "webhook_declared",
+        409,
+        "the config declares the webhook, so only the config changes it",
     ),
     code(
         "webhook_active",

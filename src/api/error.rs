@@ -103,6 +103,11 @@ impl Problem {
         self
     }
 
+    /// The fields at fault, as many as are named.
+    pub(super) fn into_faults(self) -> Vec<FieldError> {
+        self.errors
+    }
+
     pub(super) fn not_found(what: &str) -> Self {
         Self::new(
             StatusCode::NOT_FOUND,
@@ -249,6 +254,9 @@ impl From<ChangeError> for Problem {
             }
             ChangeError::Active => Self::new(StatusCode::CONFLICT, "webhook_active", detail),
             ChangeError::Held(_) => Self::new(StatusCode::CONFLICT, "webhook_held", detail),
+            ChangeError::TooManyWebhooks => {
+                Self::new(StatusCode::CONFLICT, "too_many_webhooks", detail)
+            }
             ChangeError::InFlight => Self::new(StatusCode::CONFLICT, "in_flight", detail),
             ChangeError::Engine(EngineError::Account(_)) => Self::unauthorized(),
             ChangeError::Engine(error) => Self::internal(&error),

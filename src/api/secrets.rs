@@ -11,6 +11,7 @@ use axum::response::Response;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::engine::KEEP_OLD_MS;
 use crate::model::{
     AuditAction, RotationError, Scope, Secret, UnixMillis, Webhook, parse_duration,
 };
@@ -23,11 +24,9 @@ use super::fields::Fields;
 use super::input::Unread;
 use super::openapi::shapes;
 use super::page::{Named, json_answer};
-use super::webhooks::{find, show_whole};
+use super::webhooks::{find, refuse_declared, show_whole};
 
-/// How long the old secret is kept where the caller does not say: a day to change every receiver.
-const KEEP_OLD_MS: u64 = 24 * 3600 * 1000;
-/// Its bounds: below a minute attempts under way would be refused, and beyond a month it is no rotation.
+/// The bounds of how long the old secret is kept: below a minute attempts under way would be refused, and beyond a month it is no rotation.
 const KEEP_OLD_MIN_MS: u64 = 60 * 1000;
 const KEEP_OLD_MAX_MS: u64 = 30 * 24 * 3600 * 1000;
 
@@ -133,6 +132,7 @@ async fn turn(
 ) -> Result<Response, Problem> {
     let text = body.read(&api, &caller, Scope::Admin).await?;
     let live = find(&api, caller.account(), &id)?;
+    refuse_declared(&live.webhook)?;
     let profile = &live.contract.profile;
     check_offered(verb, profile)?;
     let now = api.engine.clock().wall();

@@ -8,8 +8,11 @@ use http::header::LOCATION;
 use http::{HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 
-use crate::engine::{Contract, Engine, Live};
-use crate::model::{AccountName, AuditAction, Outcome, Scope, Secret, UnixMillis, WebhookId};
+use crate::engine::{ChangeError, Contract, Engine, Live, WEBHOOKS_MAX};
+use crate::model::{
+    AccountName, AuditAction, Outcome, Scope, Secret, UnixMillis, Webhook, WebhookId,
+};
+use crate::profile::Profile;
 
 use super::Api;
 use super::access::Caller;
@@ -20,14 +23,14 @@ use super::input::Unread;
 use super::page::{Asked, Named, Paging, json_answer, page, row_limit};
 
 mod chosen;
+mod declared;
 pub(super) mod draft;
+
+pub use declared::{DeclaredFault, Ground, as_shown, fingerprints, read_declared};
+pub(super) use declared::{list as list_declared, refuse_declared};
 
 use chosen::Chosen;
 pub(super) use draft::SCOPE_MAX;
-
-/// Webhooks of one account: the live table is in memory. Below the store's bound on one event's fan-out by
-/// more than registrations can come at once, so that an event which all of them want is never refused.
-const WEBHOOKS_MAX: usize = 9_000;
 
 /// The webhook of a path, if it is the caller's.
 pub(super) fn find(api: &Api, account: &AccountName, id: &str) -> Result<Arc<Live>, Problem> {
@@ -52,12 +55,7 @@ pub(super) async fn create(
     let text = body.read(&api, &caller, Scope::Admin).await?;
     let contract = contract(&api, &caller)?;
     if api.engine.webhooks(caller.account()).len() >= WEBHOOKS_MAX {
-        let detail = format!("an account has at most {WEBHOOKS_MAX} webhooks; remove some first");
-        return Err(Problem::new(
-            StatusCode::CONFLICT,
-            "too_many_webhooks",
-            detail,
-        ));
+        return Err(ChangeError::TooManyWebhooks.into());
     }
     let mut fields = Fields::parse(text.as_str())?;
     let given = fields.names();
@@ -151,6 +149,9 @@ pub(super) async fn change(
     let live = find(&api, caller.account(), &id)?;
     let mut fields = Fields::parse(text.as_str())?;
     let given = fields.names();
+    if given != ["active"] || declared::is_withdrawn(&live.webhook) {
+        refuse_declared(&live.webhook)?;
+    }
     let mut webhook = live.webhook.clone();
     let now = api.engine.clock().wall();
     webhook.updated_at = now;
@@ -187,6 +188,9 @@ pub(super) async fn remove(
 ) -> Result<StatusCode, Problem> {
     caller.require(Scope::Admin)?;
     let live = find(&api, caller.account(), &id)?;
+    if !declared::is_withdrawn(&live.webhook) {
+        refuse_declared(&live.webhook)?;
+    }
     let (id, version) = (live.webhook.id, live.webhook.version);
     let entry = caller.does_to(AuditAction::WebhookRemoved, id);
     api.engine.remove_webhook(id, version, Some(entry)).await?;
@@ -235,14 +239,15 @@ pub(super) fn show_whole(engine: &Engine, live: &Live, now: UnixMillis) -> Map<S
 /// A webhook as lists show it: no secret, and of its headers only the names.
 fn show_webhook(engine: &Engine, live: &Live, now: UnixMillis) -> Map<String, Value> {
     let (webhook, contract) = (&live.webhook, &live.contract);
+    let mut settings = settings(webhook, &contract.profile);
     let mut shown = Map::new();
+    shown.insert("id".to_owned(), json!(webhook.id.to_string()));
+    for name in ["url", "events", &contract.profile.scope_field] {
+        shown.extend(settings.shift_remove_entry(name));
+    }
     let mut put = |name: &str, value: Value| {
         shown.insert(name.to_owned(), value);
     };
-    put("id", json!(webhook.id.to_string()));
-    put("url", json!(webhook.url.as_str()));
-    put("events", json!(webhook.events));
-    put(&contract.profile.scope_field, json!(webhook.scope));
     put("active", json!(webhook.active));
     let inactive = webhook.inactive.map(|inactive| {
         json!({
@@ -261,30 +266,10 @@ fn show_webhook(engine: &Engine, live: &Live, now: UnixMillis) -> Map<String, Va
     put("failing", json!(failing));
     // Why an active one is held, where the config no longer has what it names.
     put("held", json!(live.misfit()));
-    put("name", json!(webhook.name));
-    put("description", json!(webhook.description));
-    let headers = webhook
-        .headers
-        .iter()
-        .map(|header| (header.name.clone(), Value::Null));
-    put("headers", Value::Object(headers.collect()));
-    put("oauth2", draft::show_oauth2(webhook.oauth2.as_ref()));
-    put("format", json!(webhook.format));
-    put("filter", chosen::show_filter(webhook.filter.as_deref()));
-    put("order", chosen::show_order(&webhook.order));
-    put("tls", json!(webhook.tls));
-    let timeout = contract.profile.timeout_ms(webhook);
-    put("timeout", json!(draft::duration_text(u64::from(timeout))));
-    let retry = contract.profile.policy(webhook).retry;
-    let delays: Vec<String> = retry
-        .delays_ms()
-        .iter()
-        .map(|ms| draft::duration_text(*ms))
-        .collect();
-    put(
-        "retry",
-        json!({ "delays": delays, "jitter": format!("{}%", retry.jitter_percent()) }),
-    );
+    put("declared", json!(webhook.declared));
+    for (name, value) in settings {
+        put(&name, value);
+    }
     put(
         "signed",
         json!(webhook.secret.as_ref().map(Secret::expose).is_some()),
@@ -304,5 +289,41 @@ fn show_webhook(engine: &Engine, live: &Live, now: UnixMillis) -> Map<String, Va
     );
     put("created_at", json!(webhook.created_at.to_string()));
     put("updated_at", json!(webhook.updated_at.to_string()));
+    shown
+}
+
+/// What the owner of a webhook says of it, as answers show it: no secret, and of its headers only the names.
+fn settings(webhook: &Webhook, profile: &Profile) -> Map<String, Value> {
+    let mut shown = Map::new();
+    let mut put = |name: &str, value: Value| {
+        shown.insert(name.to_owned(), value);
+    };
+    put("url", json!(webhook.url.as_str()));
+    put("events", json!(webhook.events));
+    put(&profile.scope_field, json!(webhook.scope));
+    put("name", json!(webhook.name));
+    put("description", json!(webhook.description));
+    let headers = webhook
+        .headers
+        .iter()
+        .map(|header| (header.name.clone(), Value::Null));
+    put("headers", Value::Object(headers.collect()));
+    put("oauth2", draft::show_oauth2(webhook.oauth2.as_ref()));
+    put("format", json!(webhook.format));
+    put("filter", chosen::show_filter(webhook.filter.as_deref()));
+    put("order", chosen::show_order(&webhook.order));
+    put("tls", json!(webhook.tls));
+    let timeout = profile.timeout_ms(webhook);
+    put("timeout", json!(draft::duration_text(u64::from(timeout))));
+    let retry = profile.policy(webhook).retry;
+    let delays: Vec<String> = retry
+        .delays_ms()
+        .iter()
+        .map(|ms| draft::duration_text(*ms))
+        .collect();
+    put(
+        "retry",
+        json!({ "delays": delays, "jitter": format!("{}%", retry.jitter_percent()) }),
+    );
     shown
 }

@@ -164,6 +164,25 @@ pub(super) fn password(base: &Path, written: &str) -> Result<Secret, Refusal> {
     Ok(Secret::new(text.to_owned()))
 }
 
+/// A credential of a file, one line. What it must look like further is judged by who takes it. No message shows any of
+/// it.
+pub(super) fn credential(base: &Path, written: &str) -> Result<Secret, Refusal> {
+    let path = resolve(base, written)?;
+    let bytes = read(&path, KEY_BYTES_MAX)?;
+    let shown = path.display();
+    let fix = "put it there alone, as one line of text";
+    let text = std::str::from_utf8(one_line(&bytes))
+        .map_err(|_| Refusal::new(format!("what `{shown}` holds is not UTF-8"), fix))?;
+    if text.is_empty() {
+        return Err(Refusal::new(format!("`{shown}` is empty"), fix));
+    }
+    if text.chars().any(char::is_control) {
+        let problem = format!("what `{shown}` holds has line breaks or control characters");
+        return Err(Refusal::new(problem, fix));
+    }
+    Ok(Secret::new(text.to_owned()))
+}
+
 fn one_line(bytes: &[u8]) -> &[u8] {
     let line = bytes.strip_suffix(b"\n").unwrap_or(bytes);
     line.strip_suffix(b"\r").unwrap_or(line)

@@ -151,11 +151,19 @@ impl<'c, 't> Reader<'c, 't> {
     /// The tables of the list `key`, written `[[key]]`; give each to [`Reader::enter`]. At least one must
     /// be there; `remedy` says how to add one.
     pub(super) fn tables(&mut self, key: &'static str, remedy: &str) -> Vec<Placed<Entries>> {
+        let empty = |(_, node): &(Origin, Node)| matches!(&node.kind, Kind::Array(items) if items.is_empty());
+        if self.entries.get(key).is_none_or(empty) {
+            self.lacks(key, remedy);
+        }
+        self.tables_if_any(key)
+    }
+
+    /// As [`Reader::tables`], of a list that may be empty, or not be there.
+    pub(super) fn tables_if_any(&mut self, key: &'static str) -> Vec<Placed<Entries>> {
         self.taken.push(key);
         let field = join(&self.field, key);
         let fix = format!("write each as a table: [[{}]]", self.list_header(key));
         let Some((_, node)) = self.entries.remove(key) else {
-            self.lacks(key, remedy);
             return Vec::new();
         };
         let Kind::Array(items) = node.kind else {
@@ -163,9 +171,6 @@ impl<'c, 't> Reader<'c, 't> {
             self.context.faults.add(&node.at, &field, problem, fix);
             return Vec::new();
         };
-        if items.is_empty() {
-            self.lacks(key, remedy);
-        }
         let mut tables = Vec::new();
         for (index, item) in items.into_iter().enumerate() {
             let field = format!("{field}[{index}]");

@@ -167,7 +167,10 @@ impl<'t> Faults<'t> {
             Origin::File(span) => {
                 let (line, column) = self.position(span.start);
                 let place = self.in_file(line, column);
-                (place, self.excerpt(line, column, span.len()))
+                // A header's line is its value, which may be a credential.
+                let shown =
+                    (!field.contains(".headers.")).then(|| self.excerpt(line, column, span.len()));
+                (place, shown.flatten())
             }
             Origin::Environment(name) => (Place::Environment(name.clone()), None),
             Origin::Whole => (self.in_file(1, 1), None),
@@ -232,9 +235,10 @@ impl<'t> Faults<'t> {
     }
 }
 
-/// How many characters of a line may be shown: all, unless it sets something that may be a secret.
+/// How many characters of a line may be shown: all, unless it sets something that may be a secret. Of a webhook's URL
+/// the path and the query may be one.
 fn visible_chars(line: &str) -> usize {
-    const SECRET: [&str; 5] = ["hash", "key", "secret", "token", "password"];
+    const SECRET: [&str; 6] = ["hash", "key", "secret", "token", "password", "url"];
     let mut end = line.len();
     for (at, _) in line.match_indices('=') {
         let key = line
@@ -242,7 +246,9 @@ fn visible_chars(line: &str) -> usize {
             .unwrap_or("")
             .trim_end()
             .trim_end_matches(['"', '\'']);
-        if SECRET.iter().any(|word| key.ends_with(word)) {
+        let begin = key.rfind([' ', '\t', '{', ',']).map_or(0, |at| at + 1);
+        let of_headers = key.get(begin..).unwrap_or("").starts_with("headers");
+        if of_headers || SECRET.iter().any(|word| key.ends_with(word)) {
             end = end.min(at + 1);
         }
     }

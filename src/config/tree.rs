@@ -37,7 +37,8 @@ pub(super) enum Kind {
     /// `None`: a number beyond 64 bits.
     Integer(Option<i64>),
     Boolean(bool),
-    Float,
+    /// Its digits, as any reader of numbers takes them.
+    Float(String),
     Datetime,
     Array(Vec<Node>),
     Table(Entries),
@@ -50,7 +51,7 @@ impl Kind {
             Self::Text(_) => "a string",
             Self::Integer(_) => "a whole number",
             Self::Boolean(_) => "true or false",
-            Self::Float => "a number with a fraction",
+            Self::Float(_) => "a number with a fraction",
             Self::Datetime => "a date",
             Self::Array(_) => "a list",
             Self::Table(_) => "a table",
@@ -92,7 +93,7 @@ fn node_at(value: &Spanned<DeValue<'_>>, place: &impl Fn(Range<usize>) -> Origin
             Kind::Integer(i64::from_str_radix(number.as_str(), number.radix()).ok())
         }
         DeValue::Boolean(value) => Kind::Boolean(*value),
-        DeValue::Float(_) => Kind::Float,
+        DeValue::Float(number) => Kind::Float(number.as_str().replace('_', "")),
         DeValue::Datetime(_) => Kind::Datetime,
         DeValue::Array(items) => {
             Kind::Array(items.iter().map(|item| node_at(item, place)).collect())

@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::systemd;
 use crate::telemetry::Log;
 
+use super::told::{Came, Told};
 use super::{Daemon, Handle};
 
 /// Runs the daemon until SIGTERM or SIGINT. SIGHUP reads the config again. It listens at the socket that was `passed` by
@@ -52,9 +53,10 @@ pub async fn serve(
     // A task of its own, so that a reload here holds nobody up.
     let mut run = tasks.spawn(daemon.run(stop.clone()));
     // Beside the others, as it may wait for a disk that does not answer. What is asked for meanwhile is one more.
+    let mut told = Told::new(&first.storage.path, path);
     let reloads = async {
         while hangup.recv().await.is_some() && !stop.is_cancelled() {
-            reload(&handle, path, &first, log).await;
+            reload(&handle, path, &first, log, &mut told).await;
         }
         std::future::pending::<()>().await;
     };
@@ -83,12 +85,12 @@ fn begin_stop(stop: &CancellationToken) {
     stop.cancel();
 }
 
-async fn reload(handle: &Handle, path: &Path, running: &Config, log: &Log) {
+async fn reload(handle: &Handle, path: &Path, running: &Config, log: &Log, told: &mut Told) {
     systemd::reloading();
     // It reads files, and one of them may be on a disk that hangs.
     let path = path.to_owned();
     let read = tokio::task::spawn_blocking(move || Config::load(&path)).await;
-    match read {
+    let came = match read {
         Ok(Ok(config)) => {
             for warning in &config.warnings {
                 tracing::warn!("{}", warning.line());
@@ -96,27 +98,43 @@ async fn reload(handle: &Handle, path: &Path, running: &Config, log: &Log) {
             if let Err(error) = log.change(&config.log.level) {
                 tracing::error!(%error, "the log level was not changed");
             }
-            take_over(handle, &config, running).await;
+            take_over(handle, &config, running).await
         }
         Ok(Err(errors)) => {
-            tracing::error!(%errors, "the config has errors; the old one stays in force")
+            tracing::error!(%errors, "the config has errors; the old one stays in force");
+            Came::refused("", errors.to_string())
         }
         Err(panic) => {
-            tracing::error!(%panic, "reading the config ended by a defect; the old one stays in force")
+            tracing::error!(%panic, "reading the config ended by a defect; the old one stays in force");
+            Came::refused(
+                "",
+                "reading the config ended by a defect; the log says where".to_owned(),
+            )
         }
-    }
+    };
+    told.tell(came).await;
     systemd::ready("serving");
 }
 
-async fn take_over(handle: &Handle, config: &Config, running: &Config) {
+async fn take_over(handle: &Handle, config: &Config, running: &Config) -> Came {
+    let needs_restart = config.needs_restart(running);
     match handle.reload(config).await {
-        Ok(()) if !config.needs_restart(running) => {
-            tracing::info!("accounts, keys, certificates, profiles and formats were read again");
+        Ok(declared) => {
+            if needs_restart {
+                tracing::warn!(
+                    "accounts, keys, certificates, profiles and formats were read again; other changes need a restart"
+                );
+            } else {
+                tracing::info!(
+                    "accounts, keys, certificates, profiles and formats were read again"
+                );
+            }
+            Came::taken(&config.revision, needs_restart, &declared)
         }
-        Ok(()) => tracing::warn!(
-            "accounts, keys, certificates, profiles and formats were read again; other changes need a restart"
-        ),
-        Err(error) => tracing::error!(%error, "the config was not taken over"),
+        Err(error) => {
+            tracing::error!(%error, "the config was not taken over");
+            Came::refused(&config.revision, error.to_string())
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The engine over a real store, without a network: its webhooks point where the address policy lets nobody go,
 //! so each attempt fails at once.
 
+mod declared;
 mod hold;
 mod probes;
 mod seals;

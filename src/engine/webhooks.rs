@@ -52,6 +52,9 @@ pub enum ChangeError {
     /// The delivery is being sent at this moment.
     #[error("the delivery is being sent at this moment")]
     InFlight,
+    /// The account has as many webhooks as it may.
+    #[error("an account has at most {max} webhooks; remove some first", max = super::WEBHOOKS_MAX)]
+    TooManyWebhooks,
     /// The webhook does not fit the live table.
     #[error(transparent)]
     Engine(#[from] EngineError),

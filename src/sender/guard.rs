@@ -6,7 +6,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
 use super::told::Told;
-use crate::model::{AccountName, AddressPolicy, Endpoint, Host};
+use crate::model::{AccountName, AddressPolicy, AddressRule, Endpoint, Host};
 
 /// Any port but 0 will do: nothing is sent there.
 const ANY_PORT: u16 = 9;
@@ -31,17 +31,25 @@ impl Guard {
     /// log only. Its path and query may hold a token, so they do not.
     #[must_use]
     pub fn lets(&self, account: &AccountName, endpoint: &Endpoint) -> bool {
-        let judged = match endpoint.host() {
-            Host::Address(address) => self.policy.judge_at(address, endpoint.port(), is_local),
-            name @ Host::Name(_) => self.policy.judge_host(&name),
+        let Some(rule) = self.obstacle(endpoint) else {
+            return true;
         };
-        let Err(rule) = judged else { return true };
         let host = endpoint.authority();
         if self.told.may_tell(format!("{account} {host}")) {
             tracing::warn!(%account, host, rule = rule.name, hint = rule.hint(),
                 "a webhook's URL was refused by the address policy");
         }
         false
+    }
+
+    /// The rule that keeps requests from going to an endpoint, for who may know it: the operator.
+    #[must_use]
+    pub fn obstacle(&self, endpoint: &Endpoint) -> Option<AddressRule> {
+        let judged = match endpoint.host() {
+            Host::Address(address) => self.policy.judge_at(address, endpoint.port(), is_local),
+            name @ Host::Name(_) => self.policy.judge_host(&name),
+        };
+        judged.err()
     }
 }
 

@@ -162,7 +162,9 @@ fn keys_shown(text: &str) -> BTreeSet<String> {
                 .replace("accounts.", "accounts[].");
             section = if list { format!("{name}[]") } else { name };
         } else if let Some((key, _)) = line.split_once(" = ")
-            && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+            && key
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
             && !section.starts_with("profiles")
             && !section.starts_with("formats")
             && !section.starts_with("egress.tls")

@@ -20,6 +20,7 @@ mod clock;
 mod commands;
 mod config;
 mod contract;
+mod declared;
 mod delivery;
 mod dice;
 mod doctor;

@@ -236,10 +236,12 @@ fn a_judge_of_answers_refuses_what_is_not_described() {
         let mut headers = http::HeaderMap::new();
         headers.insert("content-type", http::HeaderValue::from_static(kind));
         let status = StatusCode::from_u16(status).unwrap();
+        let text = body.to_string();
         crate::client::Answer {
             status,
             headers,
             body,
+            text,
         }
     };
     let judge = |method: Method, path: &str, answer| api.judge(&method, path, None, &answer);

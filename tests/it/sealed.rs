@@ -33,7 +33,7 @@ fn make_key(site: &Site, name: &str) {
 }
 
 /// Whether any file below `path` has this text in it.
-fn is_on_disk(path: &Path, text: &str) -> bool {
+pub fn is_on_disk(path: &Path, text: &str) -> bool {
     let mut paths = vec![path.to_owned()];
     while let Some(path) = paths.pop() {
         if path.is_dir() {

@@ -337,4 +337,75 @@ pub(super) const SECTIONS: &[Section] = &[
             ),
         ],
     },
+    Section {
+        title: "`[[webhooks]]`",
+        about: "Webhooks that the config declares (`docs/declared.md`). Besides these keys an entry takes the profile's own \
+                name for the scope. Secrets stand in files.",
+        reload: &["*"],
+        keys: &[
+            must(
+                "webhooks[].account",
+                "Whose it is: one of the accounts above.",
+            ),
+            must(
+                "webhooks[].name",
+                "What it is known by, unique in its account: 1 to 64 characters of a-z, 0-9, `_`, `-` and `.`.",
+            ),
+            must("webhooks[].url", "Where to send; https only."),
+            key(
+                "webhooks[].events",
+                "Types, or beginnings of types (`\"user.*\"`); all if left out, where the profile lets.",
+            ),
+            key("webhooks[].scope", "Only events of this scope."),
+            key(
+                "webhooks[].secret_file",
+                "A file with the signing secret (`hookwheel key secret`); must be given where the profile signs. Another text rotates it.",
+            ),
+            key(
+                "webhooks[].active",
+                "`true` sends, `false` holds; left out, the API has the word.",
+            ),
+            key("webhooks[].description", "Words for people."),
+            key(
+                "webhooks[].filter",
+                "An event pattern; only events that fit it are sent.",
+            ),
+            key(
+                "webhooks[].format",
+                "Bodies in this format instead of the profile's envelope.",
+            ),
+            key(
+                "webhooks[].order",
+                "`\"none\"`, `\"fifo\"`, or `{ key = \"/customer/id\" }`.",
+            ),
+            key("webhooks[].tls", "The TLS settings of `[egress.tls.NAME]`."),
+            key(
+                "webhooks[].headers",
+                "Further headers; a value may be `{ value_file = \"…\" }`.",
+            ),
+            key(
+                "webhooks[].bearer_token_file",
+                "A file with a token for `Authorization: Bearer`.",
+            ),
+            key(
+                "webhooks[].api_key_file",
+                "A file with a key for `X-API-Key`, or `api_key_header`.",
+            ),
+            key("webhooks[].api_key_header", "The header of `api_key_file`."),
+            key("webhooks[].auth_header", "The header of `auth_value_file`."),
+            key(
+                "webhooks[].auth_value_file",
+                "A file with the value of `auth_header`.",
+            ),
+            key(
+                "webhooks[].oauth2",
+                "`token_url`, `client_id`, `client_secret_file`; also `scope`, `audience`, `client_auth`.",
+            ),
+            key("webhooks[].timeout", "Instead of the profile's."),
+            key("webhooks[].retry", "A schedule of its own, as in the API."),
+            key("webhooks[].max_retries", "A part of such a schedule."),
+            key("webhooks[].retry_delay", "A part of such a schedule."),
+            key("webhooks[].retry_backoff", "A part of such a schedule."),
+        ],
+    },
 ];

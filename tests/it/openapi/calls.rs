@@ -143,6 +143,7 @@ async fn webhooks(round: &mut Round, web: &Web) -> String {
         .call("changeWebhook", &[&webhook], "", Some(back))
         .await;
     round.call("listWebhooks", &[], "?limit=1", None).await;
+    round.call("listDeclared", &[], "", None).await;
     round.call("testWebhook", &[&webhook], "", None).await;
     webhook
 }

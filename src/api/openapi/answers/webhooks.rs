@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::api::openapi::shapes::{
-    Named, answered, answered_with, count, flag, list, named, number, one_of, or_null, table, text,
-    time, with_more, with_scope,
+    Named, answered, answered_with, count, flag, list, named, number, one_of, or_null, page_of,
+    table, text, time, with_more, with_scope,
 };
 use crate::api::webhooks::{SCOPE_MAX, draft};
 
@@ -55,6 +55,7 @@ pub(super) fn schemas(scope_fields: &[String]) -> Vec<Named> {
         ("Discarded", discarded()),
         ("TestResult", tested()),
         ("ReceiverCode", receiver_code()),
+        ("DeclaredPage", declared_page()),
     ]
 }
 
@@ -93,6 +94,10 @@ fn webhook() -> Value {
             ("retry", retry()),
             ("signed", flag("Whether its requests are signed.")),
             ("secret_rotation", rotation()),
+            (
+                "declared",
+                or_null(text("The name under which the config declares it.")),
+            ),
             ("created_at", time("When it was registered.")),
             ("updated_at", time("When it was changed last.")),
         ],
@@ -102,6 +107,55 @@ fn webhook() -> Value {
         )],
         "A webhook.",
     )
+}
+
+/// What the config declares.
+fn declared_page() -> Value {
+    let print = |means: &str| or_null(text(means));
+    let fingerprints = answered(
+        vec![
+            ("secret", print("Of the secret that signs.")),
+            ("headers", table(text("Of a header's value."), "By header.")),
+            ("client_secret", print("Of the OAuth2 client's secret.")),
+        ],
+        "16 bits of each secret, salted by the webhook; null without the scope `admin`.",
+    );
+    let row = answered(
+        vec![
+            ("name", text("The name in the config.")),
+            ("webhook_id", named("WebhookId")),
+            (
+                "declared",
+                flag("Whether the config declares it still; else it is disabled."),
+            ),
+            ("fingerprints", or_null(fingerprints)),
+        ],
+        "A declared webhook.",
+    );
+    let undone = answered(
+        vec![
+            ("name", text("The name in the config.")),
+            ("why", text("Why not.")),
+        ],
+        "What could not be done yet; it is tried again.",
+    );
+    let in_force = answered(
+        vec![
+            ("revision", text("A digest of the config's text.")),
+            ("since", time("Since when.")),
+        ],
+        "The config that is in force.",
+    );
+    let more = answered(
+        vec![
+            ("account", text("The account of the key.")),
+            ("config", in_force),
+            ("undone", list(undone, "What could not be done yet.")),
+        ],
+        "",
+    );
+    let page = page_of(row, "");
+    with_more(&more, &page, "A page of declared webhooks.")
 }
 
 /// What verifies a webhook's requests.

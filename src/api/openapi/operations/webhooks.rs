@@ -27,6 +27,7 @@ const OF_FIELDS: Codes = &[
 
 pub(super) fn all() -> Vec<Operation> {
     let mut all = registry();
+    all.push(declared());
     all.extend(doings());
     all
 }
@@ -130,8 +131,22 @@ fn change() -> Operation {
         .answers(200, "The webhook as it is now.", named("WebhookWhole"))
         .refuses(OF_FIELDS)
         .refuses(OF_CHANGES)
-        .refuses(&["secret_reserved"])
+        .refuses(&["secret_reserved", "webhook_declared"])
         .refuses(OF_WRITES)
+}
+
+fn declared() -> Operation {
+    Operation::get("/api/v1/declared", webhooks::list_declared)
+        .named(
+            "listDeclared",
+            TAG,
+            "List declared webhooks",
+            "The webhooks that the config declares, or did, what of them could not be done yet, and which config is in \
+             force. Keys with the scope `admin` are shown 16 bits of each secret, to compare them with a config.",
+        )
+        .needs(Scope::Read)
+        .paged(ROWS_DEFAULT, ROWS_MAX, WEBHOOK)
+        .answers(200, "A page of declared webhooks.", named("DeclaredPage"))
 }
 
 fn doings() -> Vec<Operation> {
