@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::api::{self, Api, InForce, Tls};
 use crate::config::Config;
+use crate::dashboard;
 use crate::engine::{self, Declared, Engine, EngineError, SchedulerDied, TaskDied};
 use crate::metrics::Metrics;
 use crate::model::{Account, AccountName, QueueEntry, WebhookId};
@@ -252,7 +253,7 @@ impl Daemon {
             self.store.writer,
             self.retention,
         ));
-        let router = self.api.router();
+        let router = self.api.router().merge(dashboard::router());
         let serving = api::serve(
             self.listener,
             router,

@@ -207,17 +207,22 @@ impl FromRequestParts<Arc<Api>> for Caller {
     }
 }
 
-/// What goes before and after each request: an ambiguous one is refused, a large answer gets its room in memory, and
-/// the answer to a key that has limits says how it stands.
+/// Refuses an ambiguous request, whatever it asks for: also one for what is served beside the API.
+pub(super) async fn refuse_ambiguous(request: Request, next: Next) -> Response {
+    let arrival = request.extensions().get::<Arrival>();
+    if arrival.is_some_and(|arrival| arrival.is_ambiguous) {
+        return ambiguous().into_response();
+    }
+    next.run(request).await
+}
+
+/// What goes around each request: a large answer gets its room in memory, and the answer to a key that has limits says
+/// how it stands.
 pub(super) async fn attend(
     State(api): State<Arc<Api>>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let arrival = request.extensions().get::<Arrival>();
-    if arrival.is_some_and(|arrival| arrival.is_ambiguous) {
-        return ambiguous().into_response();
-    }
     let seen = Seen::default();
     request.extensions_mut().insert(Arc::clone(&seen));
     let response = next.run(request).await;

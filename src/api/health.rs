@@ -9,6 +9,7 @@ use http::{HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 
 use crate::model::Scope;
+use crate::profile::Example;
 use crate::render::pattern;
 
 use super::Api;
@@ -66,10 +67,22 @@ pub(super) async fn profiles(
             "scope_field": profile.scope_field,
             "formats": own.formats.names().collect::<Vec<_>>(),
             "requests_per_minute": profile.requests_per_minute,
+            "example": example(&profile.example),
             "contract": super::contract::show(profile, None),
         })
     });
     Ok(page(rows.collect(), None))
+}
+
+/// The event that a test sends, as it could be posted.
+fn example(example: &Example) -> Value {
+    let value = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_default();
+    json!({
+        "type": example.event_type,
+        "data": value(&example.data),
+        "metadata": example.metadata.as_deref().map(value),
+        "scope": example.scope,
+    })
 }
 
 /// `GET /api/v1/event-types`: what the caller's profile knows; an empty list means any type. Beside it the schemas

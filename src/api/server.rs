@@ -13,6 +13,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
+use axum::middleware::from_fn;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Options;
+use super::access;
 use super::doors::{self, Doors, Visit};
 use super::heads::{Ambiguous, Watched};
 use super::paced::Paced;
@@ -71,7 +73,7 @@ pub async fn serve(
 ) {
     let mut door = Door::new(options.connections_max, tls.is_some());
     let house = Arc::new(House {
-        router,
+        router: router.layer(from_fn(access::refuse_ambiguous)),
         header_timeout: options.header_timeout,
         tls,
         stop: stop.clone(),

@@ -14,6 +14,7 @@ mod attempts;
 mod audit;
 mod backup;
 mod bad_inputs;
+mod browser;
 mod chaos;
 mod client;
 mod clock;

@@ -3,11 +3,23 @@
 use serde_json::{Value, json};
 
 use crate::api::openapi::shapes::{
-    Named, answered, count, flag, list, named, one_of, or_null, table, text,
+    Named, answered, anything, count, flag, list, named, one_of, or_null, table, text,
 };
 
 /// The contract, and a profile that has one.
 pub(super) fn schemas() -> Vec<Named> {
+    let example = answered(
+        vec![
+            ("type", text("Its type.")),
+            ("data", anything("Its data.")),
+            (
+                "metadata",
+                or_null(table(anything("Any value."), "Its metadata.")),
+            ),
+            ("scope", or_null(text("Its scope."))),
+        ],
+        "The event that a test sends.",
+    );
     let profile = answered(
         vec![
             ("name", text("Its name.")),
@@ -38,6 +50,7 @@ pub(super) fn schemas() -> Vec<Named> {
                 "requests_per_minute",
                 or_null(count("How many calls a key may make in a minute.")),
             ),
+            ("example", example),
             ("contract", named("Contract")),
         ],
         "A wire contract that accounts can have.",
