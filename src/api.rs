@@ -9,6 +9,7 @@ mod answers;
 mod audit;
 mod budget;
 mod contract;
+mod counted;
 mod deliveries;
 mod doors;
 mod error;
@@ -34,6 +35,7 @@ mod stats;
 mod stored;
 mod tls;
 mod together;
+mod traced;
 mod webhooks;
 mod wire;
 
@@ -99,6 +101,7 @@ impl Api {
         policy: AddressPolicy,
         options: Options,
         accounts: &[Account],
+        metrics_key: &[[u8; 32]],
     ) -> Arc<Self> {
         Arc::new(Self {
             engine,
@@ -108,16 +111,17 @@ impl Api {
             answers: budget::Budget::new(options.answer_memory, 0),
             reads: reads::Reads::default(),
             options,
-            access: RwLock::new(Arc::new(Access::new(accounts))),
+            access: RwLock::new(Arc::new(Access::new(accounts, metrics_key))),
             turned_away: seldom::Seldom::default(),
         })
     }
 
-    /// Replaces the keys, as a reload does. Requests under way keep the ones they came with; what keys of the same
+    /// Replaces the keys, as a reload does; `metrics_key` has the hashes of the one that reads the metrics, none for
+    /// everybody. Requests under way keep the ones they came with; what keys of the same
     /// name have asked for goes on counting.
-    pub fn set_accounts(&self, accounts: &[Account]) {
+    pub fn set_accounts(&self, accounts: &[Account], metrics_key: &[[u8; 32]]) {
         let mut access = self.access.write().expect("no holder of this lock panics");
-        *access = Arc::new(access.followed_by(accounts));
+        *access = Arc::new(access.followed_by(accounts, metrics_key));
     }
 
     fn access(&self) -> Arc<Access> {
@@ -169,6 +173,7 @@ impl Api {
             .fallback(error::not_found)
             .method_not_allowed_fallback(error::method_not_allowed)
             .layer(from_fn_with_state(Arc::clone(self), access::attend))
+            .layer(from_fn_with_state(Arc::clone(self), counted::count))
             .with_state(Arc::clone(self))
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! `config.example.toml` shows every key with its default. Relative paths are taken from the config
 //! file's directory. `HOOKWHEEL_SERVER__LISTEN` stands for `listen` in `[server]`, two underscores
-//! between the levels; so every key of `[server]`, `[storage]`, `[delivery]`, `[egress]`, `[alerts]` and `[log]`
+//! between the levels; so every key of `[server]`, `[storage]`, `[delivery]`, `[egress]`, `[alerts]`, `[metrics]`, `[telemetry]` and `[log]`
 //! can be set, as TOML or as plain text; those of `[egress.tls.NAME]` cannot. An override of a key that there is not is an
 //! error.
 
@@ -17,11 +17,13 @@ mod environment;
 mod files;
 mod formats;
 mod identity;
+mod metrics;
 mod profiles;
 mod reader;
 mod report;
 mod secrets;
 mod sections;
+mod spans;
 mod tree;
 mod values;
 
@@ -36,9 +38,11 @@ use crate::api::Identity;
 use crate::model::Account;
 use crate::profile::Profiles;
 use crate::render::Formats;
+use crate::telemetry::spans::ExportOptions;
 use crate::vault::Vault;
 use crate::{engine, sender, store, telemetry};
 
+pub use metrics::MetricsOptions;
 pub use report::{ConfigError, ConfigErrors, Place};
 
 use reader::{Context, Reader};
@@ -73,6 +77,10 @@ pub struct Config {
     pub alerts: engine::AlertOptions,
     /// The keys that webhooks' secrets are sealed with on disk.
     pub vault: Vault,
+    /// Who may read the metrics, and which webhooks they name.
+    pub metrics: MetricsOptions,
+    /// Where spans of traced events go to, if anywhere.
+    pub export: Option<ExportOptions>,
     /// The log.
     pub log: telemetry::Options,
     /// What is no fault, but should be known.
@@ -138,7 +146,7 @@ impl Config {
     }
 
     /// Whether what differs from `running` is more than a running daemon takes over: anything but
-    /// accounts, keys, certificates, profiles, formats, alerts, master keys, `[egress.tls]` and the log's level. With TLS
+    /// accounts, keys, certificates, profiles, formats, alerts, master keys, `[egress.tls]`, the metrics' key and the log's level. With TLS
     /// and without it are two different servers.
     #[must_use]
     pub fn needs_restart(&self, running: &Self) -> bool {
@@ -147,6 +155,8 @@ impl Config {
             || self.storage != running.storage
             || self.delivery != running.delivery
             || self.sender != running.sender
+            || self.export != running.export
+            || self.metrics.webhooks_max != running.metrics.webhooks_max
             || self.log.format != running.log.format
     }
 
@@ -205,6 +215,8 @@ impl Config {
         let tls = egress::check_accounts(sections.tls, &accounts, &mut root);
         let alerts = alerts::read(root.section("alerts"), &accounts);
         let vault = secrets::read(root.section("secrets"), base);
+        let metrics = metrics::read(root.section("metrics"));
+        let export = spans::read(root.section("telemetry"), base);
         root.also_known("profiles");
         root.also_known("formats");
         root.finish();
@@ -224,6 +236,8 @@ impl Config {
             formats,
             alerts,
             vault,
+            metrics,
+            export,
             log: sections.log,
             warnings: context.faults.into_warnings(),
         };

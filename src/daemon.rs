@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::{self, Api, Tls};
-use crate::config::Config;
+use crate::config::{Config, ServerOptions};
 use crate::engine::{self, Engine, EngineError, SchedulerDied, TaskDied};
 use crate::metrics::Metrics;
 use crate::model::{Account, AccountName, QueueEntry, WebhookId};
@@ -25,10 +25,14 @@ use crate::store;
 use crate::store::{Opened, WriteError, Writer};
 
 mod changes;
+mod exports;
 mod files;
+mod measures;
 pub mod serve;
 
 pub use files::room_for;
+
+use exports::Exports;
 
 /// How often retention looks: it deletes whole segments, so there is no hurry.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -65,6 +69,9 @@ pub enum DaemonError {
     /// The sender did not start.
     #[error("the sender: {0}")]
     Sender(#[from] SenderError),
+    /// Spans cannot be sent to where the config says.
+    #[error("[telemetry] otlp_endpoint: {0}")]
+    Export(String),
     /// The listener could not be bound.
     #[error(
         "cannot listen on {address}: {source}; change [server] listen, or end what uses the port"
@@ -123,6 +130,8 @@ pub struct Daemon {
     store: Opened,
     retention: retention::Limits,
     grace: Duration,
+    metrics: Metrics,
+    exports: Exports,
 }
 
 /// A handle on a running daemon, for reloads and the watchdog.
@@ -133,6 +142,7 @@ pub struct Handle {
     tls: Option<Arc<Tls>>,
     /// As they are in force, so that a reload can tell what it changes.
     accounts: Arc<Mutex<Vec<Account>>>,
+    metrics: Metrics,
 }
 
 impl Daemon {
@@ -158,6 +168,7 @@ impl Daemon {
         let policy = options.policy.clone();
         let sender = Sender::new(options, store.clock.clone(), metrics.clone())?;
         sender.set_tls(&config.tls)?;
+        let (exports, spans) = exports::start(config.export.clone(), &metrics)?;
         let parts = engine::Parts {
             writer: store.writer.clone(),
             reader: store.reader.clone(),
@@ -166,33 +177,32 @@ impl Daemon {
             clock: store.clock.clone(),
             metrics: metrics.clone(),
             vault: config.vault.clone(),
+            spans,
         };
         let names = accounts(&config);
+        let delivery = engine::Options {
+            webhooks_named_max: named_max(&config, address),
+            ..config.delivery.clone()
+        };
         let (engine, running) = Engine::start(
             parts,
-            &config.delivery,
+            &delivery,
             &names,
             &config.profiles,
             &config.formats,
             &config.alerts,
         )?;
-        let options = api::Options {
-            body_bytes_max: config.server.body_bytes_max,
-            body_memory: config.server.body_memory,
-            answer_memory: config.server.answer_memory,
-            connections_max,
-            header_timeout: config.server.header_timeout,
-            body_timeout: config.server.body_timeout,
-            body_rate_min: config.server.body_rate_min,
-            answer_rate_min: config.server.answer_rate_min,
-        };
+        let options = api_options(&config.server, connections_max);
+        measures::limits(&metrics, &config, connections_max);
+        measures::taken_over(&metrics, &config, engine.clock());
         Ok(Self {
             api: Api::new(
                 Arc::clone(&engine),
-                metrics,
+                metrics.clone(),
                 policy,
                 options.clone(),
                 &config.accounts,
+                &config.metrics.key,
             ),
             tls: config.identity.map(|identity| Arc::new(Tls::new(identity))),
             accounts: Arc::new(Mutex::new(config.accounts)),
@@ -205,6 +215,8 @@ impl Daemon {
             options,
             sender,
             store,
+            metrics,
+            exports,
         })
     }
 
@@ -222,6 +234,7 @@ impl Daemon {
             api: Arc::clone(&self.api),
             tls: self.tls.clone(),
             accounts: Arc::clone(&self.accounts),
+            metrics: self.metrics.clone(),
         }
     }
 
@@ -246,6 +259,7 @@ impl Daemon {
             self.tls,
             stop.clone(),
             self.grace,
+            &self.metrics,
         );
         let draining = async {
             stop.cancelled().await;
@@ -273,6 +287,8 @@ impl Daemon {
         };
         sweeping.abort();
         self.engine.cut_off().await;
+        // Nobody gives it spans any more; what it has gets its moment beside the store's last writes.
+        self.exports.end().await;
         if tokio::time::timeout(CLOSE_MAX, self.sender.close())
             .await
             .is_err()
@@ -369,7 +385,7 @@ impl Handle {
         self.engine
             .set_accounts(&names, profiles, formats, &config.alerts, &config.tls)
             .await?;
-        self.api.set_accounts(&config.accounts);
+        self.api.set_accounts(&config.accounts, &config.metrics.key);
         if let (Some(tls), Some(identity)) = (&self.tls, &config.identity) {
             tls.replace(identity.clone());
         }
@@ -400,6 +416,19 @@ impl Handle {
         }
     }
 
+    /// Counts a reload, and from when on which config is in force.
+    pub fn count_reload(&self, taken_over: Option<&Config>) {
+        let result = if taken_over.is_some() { "ok" } else { "failed" };
+        let reloads = &self.metrics.config_reloads;
+        reloads.get_or_create(&[("result", result)]).inc();
+        match taken_over {
+            Some(config) => measures::taken_over(&self.metrics, config, self.engine.clock()),
+            None => {
+                self.metrics.config_reload_successful.set(0);
+            }
+        }
+    }
+
     /// Whether work is progressing, not only a port open.
     #[must_use]
     pub fn is_progressing(&self) -> bool {
@@ -418,6 +447,32 @@ fn warn_of(config: &Config, address: SocketAddr) {
             "the API speaks plain HTTP: beyond this machine, set [server.tls], or put a proxy that ends TLS before it"
         );
     }
+}
+
+/// The API's part of the config; there may be fewer connections than the config says.
+const fn api_options(server: &ServerOptions, connections_max: usize) -> api::Options {
+    api::Options {
+        body_bytes_max: server.body_bytes_max,
+        body_memory: server.body_memory,
+        answer_memory: server.answer_memory,
+        connections_max,
+        header_timeout: server.header_timeout,
+        body_timeout: server.body_timeout,
+        body_rate_min: server.body_rate_min,
+        answer_rate_min: server.answer_rate_min,
+    }
+}
+
+/// How many webhooks the metrics name. Ids and accounts are not for everybody on the network.
+fn named_max(config: &Config, address: SocketAddr) -> usize {
+    let is_open = config.metrics.key.is_empty() && !address.ip().is_loopback();
+    if is_open && config.metrics.webhooks_max > 0 {
+        tracing::info!(
+            "/metrics names no webhooks, as everybody on the network may read it; [metrics] hash asks for a key"
+        );
+        return 0;
+    }
+    config.metrics.webhooks_max
 }
 
 fn accounts(config: &Config) -> Vec<(AccountName, String)> {

@@ -19,6 +19,7 @@ pub(crate) mod fuzz;
 mod hints;
 mod intake;
 mod jobs;
+mod named;
 mod order;
 mod places;
 mod probe;
@@ -32,6 +33,7 @@ pub mod schedule;
 mod seals;
 mod stats;
 mod token;
+mod traces;
 mod unbroken;
 mod webhooks;
 
@@ -50,6 +52,7 @@ use crate::profile::{Profiles, SchemaFault};
 use crate::render::Formats;
 use crate::sender::{Sender, SenderError, TlsIdentity};
 use crate::store::{self, Reader, Space, WriteError, Writer};
+use crate::telemetry::spans::Spans;
 use crate::vault::Vault;
 
 use alerts::Alerts;
@@ -88,6 +91,10 @@ pub struct Options {
     pub stop_grace: Duration,
     /// Attempts begun in a second for a webhook whose deliveries were held, until it has caught up. Zero: no bound.
     pub resume_per_second: u32,
+    /// Whether receivers get the trace that an event came with, as headers.
+    pub forward_trace: bool,
+    /// Webhooks that the metrics name; all others are summed.
+    pub webhooks_named_max: usize,
 }
 
 /// Hints that may wait for the scheduler. It takes hundreds at a time, so more would only be memory.
@@ -117,6 +124,8 @@ pub struct Parts {
     pub metrics: Metrics,
     /// The keys that webhooks' secrets are sealed with on disk.
     pub vault: Vault,
+    /// Where spans of traced events go to.
+    pub spans: Spans,
 }
 
 /// The engine. Shared as an `Arc`.
@@ -149,6 +158,8 @@ pub struct Engine {
     tokens: Tokens,
     /// When the queues' heads were last looked at for the metrics, steady time.
     measured: AtomicU64,
+    traces: traces::Traces,
+    named: named::Named,
     tracker: TaskTracker,
     attempts: TaskTracker,
     stopping: CancellationToken,
@@ -276,6 +287,7 @@ impl Engine {
         let registry = Registry::new(contracts, parts.sender.tls_names());
         let (hints, hints_in) = mpsc::channel(HINTS_MAX);
         let clock = parts.clock;
+        let named = named::Named::new(options.webhooks_named_max, parts.metrics.clone());
         let engine = Arc::new(Self {
             registry,
             profiles: RwLock::new(profiles.clone()),
@@ -297,6 +309,8 @@ impl Engine {
             tests: Places::new(TESTS_MAX, webhooks::TESTS_OWN_MAX),
             tokens: Tokens::default(),
             measured: AtomicU64::new(0),
+            traces: traces::Traces::new(options.forward_trace, parts.spans),
+            named,
             tracker: TaskTracker::new(),
             attempts: TaskTracker::new(),
             stopping: CancellationToken::new(),

@@ -83,9 +83,11 @@ async fn reload(handle: &Handle, path: &Path, running: &Config, log: &Log) {
             take_over(handle, &config, running).await;
         }
         Ok(Err(errors)) => {
+            handle.count_reload(None);
             tracing::error!(%errors, "the config has errors; the old one stays in force")
         }
         Err(panic) => {
+            handle.count_reload(None);
             tracing::error!(%panic, "reading the config ended by a defect; the old one stays in force")
         }
     }
@@ -93,7 +95,9 @@ async fn reload(handle: &Handle, path: &Path, running: &Config, log: &Log) {
 }
 
 async fn take_over(handle: &Handle, config: &Config, running: &Config) {
-    match handle.reload(config).await {
+    let taken = handle.reload(config).await;
+    handle.count_reload(taken.is_ok().then_some(config));
+    match taken {
         Ok(()) if !config.needs_restart(running) => {
             tracing::info!("accounts, keys, certificates, profiles and formats were read again");
         }
