@@ -329,25 +329,24 @@ fn encode_span(span: &Span) -> Json {
     };
     let from_ns = u128::from(span.from_us) * 1_000;
     let until_ns = from_ns + u128::from(span.took_us) * 1_000;
-    let mut shown = json!({
+    let status = match &span.fault {
+        Some(fault) => json!({ "code": 2, "message": fault }),
+        None => json!({}),
+    };
+    json!({
         "traceId": format!("{:032x}", span.trace_id),
         "spanId": format!("{:016x}", span.span_id),
         "parentSpanId": format!("{:016x}", span.parent_id),
+        // Without one it is the empty text, as in protobuf.
+        "traceState": span.state.as_deref().unwrap_or_default(),
         "flags": span.flags,
         "name": span.name,
         "kind": kind,
         "startTimeUnixNano": from_ns.to_string(),
         "endTimeUnixNano": until_ns.to_string(),
         "attributes": attributes(&span.attributes),
-        "status": {},
-    });
-    if let Some(state) = &span.state {
-        shown["traceState"] = json!(state);
-    }
-    if let Some(fault) = &span.fault {
-        shown["status"] = json!({ "code": 2, "message": fault });
-    }
-    shown
+        "status": status,
+    })
 }
 
 fn attributes(list: &[(&str, Value)]) -> Vec<Json> {

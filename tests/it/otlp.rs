@@ -114,27 +114,25 @@ mod sending {
         found.map_or(Value::Null, |one| one["value"].clone())
     }
 
-    #[tokio::test(flavor = "multi_thread")]
-    async fn an_event_and_its_attempts_are_spans_of_its_trace() {
-        let collector = Collector::start().await;
-        let site = Site::new(&["standard"]);
-        let web = Web::start(
-            &site.authority,
-            |number| if number == 1 { 503 } else { 200 },
-        )
-        .await;
-        let daemon = start(&site, &format!("http://{}", collector.address));
+    /// Posts a sampled event, whose first attempt fails and whose second one arrives, and one that is not sampled; gives the
+    /// webhook.
+    async fn sent_twice(daemon: &Daemon, web: &Web) -> String {
         let mut client = daemon.client("standard");
         let body = json!({ "url": web.url("/secret-in-the-path"), "retry": { "delays": ["1h"] } });
         let webhook = registered(&mut client, body).await;
         let body = json!({ "type": "a", "data": {} });
         let lines = format!("traceparent: {PARENT}\r\ntracestate: a=1\r\n");
-        let posted = post_with(&daemon, "/api/v1/events", &lines, &body).await;
+        let posted = post_with(daemon, "/api/v1/events", &lines, &body).await;
         let id = posted["id"].as_str().unwrap().to_owned();
+        until("the first attempt", async || {
+            let shown = delivery(&mut client, &webhook, &id).await;
+            (shown["attempts"].as_array().unwrap().len() == 1).then_some(())
+        })
+        .await;
         // Not sampled, so nobody wants to see it.
         let unsampled = format!("traceparent: {}00\r\n", &PARENT[..PARENT.len() - 2]);
         let other = post_with(
-            &daemon,
+            daemon,
             "/api/v1/events",
             &unsampled,
             &json!({ "type": "b", "data": {} }),
@@ -147,11 +145,6 @@ mod sending {
             "delivered",
         )
         .await;
-        until("the first attempt", async || {
-            let shown = delivery(&mut client, &webhook, &id).await;
-            (shown["attempts"].as_array().unwrap().len() == 1).then_some(())
-        })
-        .await;
         let retry = format!("/api/v1/webhooks/{webhook}/deliveries/{id}/retry");
         assert_eq!(
             client
@@ -162,6 +155,20 @@ mod sending {
             202
         );
         delivery_in(&mut client, &webhook, &id, "delivered").await;
+        webhook
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_event_and_its_attempts_are_spans_of_its_trace() {
+        let collector = Collector::start().await;
+        let site = Site::new(&["standard"]);
+        let web = Web::start(
+            &site.authority,
+            |number| if number == 1 { 503 } else { 200 },
+        )
+        .await;
+        let daemon = start(&site, &format!("http://{}", collector.address));
+        let webhook = sent_twice(&daemon, &web).await;
         // What is left is sent at the end.
         assert!(daemon.terminate().success());
         let spans = collector.spans();
