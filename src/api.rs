@@ -10,6 +10,7 @@ mod audit;
 mod budget;
 mod codes;
 mod contract;
+mod counted;
 mod deliveries;
 mod doors;
 mod error;
@@ -37,6 +38,7 @@ mod stats;
 mod stored;
 mod tls;
 mod together;
+mod traced;
 mod verifier;
 mod webhooks;
 mod wire;
@@ -115,6 +117,7 @@ impl Api {
         policy: AddressPolicy,
         options: Options,
         accounts: &[Account],
+        metrics_key: &[[u8; 32]],
     ) -> Arc<Self> {
         Arc::new(Self {
             engine,
@@ -124,18 +127,19 @@ impl Api {
             answers: budget::Budget::new(options.answer_memory, 0),
             reads: reads::Reads::default(),
             options,
-            access: watch::Sender::new(Arc::new(Access::new(accounts))),
+            access: watch::Sender::new(Arc::new(Access::new(accounts, metrics_key))),
             in_force: RwLock::default(),
             turned_away: seldom::Seldom::default(),
             shelf: openapi::Shelf::default(),
         })
     }
 
-    /// Replaces the keys, as a reload does. Requests under way keep the ones they came with, but for live streams; what keys of the same
-    /// name have asked for goes on counting.
-    pub fn set_accounts(&self, accounts: &[Account]) {
+    /// Replaces the keys, as a reload does; `metrics_key` has the hashes of the one that reads the metrics, none for
+    /// everybody. Requests under way keep the ones they came with, but for live streams; what keys of the same name
+    /// have asked for goes on counting.
+    pub fn set_accounts(&self, accounts: &[Account], metrics_key: &[[u8; 32]]) {
         self.access
-            .send_modify(|access| *access = Arc::new(access.followed_by(accounts)));
+            .send_modify(|access| *access = Arc::new(access.followed_by(accounts, metrics_key)));
     }
 
     /// Says which config is in force from now on.
@@ -157,6 +161,7 @@ impl Api {
             .fallback(error::not_found)
             .method_not_allowed_fallback(error::method_not_allowed)
             .layer(from_fn_with_state(Arc::clone(self), access::attend))
+            .layer(from_fn_with_state(Arc::clone(self), counted::count))
             .with_state(Arc::clone(self))
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! `config.example.toml` shows every key with its default. Relative paths are taken from the config
 //! file's directory. `HOOKWHEEL_SERVER__LISTEN` stands for `listen` in `[server]`, two underscores
-//! between the levels; so every key of `[server]`, `[storage]`, `[delivery]`, `[egress]`, `[alerts]` and `[log]`
+//! between the levels; so every key of `[server]`, `[storage]`, `[delivery]`, `[egress]`, `[alerts]`, `[metrics]`, `[telemetry]` and `[log]`
 //! can be set, as TOML or as plain text; those of `[egress.tls.NAME]` cannot. An override of a key that there is not is an
 //! error.
 
@@ -18,12 +18,14 @@ mod environment;
 mod files;
 mod formats;
 mod identity;
+mod metrics;
 mod profiles;
 mod reader;
 mod reference;
 mod report;
 mod secrets;
 mod sections;
+mod spans;
 mod tree;
 mod values;
 
@@ -39,9 +41,11 @@ use crate::api::Identity;
 use crate::model::Account;
 use crate::profile::Profiles;
 use crate::render::Formats;
+use crate::telemetry::spans::ExportOptions;
 use crate::vault::Vault;
 use crate::{engine, sender, store, telemetry};
 
+pub use metrics::MetricsOptions;
 pub use report::{ConfigError, ConfigErrors, Place};
 
 use reader::{Context, Reader};
@@ -84,6 +88,10 @@ pub struct Config {
     pub webhooks: Vec<engine::Declaration>,
     /// The keys that webhooks' secrets are sealed with on disk.
     pub vault: Vault,
+    /// Who may read the metrics, and which webhooks they name.
+    pub metrics: MetricsOptions,
+    /// Where spans of traced events go to, if anywhere.
+    pub export: Option<ExportOptions>,
     /// The log.
     pub log: telemetry::Options,
     /// A mark of the file's text, by which it is told from another; empty where it was read from no file.
@@ -155,8 +163,8 @@ impl Config {
     }
 
     /// Whether what differs from `running` is more than a running daemon takes over: anything but
-    /// accounts, keys, certificates, profiles, formats, alerts, webhooks, master keys, `[egress.tls]` and the log's level.
-    /// With TLS and without it are two different servers.
+    /// accounts, keys, certificates, profiles, formats, alerts, webhooks, master keys, `[egress.tls]`, the metrics' key and
+    /// the log's level. With TLS and without it are two different servers.
     #[must_use]
     pub fn needs_restart(&self, running: &Self) -> bool {
         self.server != running.server
@@ -164,6 +172,8 @@ impl Config {
             || self.storage != running.storage
             || self.delivery != running.delivery
             || self.sender != running.sender
+            || self.export != running.export
+            || self.metrics.webhooks_max != running.metrics.webhooks_max
             || self.log.format != running.log.format
     }
 
@@ -238,6 +248,8 @@ impl Config {
             guard: sender::Guard::new(policy.guarding([sections.server.listen])),
         };
         let webhooks = declared::read(&mut root, &means);
+        let metrics = metrics::read(root.section("metrics"));
+        let export = spans::read(root.section("telemetry"), base);
         root.also_known("profiles");
         root.also_known("formats");
         root.finish();
@@ -258,6 +270,8 @@ impl Config {
             alerts,
             webhooks,
             vault,
+            metrics,
+            export,
             log: sections.log,
             revision: String::new(),
             warnings: context.faults.into_warnings(),

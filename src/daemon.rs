@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::{self, Api, InForce, Tls};
-use crate::config::Config;
+use crate::config::{Config, ServerOptions};
 use crate::dashboard;
 use crate::engine::{self, Declared, Engine, EngineError, SchedulerDied, TaskDied};
 use crate::metrics::Metrics;
@@ -26,11 +26,15 @@ use crate::store;
 use crate::store::{Opened, WriteError, Writer};
 
 mod changes;
+mod exports;
 mod files;
+mod measures;
 pub mod serve;
 mod told;
 
 pub use files::room_for;
+
+use exports::Exports;
 
 /// How often retention looks: it deletes whole segments, so there is no hurry.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -67,6 +71,9 @@ pub enum DaemonError {
     /// The sender did not start.
     #[error("the sender: {0}")]
     Sender(#[from] SenderError),
+    /// Spans cannot be sent to where the config says.
+    #[error("[telemetry] otlp_endpoint: {0}")]
+    Export(String),
     /// The listener could not be bound.
     #[error(
         "cannot listen on {address}: {source}; change [server] listen, or end what uses the port"
@@ -125,6 +132,8 @@ pub struct Daemon {
     store: Opened,
     retention: retention::Limits,
     grace: Duration,
+    metrics: Metrics,
+    exports: Exports,
 }
 
 /// A handle on a running daemon, for reloads and the watchdog.
@@ -135,6 +144,7 @@ pub struct Handle {
     tls: Option<Arc<Tls>>,
     /// As they are in force, so that a reload can tell what it changes.
     accounts: Arc<Mutex<Vec<Account>>>,
+    metrics: Metrics,
 }
 
 impl Daemon {
@@ -173,6 +183,7 @@ impl Daemon {
         let policy = options.policy.clone();
         let sender = Sender::new(options, store.clock.clone(), metrics.clone())?;
         sender.set_tls(&config.tls)?;
+        let (exports, spans) = exports::start(config.export.clone(), &metrics)?;
         let parts = engine::Parts {
             writer: store.writer.clone(),
             reader: store.reader.clone(),
@@ -181,30 +192,29 @@ impl Daemon {
             clock: store.clock.clone(),
             metrics: metrics.clone(),
             vault: config.vault.clone(),
+            spans,
         };
         let names = accounts(&config);
         let (profiles, formats) = (&config.profiles, &config.formats);
-        let built = Engine::build(parts, &names, profiles, formats, &config.alerts)?;
+        let delivery = engine::Options {
+            webhooks_named_max: named_max(&config, address),
+            ..config.delivery.clone()
+        };
+        let built = Engine::build(parts, &delivery, &names, profiles, formats, &config.alerts)?;
         // Before anything is sent from webhooks that are declared otherwise by now.
         let engine = Arc::clone(built.engine());
         engine.set_declared(config.webhooks.clone()).await;
-        let (engine, running) = built.launch(&config.delivery)?;
-        let options = api::Options {
-            body_bytes_max: config.server.body_bytes_max,
-            body_memory: config.server.body_memory,
-            answer_memory: config.server.answer_memory,
-            connections_max,
-            header_timeout: config.server.header_timeout,
-            body_timeout: config.server.body_timeout,
-            body_rate_min: config.server.body_rate_min,
-            answer_rate_min: config.server.answer_rate_min,
-        };
+        let (engine, running) = built.launch(&delivery)?;
+        let options = api_options(&config.server, connections_max);
+        measures::limits(&metrics, &config, connections_max);
+        measures::taken_over(&metrics, &config, engine.clock());
         let api = Api::new(
             Arc::clone(&engine),
-            metrics,
+            metrics.clone(),
             policy,
             options.clone(),
             &config.accounts,
+            &config.metrics.key,
         );
         api.set_in_force(in_force(&config, &engine));
         Ok(Self {
@@ -220,6 +230,8 @@ impl Daemon {
             options,
             sender,
             store,
+            metrics,
+            exports,
         })
     }
 
@@ -237,6 +249,7 @@ impl Daemon {
             api: Arc::clone(&self.api),
             tls: self.tls.clone(),
             accounts: Arc::clone(&self.accounts),
+            metrics: self.metrics.clone(),
         }
     }
 
@@ -261,6 +274,7 @@ impl Daemon {
             self.tls,
             stop.clone(),
             self.grace,
+            &self.metrics,
         );
         let draining = async {
             stop.cancelled().await;
@@ -288,6 +302,8 @@ impl Daemon {
         };
         sweeping.abort();
         self.engine.cut_off().await;
+        // Nobody gives it spans any more; what it has gets its moment beside the store's last writes.
+        self.exports.end().await;
         if tokio::time::timeout(CLOSE_MAX, self.sender.close())
             .await
             .is_err()
@@ -388,7 +404,7 @@ impl Handle {
         self.engine
             .set_accounts(&names, profiles, formats, &config.alerts, &config.tls)
             .await?;
-        self.api.set_accounts(&config.accounts);
+        self.api.set_accounts(&config.accounts, &config.metrics.key);
         if let (Some(tls), Some(identity)) = (&self.tls, &config.identity) {
             tls.replace(identity.clone());
         }
@@ -419,6 +435,19 @@ impl Handle {
         }
     }
 
+    /// Counts a reload, and from when on which config is in force.
+    pub fn count_reload(&self, taken_over: Option<&Config>) {
+        let result = if taken_over.is_some() { "ok" } else { "failed" };
+        let reloads = &self.metrics.config_reloads;
+        reloads.get_or_create(&[("result", result)]).inc();
+        match taken_over {
+            Some(config) => measures::taken_over(&self.metrics, config, self.engine.clock()),
+            None => {
+                self.metrics.config_reload_successful.set(0);
+            }
+        }
+    }
+
     /// Whether work is progressing, not only a port open.
     #[must_use]
     pub fn is_progressing(&self) -> bool {
@@ -444,6 +473,32 @@ fn in_force(config: &Config, engine: &Engine) -> InForce {
         revision: config.revision.clone(),
         since: engine.clock().wall(),
     }
+}
+
+/// The API's part of the config; there may be fewer connections than the config says.
+const fn api_options(server: &ServerOptions, connections_max: usize) -> api::Options {
+    api::Options {
+        body_bytes_max: server.body_bytes_max,
+        body_memory: server.body_memory,
+        answer_memory: server.answer_memory,
+        connections_max,
+        header_timeout: server.header_timeout,
+        body_timeout: server.body_timeout,
+        body_rate_min: server.body_rate_min,
+        answer_rate_min: server.answer_rate_min,
+    }
+}
+
+/// How many webhooks the metrics name. Ids and accounts are not for everybody on the network.
+fn named_max(config: &Config, address: SocketAddr) -> usize {
+    let is_open = config.metrics.key.is_empty() && !address.ip().is_loopback();
+    if is_open && config.metrics.webhooks_max > 0 {
+        tracing::info!(
+            "/metrics names no webhooks, as everybody on the network may read it; [metrics] hash asks for a key"
+        );
+        return 0;
+    }
+    config.metrics.webhooks_max
 }
 
 fn accounts(config: &Config) -> Vec<(AccountName, String)> {

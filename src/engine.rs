@@ -20,6 +20,7 @@ pub(crate) mod fuzz;
 mod hints;
 mod intake;
 mod jobs;
+mod named;
 mod news;
 mod order;
 mod places;
@@ -35,6 +36,7 @@ mod seals;
 mod start;
 mod stats;
 mod token;
+mod traces;
 mod unbroken;
 mod webhooks;
 
@@ -53,6 +55,7 @@ use crate::profile::{Profiles, SchemaFault};
 use crate::render::Formats;
 use crate::sender::{Sender, SenderError, TlsIdentity};
 use crate::store::{self, Reader, Space, WriteError, Writer};
+use crate::telemetry::spans::Spans;
 use crate::vault::Vault;
 
 use alerts::Alerts;
@@ -94,6 +97,10 @@ pub struct Options {
     pub stop_grace: Duration,
     /// Attempts begun in a second for a webhook whose deliveries were held, until it has caught up. Zero: no bound.
     pub resume_per_second: u32,
+    /// Whether receivers get the trace that an event came with, as headers.
+    pub forward_trace: bool,
+    /// Webhooks that the metrics name; all others are summed.
+    pub webhooks_named_max: usize,
 }
 
 /// Hints that may wait for the scheduler. It takes hundreds at a time, so more would only be memory.
@@ -123,6 +130,8 @@ pub struct Parts {
     pub metrics: Metrics,
     /// The keys that webhooks' secrets are sealed with on disk.
     pub vault: Vault,
+    /// Where spans of traced events go to.
+    pub spans: Spans,
 }
 
 /// The engine. Shared as an `Arc`.
@@ -158,6 +167,8 @@ pub struct Engine {
     tokens: Tokens,
     /// When the queues' heads were last looked at for the metrics, steady time.
     measured: AtomicU64,
+    traces: traces::Traces,
+    named: named::Named,
     tracker: TaskTracker,
     attempts: TaskTracker,
     stopping: CancellationToken,
@@ -280,7 +291,7 @@ impl Engine {
         formats: &Formats,
         alerts: &AlertOptions,
     ) -> Result<(Arc<Self>, Running), EngineError> {
-        Self::build(parts, accounts, profiles, formats, alerts)?.launch(options)
+        Self::build(parts, options, accounts, profiles, formats, alerts)?.launch(options)
     }
 
     /// As [`Engine::start`], without the scheduler: for what must be done before anything is sent.
@@ -289,6 +300,7 @@ impl Engine {
     /// As [`Engine::start`].
     pub fn build(
         parts: Parts,
+        options: &Options,
         accounts: &[(AccountName, String)],
         profiles: &Profiles,
         formats: &Formats,
@@ -299,6 +311,7 @@ impl Engine {
         let registry = Registry::new(contracts, parts.sender.tls_names());
         let (hints, hints_in) = mpsc::channel(HINTS_MAX);
         let clock = parts.clock;
+        let named = named::Named::new(options.webhooks_named_max, parts.metrics.clone());
         let engine = Arc::new(Self {
             registry,
             profiles: RwLock::new(profiles.clone()),
@@ -322,6 +335,8 @@ impl Engine {
             tests: Places::new(TESTS_MAX, webhooks::TESTS_OWN_MAX),
             tokens: Tokens::default(),
             measured: AtomicU64::new(0),
+            traces: traces::Traces::new(options.forward_trace, parts.spans),
+            named,
             tracker: TaskTracker::new(),
             attempts: TaskTracker::new(),
             stopping: CancellationToken::new(),

@@ -1,7 +1,13 @@
 //! The log's set-up: one line for each record on standard error, as text or as JSON.
 //!
-//! Under systemd standard error is the journal. The filter can be changed while the daemon runs; the
-//! format cannot. Nothing here decides what is logged, and no record carries bodies or secrets.
+//! Where standard error is systemd's journal, each line begins with its priority, and text has no time: the journal has
+//! its own. The filter can be changed while the daemon runs; the format cannot. Nothing here decides what is logged, and no
+//! record carries bodies or secrets.
+
+mod lines;
+#[cfg(feature = "otlp")]
+pub mod otlp;
+pub mod spans;
 
 use std::io::{self, IsTerminal};
 use std::str::FromStr;
@@ -10,6 +16,8 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
+
+use lines::Lines;
 
 /// What the log shall look like.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -135,16 +143,15 @@ impl Log {
 /// [`TelemetryError::Taken`] where it was set up before.
 pub fn init(options: &Options) -> Result<Log, TelemetryError> {
     let (filter, handle) = reload::Layer::new(options.level.0.clone());
+    let stream = std::env::var("JOURNAL_STREAM").ok();
+    let writer = Lines {
+        is_journal: lines::is_journal(stream.as_deref()),
+    };
+    let text = || fmt::layer().with_writer(writer);
     let lines = match options.format {
-        Format::Text => fmt::layer()
-            .with_writer(io::stderr)
-            .with_ansi(io::stderr().is_terminal())
-            .boxed(),
-        Format::Json => fmt::layer()
-            .with_writer(io::stderr)
-            .json()
-            .flatten_event(true)
-            .boxed(),
+        Format::Text if writer.is_journal => text().with_ansi(false).without_time().boxed(),
+        Format::Text => text().with_ansi(io::stderr().is_terminal()).boxed(),
+        Format::Json => text().json().flatten_event(true).boxed(),
     };
     tracing_subscriber::registry()
         .with(lines.with_filter(filter))

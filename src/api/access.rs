@@ -31,6 +31,8 @@ const INTAKE: [&str; 2] = ["/api/v1/events", "/api/v1/events/batch"];
 #[derive(Debug, Default)]
 pub(super) struct Access {
     keys: HashMap<Digested, Arc<Key>>,
+    /// The hashes of the key that reads the metrics; none: everybody may.
+    metrics: Vec<Digested>,
 }
 
 #[derive(Debug)]
@@ -48,13 +50,13 @@ type Seen = Arc<OnceLock<Arc<Key>>>;
 
 impl Access {
     /// The table of these accounts' keys.
-    pub(super) fn new(accounts: &[Account]) -> Self {
-        Self::default().followed_by(accounts)
+    pub(super) fn new(accounts: &[Account], metrics: &[[u8; 32]]) -> Self {
+        Self::default().followed_by(accounts, metrics)
     }
 
     /// The table of these accounts' keys, where keys that have kept their names keep their counts. There are as many
     /// counts as keys in the config.
-    pub(super) fn followed_by(&self, accounts: &[Account]) -> Self {
+    pub(super) fn followed_by(&self, accounts: &[Account], metrics: &[[u8; 32]]) -> Self {
         let old: HashMap<_, _> = self
             .keys
             .values()
@@ -74,7 +76,10 @@ impl Access {
                 }
             }
         }
-        Self { keys }
+        Self {
+            keys,
+            metrics: metrics.to_vec(),
+        }
     }
 
     fn find(&self, presented: &[u8]) -> Option<(Digested, Arc<Key>)> {
@@ -160,7 +165,7 @@ impl Caller {
                 .events_refused
                 .get_or_create(&[("reason", problem.code)])
                 .inc();
-            self.tell_refused(problem);
+            self.tell_refused(api, "events", problem);
         })
     }
 
@@ -174,10 +179,12 @@ impl Caller {
             return Ok(());
         };
         let taken = self.key.quota.take_request(max, Instant::now());
-        taken.inspect_err(|problem| self.tell_refused(problem))
+        taken.inspect_err(|problem| self.tell_refused(api, "requests", problem))
     }
 
-    fn tell_refused(&self, problem: &Problem) {
+    fn tell_refused(&self, api: &Api, limit: &'static str, problem: &Problem) {
+        let over = &api.metrics.keys_over_limit;
+        over.get_or_create(&[("limit", limit)]).inc();
         tracing::debug!(
             account = %self.account(),
             key = self.key_name(),
@@ -256,6 +263,30 @@ impl Api {
     }
 }
 
+/// Asks for the key of the metrics, where the config has one. It is of no account: accounts are tenants, and the metrics
+/// are of all of them.
+///
+/// # Errors
+/// 401 without that key.
+pub(super) fn require_metrics_key(
+    api: &Api,
+    headers: &HeaderMap,
+    peer: Option<IpAddr>,
+) -> Result<(), Problem> {
+    let access = api.access();
+    if access.metrics.is_empty() {
+        return Ok(());
+    }
+    let Some(presented) = presented(headers) else {
+        return Err(api.turn_away(peer, "missing"));
+    };
+    let digest: [u8; 32] = Sha256::digest(presented).into();
+    match access.metrics.contains(&digest) {
+        true => Ok(()),
+        false => Err(api.turn_away(peer, "unknown")),
+    }
+}
+
 /// The bounds of a key: of the calls that manage the lower one of its own and its account's profile's.
 fn limits(api: &Api, key: &Key) -> Limits {
     let contract = api.engine.contract(&key.account);
@@ -325,7 +356,7 @@ mod tests {
 
     #[test]
     fn finds_a_key_by_its_hash_only() {
-        let access = Access::new(&accounts(vec![key("backend", &["right"])]));
+        let access = Access::new(&accounts(vec![key("backend", &["right"])]), &[]);
         assert!(access.find(b"right").is_some());
         assert!(access.find(b"wrong").is_none());
         let hash = Sha256::digest(b"right");
@@ -334,20 +365,22 @@ mod tests {
 
     #[test]
     fn counts_stay_with_the_name_and_are_shared_by_both_hashes() {
-        let first = Access::new(&accounts(vec![key("a", &["old"]), key("b", &["b"])]));
+        let first = Access::new(&accounts(vec![key("a", &["old"]), key("b", &["b"])]), &[]);
         let now = Instant::now();
         let take = |access: &Access, presented: &[u8]| {
             let (_, key) = access.find(presented).unwrap();
             key.quota.take_request(2, now).is_ok()
         };
         assert!(take(&first, b"old"));
-        let second =
-            first.followed_by(&accounts(vec![key("a", &["new", "old"]), key("c", &["c"])]));
+        let second = first.followed_by(
+            &accounts(vec![key("a", &["new", "old"]), key("c", &["c"])]),
+            &[],
+        );
         assert!(take(&second, b"new"));
         assert!(!take(&second, b"old"), "both are one key");
         assert!(take(&second, b"c"), "another key has its own");
         assert!(second.find(b"b").is_none());
-        let third = second.followed_by(&accounts(vec![key("a", &["new"])]));
+        let third = second.followed_by(&accounts(vec![key("a", &["new"])]), &[]);
         assert!(third.find(b"old").is_none());
         assert!(!take(&third, b"new"));
     }

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::{Draft, Posted};
-use crate::model::{AccountName, Event, EventId, Position, Scope, WebhookId};
+use crate::model::{AccountName, Event, EventId, Position, Scope, TraceContext, WebhookId};
 
 use super::Api;
 use super::access::Caller;
@@ -26,6 +26,7 @@ use super::page::{
 };
 use super::stored::Stored;
 use super::together::together;
+use super::traced;
 use super::webhooks::SCOPE_MAX;
 
 /// Events in one batch: one answer names them all, and the body limit holds for all together.
@@ -43,10 +44,12 @@ const LIST_STEP: usize = 16;
 pub(super) async fn create(
     State(api): State<Arc<Api>>,
     caller: Caller,
+    headers: HeaderMap,
     body: Unread,
 ) -> Result<Response, Problem> {
     let text = body.read(&api, &caller, Scope::Send).await?;
-    let posted = post(&api, caller.account(), text.as_str()).await?;
+    let trace = traced::read(&headers);
+    let posted = post(&api, caller.account(), text.as_str(), trace).await?;
     Ok(text_answer(StatusCode::ACCEPTED, posted_json(&posted)))
 }
 
@@ -55,9 +58,11 @@ pub(super) async fn create(
 pub(super) async fn create_batch(
     State(api): State<Arc<Api>>,
     caller: Caller,
+    headers: HeaderMap,
     body: Unread,
 ) -> Result<Response, Problem> {
     let text = body.read(&api, &caller, Scope::Send).await?;
+    let trace = traced::read(&headers);
     let events: Vec<&RawValue> = serde_json::from_str(text.as_str()).map_err(|error| {
         let detail = format!("the body is not a JSON array of events: {error}");
         Problem::new(StatusCode::BAD_REQUEST, "json_invalid", detail)
@@ -72,7 +77,7 @@ pub(super) async fn create_batch(
     caller.count_batch(&api, events.len())?;
     let faults_max = BATCH_FAULTS_MAX / events.len();
     let posts = events.iter().map(async |event| {
-        let posted = post(&api, caller.account(), event.get()).await;
+        let posted = post(&api, caller.account(), event.get(), trace.clone()).await;
         posted.map_err(|problem| problem.with_faults_up_to(faults_max))
     });
     // Side by side, so that a batch shares its syncs.
@@ -110,8 +115,13 @@ fn posted_json(posted: &Posted) -> String {
     }
 }
 
-async fn post(api: &Api, account: &AccountName, text: &str) -> Result<Posted, Problem> {
-    let posted = read_and_post(api, account, text).await;
+async fn post(
+    api: &Api,
+    account: &AccountName,
+    text: &str,
+    trace: Option<TraceContext>,
+) -> Result<Posted, Problem> {
+    let posted = read_and_post(api, account, text, trace).await;
     if let Err(problem) = &posted {
         api.metrics
             .events_refused
@@ -121,12 +131,20 @@ async fn post(api: &Api, account: &AccountName, text: &str) -> Result<Posted, Pr
     posted
 }
 
-async fn read_and_post(api: &Api, account: &AccountName, text: &str) -> Result<Posted, Problem> {
+async fn read_and_post(
+    api: &Api,
+    account: &AccountName,
+    text: &str,
+    trace: Option<TraceContext>,
+) -> Result<Posted, Problem> {
     let contract = api
         .engine
         .contract(account)
         .ok_or_else(Problem::unauthorized)?;
-    let draft = read_draft(text, &contract.profile.scope_field)?;
+    let draft = Draft {
+        trace,
+        ..read_draft(text, &contract.profile.scope_field)?
+    };
     Ok(api.engine.post(account, draft).await?)
 }
 
@@ -319,6 +337,7 @@ impl Serialize for Shown<'_> {
         let metadata = event.metadata.as_deref().map(Stored::of);
         map.serialize_entry("metadata", &metadata)?;
         map.serialize_entry("warning", &event.warning)?;
+        map.serialize_entry("trace", &event.trace.as_ref().map(traced::show))?;
         if let Some(name) = self.scope_field {
             map.serialize_entry(name, &event.scope)?;
         }

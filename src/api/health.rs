@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::header::CONTENT_TYPE;
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
 use http::{HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 
@@ -13,9 +14,10 @@ use crate::profile::Example;
 use crate::render::pattern;
 
 use super::Api;
-use super::access::Caller;
+use super::access::{self, Caller};
 use super::error::Problem;
 use super::page::{Named, json_answer, page};
+use super::server::Arrival;
 use super::webhooks::contract;
 
 /// The scheduler goes round at least every second, and the committer's rounds take a fraction of one: after so
@@ -38,15 +40,34 @@ pub(super) async fn readyz(State(api): State<Arc<Api>>) -> Response {
     }
 }
 
-/// `GET /metrics`: OpenMetrics text.
-pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Response {
+/// `GET /metrics`: OpenMetrics for who asks for it, else the older text format. With a key, where the config has one.
+pub(super) async fn metrics(
+    State(api): State<Arc<Api>>,
+    headers: HeaderMap,
+    arrival: Option<Extension<Arrival>>,
+) -> Result<Response, Problem> {
+    let peer = arrival.map(|Extension(arrival)| arrival.peer);
+    access::require_metrics_key(&api, &headers, peer)?;
     api.engine.measure().await;
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    let mut response = api.metrics.render().into_response();
+    let faults = api.engine.faults(STALL_MS);
+    let is_ready = faults.is_empty() && api.engine.space().complaint().is_none();
+    api.metrics.ready.set(is_ready.into());
+    let asks = |accepted: &HeaderValue| {
+        let accepted = accepted.to_str().unwrap_or_default();
+        accepted.contains("application/openmetrics-text")
+    };
+    let (kind, text) = if headers.get_all(ACCEPT).iter().any(asks) {
+        let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+        (kind, api.metrics.render())
+    } else {
+        let kind = "text/plain; version=0.0.4; charset=utf-8";
+        (kind, api.metrics.render_classic())
+    };
+    let mut response = text.into_response();
     response
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    response
+    Ok(response)
 }
 
 /// `GET /api/v1/profiles`: all that an account can have, each with its contract and the formats that may stand

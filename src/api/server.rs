@@ -19,11 +19,14 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use crate::metrics::Metrics;
 
 use super::Options;
 use super::access;
@@ -70,8 +73,9 @@ pub async fn serve(
     tls: Option<Arc<Tls>>,
     stop: CancellationToken,
     grace: Duration,
+    metrics: &Metrics,
 ) {
-    let mut door = Door::new(options.connections_max, tls.is_some());
+    let mut door = Door::new(options.connections_max, tls.is_some(), metrics.clone());
     let house = Arc::new(House {
         router: router.layer(from_fn(access::refuse_ambiguous)),
         header_timeout: options.header_timeout,
@@ -104,7 +108,9 @@ pub async fn serve(
         let stream = Paced::new(stream, options.body_timeout, options.answer_rate_min);
         let served = connection(stream, peer, Arc::clone(&house), Arc::clone(&visit));
         let (ended, refusals) = (ended.clone(), Arc::clone(&door.refusals));
+        let open = Open::begin(metrics);
         connections.spawn(async move {
+            let _open = open;
             let mut served = pin!(served);
             // Before it can be sent away it is looked at once: its request may be there already.
             let at_once = poll_fn(|context| Poll::Ready(served.as_mut().poll(context)));
@@ -149,10 +155,27 @@ struct Door {
     /// refused is to cost nothing.
     no_room: Option<String>,
     logged: Option<Instant>,
+    metrics: Metrics,
+}
+
+/// Counts a connection as open until it is dropped.
+struct Open(Gauge);
+
+impl Open {
+    fn begin(metrics: &Metrics) -> Self {
+        metrics.http_connections.inc();
+        Self(metrics.http_connections.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 impl Door {
-    fn new(connections_max: usize, has_tls: bool) -> Self {
+    fn new(connections_max: usize, has_tls: bool, metrics: Metrics) -> Self {
         let problem = doors::no_room();
         Self {
             room: Arc::new(Semaphore::new(connections_max)),
@@ -161,6 +184,7 @@ impl Door {
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
             no_room: (!has_tls).then(|| closing_answer(&problem)),
             logged: None,
+            metrics,
         }
     }
 
@@ -168,22 +192,35 @@ impl Door {
     async fn place(&mut self) -> Option<OwnedSemaphorePermit> {
         if let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() {
             let spare = self.connections_max / SPARE_PART;
-            if self.room.available_permits() < spare && self.doors.send_one_away() {
+            if self.room.available_permits() < spare && self.send_one_away() {
                 self.log_that_it_is_full();
             }
             return Some(permit);
         }
         self.log_that_it_is_full();
-        if !self.doors.send_one_away() {
+        if !self.send_one_away() {
             // Some may have come just now, and not have been looked at.
             tokio::task::yield_now().await;
-            if !self.doors.send_one_away() {
+            if !self.send_one_away() {
                 return None;
             }
         }
         // Until then nobody else is accepted, so there are never more connections than places.
         let permit = timeout(ROOM_WAIT_MAX, Arc::clone(&self.room).acquire_owned());
         permit.await.ok()?.ok()
+    }
+
+    fn send_one_away(&self) -> bool {
+        let sent = self.doors.send_one_away();
+        if sent {
+            self.count("gave_way");
+        }
+        sent
+    }
+
+    fn count(&self, how: &'static str) {
+        let refused = &self.metrics.http_connections_refused;
+        refused.get_or_create(&[("how", how)]).inc();
     }
 
     fn log_that_it_is_full(&mut self) {
@@ -199,6 +236,7 @@ impl Door {
 
     /// Tells a client that there is no room, without waiting for it.
     fn refuse(&self, mut stream: TcpStream, tasks: &TaskTracker) {
+        self.count("refused");
         // Beyond the bound it is best effort: nothing is owed to a client that is refused.
         let Some(no_room) = &self.no_room else {
             return;

@@ -41,7 +41,7 @@ pub(super) fn report_unknown(context: &mut Context<'_>) {
             .map(variable_of)
             .collect();
         let fix = if near.is_empty() {
-            "unset it; every key of [server], [storage], [delivery], [egress] and [log] can be set so, \
+            "unset it; every key of [server], [storage], [delivery], [egress], [secrets], [alerts], [metrics], [telemetry] and [log] can be set so, \
              such as HOOKWHEEL_SERVER__LISTEN"
                 .to_owned()
         } else {

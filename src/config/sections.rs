@@ -226,12 +226,16 @@ fn delivery(mut reader: Reader<'_, '_>) -> (engine::Options, Connections) {
     );
     // More than one webhook's attempts can be begun in a second is no bound.
     let resume_per_second = reader.count("resume_per_second", 100, 0..=100_000);
+    let forward_trace = reader.flag("forward_trace", false);
     reader.finish();
     let engine = engine::Options {
         in_flight_max: in_flight_max.value,
         in_flight_per_webhook_max: per_webhook.value,
         stop_grace: stop_grace.value,
         resume_per_second: u32::try_from(resume_per_second.value).expect("the bound is below 2^32"),
+        forward_trace,
+        // `[metrics]` says how many.
+        webhooks_named_max: 0,
     };
     let connections = Connections {
         response_body_max: bytes(response_body_max.value),

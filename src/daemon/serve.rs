@@ -101,10 +101,12 @@ async fn reload(handle: &Handle, path: &Path, running: &Config, log: &Log, told:
             take_over(handle, &config, running).await
         }
         Ok(Err(errors)) => {
+            handle.count_reload(None);
             tracing::error!(%errors, "the config has errors; the old one stays in force");
             Came::refused("", errors.to_string())
         }
         Err(panic) => {
+            handle.count_reload(None);
             tracing::error!(%panic, "reading the config ended by a defect; the old one stays in force");
             Came::refused(
                 "",
@@ -118,7 +120,9 @@ async fn reload(handle: &Handle, path: &Path, running: &Config, log: &Log, told:
 
 async fn take_over(handle: &Handle, config: &Config, running: &Config) -> Came {
     let needs_restart = config.needs_restart(running);
-    match handle.reload(config).await {
+    let taken = handle.reload(config).await;
+    handle.count_reload(taken.is_ok().then_some(config));
+    match taken {
         Ok(declared) => {
             if needs_restart {
                 tracing::warn!(

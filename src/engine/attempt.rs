@@ -141,7 +141,7 @@ impl Engine {
             Err(unread) if unread.for_good => Next::Failed(EndReason::Unreadable),
             _ => next_of(&live, &entry, &sent.outcome, (now, pause_until)),
         };
-        self.count(&sent, &next, &entry);
+        self.count(&live, &sent, &next, &entry);
         self.log(&live, &shown, number, &sent, next);
         let sample = self.sample(&sent, next, &entry, event.as_deref().ok());
         let failed_at = was_sent(&sent.outcome).then_some(now);
@@ -222,18 +222,19 @@ impl Engine {
     ) {
         let (webhook_id, outcome) = (live.webhook.id, &sent.outcome);
         let total_us = sent.phases.total_us;
+        let trace_id = event.trace_id();
         match next {
             Next::Delivered => tracing::debug!(%webhook_id, event_id = %event, attempt, %outcome,
-                total_us, "delivered"),
+                trace_id, total_us, "delivered"),
             Next::RetryAt(due) | Next::RetryInPlace(due) => {
                 tracing::debug!(%webhook_id, event_id = %event, attempt, %outcome,
-                total_us, retry_at = %self.clock.wall_of(due), "attempt failed")
+                trace_id, total_us, retry_at = %self.clock.wall_of(due), "attempt failed")
             }
             Next::Probed => tracing::debug!(%webhook_id, event_id = %event, attempt, %outcome,
-                total_us, "probe failed"),
+                trace_id, total_us, "probe failed"),
             Next::Failed(reason) => {
                 tracing::warn!(%webhook_id, event_id = %event, attempt, %outcome,
-                total_us, reason = reason.as_str(), "delivery failed")
+                trace_id, total_us, reason = reason.as_str(), "delivery failed")
             }
         }
     }
@@ -312,6 +313,8 @@ impl Engine {
             Ok(prepared) => prepared,
             Err(why) => return Ok((self.unsent(why), Vec::new())),
         };
+        let step = self.traces.begin(event.trace.as_ref());
+        self.traces.forward(event, step.as_ref(), &mut prepared);
         if let Some(pass) = &pass {
             // After `prepared.signed` was made, so no log has it.
             prepared.headers.insert(AUTHORIZATION, pass.header());
@@ -330,6 +333,7 @@ impl Engine {
             Some(pass) => pass.used(sent, self.clock.steady()),
             None => sent,
         };
+        self.traces.attempted(step, live, event, (number, &sent));
         self.unless_withheld(live, sent, prepared.signed)
     }
 
@@ -369,26 +373,39 @@ impl Engine {
         }
     }
 
-    pub(super) fn count(&self, sent: &Sent, next: &Next, entry: &QueueEntry) {
-        let outcome = match &sent.outcome {
+    pub(super) fn count(&self, live: &Live, sent: &Sent, next: &Next, entry: &QueueEntry) {
+        let (outcome, class) = match &sent.outcome {
             Outcome::Status(code) => match code / 100 {
-                2 => "2xx",
-                3 => "3xx",
-                4 => "4xx",
-                5 => "5xx",
-                _ => "other",
+                2 => ("2xx", "2xx"),
+                3 => ("3xx", "3xx"),
+                4 => ("4xx", "4xx"),
+                5 => ("5xx", "5xx"),
+                _ => ("other", "other"),
             },
-            Outcome::Fault { kind, .. } => kind.as_str(),
+            Outcome::Fault { kind, .. } => (kind.as_str(), "fault"),
         };
-        self.metrics
+        let metrics = &self.metrics;
+        metrics
             .attempts
             .get_or_create(&[("outcome", outcome)])
             .inc();
         let total = Duration::from_micros(u64::from(sent.phases.total_us));
-        self.metrics.attempt_seconds.observe(total.as_secs_f64());
+        let by_class = metrics.attempt_seconds.get_or_create(&[("outcome", class)]);
+        by_class.observe(total.as_secs_f64());
+        self.named
+            .attempted(live.webhook.id, *next == Next::Delivered);
+        let state = match next {
+            Next::Delivered => Some("delivered"),
+            Next::Failed(_) => Some("failed"),
+            Next::RetryAt(_) | Next::RetryInPlace(_) | Next::Probed => None,
+        };
+        if let Some(state) = state {
+            let took = metrics.delivery_attempts.get_or_create(&[("state", state)]);
+            took.observe(f64::from(entry.run_attempts.saturating_add(1)));
+        }
         if *next == Next::Delivered && entry.attempts == 0 {
             let since = self.clock.steady().since(entry.due);
-            self.metrics
+            metrics
                 .delivery_seconds
                 .observe(Duration::from_millis(since).as_secs_f64());
         }

@@ -8,6 +8,7 @@ use crate::render::ecma;
 use crate::render::pattern::{self, PatternError};
 use crate::store::{Accepted, NewEvent, WriteError};
 
+use super::traces::Traces;
 use super::unbroken::unbroken;
 use super::{Contract, Engine, Hint, IntakeError};
 
@@ -68,11 +69,23 @@ impl Engine {
             _ => IntakeError::EventType(why.to_string()),
         })?;
         let (client_id, with_time) = (draft.id.is_some(), draft.created_at.is_some());
+        let (step, from) = (
+            self.traces.begin(draft.trace.as_ref()),
+            self.clock.wall_micros(),
+        );
+        let draft = Draft {
+            trace: Traces::below(step.as_ref(), draft.trace.clone()),
+            ..draft
+        };
         let event = Arc::new(self.event_from(account, draft)?);
         if let Some(schema) = contract.profile.schemas.get(&event.event_type) {
             self.fits(schema, &event).await?;
         }
-        self.store(&contract, event, (client_id, with_time)).await
+        let stored = Arc::clone(&event);
+        let posted = self.store(&contract, event, (client_id, with_time)).await?;
+        let times = (from, self.clock.wall_micros());
+        self.traces.accepted(step, times, &stored, &posted);
+        Ok(posted)
     }
 
     /// As [`Engine::post`], for the engine's own events: their types are in no profile.

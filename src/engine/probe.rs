@@ -291,7 +291,7 @@ impl Engine {
         if next == Next::Delivered {
             self.note_success(live, &sent);
         }
-        self.count(&sent, &next, &entry);
+        self.count(live, &sent, &next, &entry);
         self.log(live, &shown, number, &sent, next);
         let sample = self.sample(&sent, next, &entry, event.as_deref().ok());
         let attempt = Attempt {

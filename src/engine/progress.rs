@@ -3,7 +3,7 @@
 //! An open port proves nothing. The scheduler has gone round lately, the committer is not held up by the disk,
 //! no task that should run for ever has ended: only then is the daemon doing its work.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,10 +11,12 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::model::{QueueEntry, SteadyMillis, WebhookId};
+use crate::model::{InactiveReason, QueueEntry, SteadyMillis, WebhookId};
 use crate::store::{Backlog, Pulse};
 
-use super::Engine;
+use super::named::{Level, Weight};
+use super::schedule::Standing;
+use super::{Engine, Live};
 
 /// When the scheduler last went round.
 #[derive(Debug, Default)]
@@ -32,6 +34,9 @@ impl Heartbeat {
 
 /// The queues' heads are looked at no more often than this, however many ask for metrics.
 const MEASURE_EVERY_MS: u64 = 200;
+
+/// The scheduler answers within a round, so microseconds; whoever scrapes does not wait for one that hangs.
+const LANES_WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// A task ended by a defect of ours, though it should have gone on: the process must end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -138,6 +143,10 @@ impl Engine {
     /// Brings the metrics up to date that are levels: measured when somebody asks, not counted. The queue is
     /// asked for one key of each webhook that sends.
     pub async fn measure(self: &Arc<Self>) {
+        if !self.claims_measuring() {
+            return;
+        }
+        self.measure_lanes().await;
         let engine = Arc::clone(self);
         let measured = self.tracker.spawn_blocking(move || engine.measure_now());
         if let Err(error) = measured.await {
@@ -145,18 +154,44 @@ impl Engine {
         }
     }
 
-    fn measure_now(&self) {
+    fn claims_measuring(&self) -> bool {
         let now = self.clock.steady();
         let last = self.measured.load(Ordering::Relaxed);
-        let claimed = now.since(SteadyMillis(last)) >= MEASURE_EVERY_MS
+        now.since(SteadyMillis(last)) >= MEASURE_EVERY_MS
             && self
                 .measured
                 .compare_exchange(last, now.0, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok();
-        if !claimed {
+                .is_ok()
+    }
+
+    /// Asks the scheduler how lanes stand. Where it does not answer, the last figures stay, and metrics are given even so.
+    async fn measure_lanes(&self) {
+        let all = self.registry.chosen(|_| true);
+        let ids: Vec<WebhookId> = all.iter().map(|live| live.webhook.id).collect();
+        let Ok(lanes) = tokio::time::timeout(LANES_WAIT_MAX, self.lanes(&ids)).await else {
+            tracing::debug!("the scheduler did not tell in time how lanes stand");
             return;
+        };
+        let standings = [
+            ("fresh", Standing::Fresh),
+            ("proven", Standing::Proven),
+            ("doubted", Standing::Doubted),
+        ];
+        for (name, standing) in standings {
+            let count = lanes.values().filter(|lane| lane.standing == standing);
+            let gauge = self
+                .metrics
+                .lanes
+                .get_or_create_owned(&[("standing", name)]);
+            gauge.set(level(count.count() as u64));
         }
+    }
+
+    fn measure_now(&self) {
+        let now = self.clock.steady();
         let metrics = &self.metrics;
+        let wall = Duration::from_millis(self.clock.wall().0);
+        metrics.clock_seconds.set(wall.as_secs_f64());
         let pulse = self.writer.pulse();
         metrics.commit_queue_depth.set(level(pulse.waiting as u64));
         metrics.store_stalled_seconds.set(pulse.busy.as_secs_f64());
@@ -168,31 +203,100 @@ impl Engine {
         metrics.journal_size_bytes.set(level(journal_bytes));
         metrics.journal_segments.set(level(segments.len() as u64));
         metrics.set_aside.set(level(set_aside));
-        let pending = self.reader.pending_counts();
-        let all = pending.iter().map(|(_, count)| *count as u64).sum();
-        metrics.deliveries_pending.set(level(all));
-        let pending: HashSet<WebhookId> = pending.into_iter().map(|(webhook, _)| webhook).collect();
-        let sending = self
-            .registry
-            .chosen(|live| live.sends() && pending.contains(&live.webhook.id));
-        let mut oldest_ms = 0;
-        for live in sending {
-            // One that waits in its place for its retry is not late.
-            let until_now = (SteadyMillis(0), now);
-            match self.reader.page(live.webhook.id, until_now, 1) {
-                Ok(page) => {
-                    let due = page.entries.first().map(QueueEntry::ready_at);
-                    oldest_ms = due.map_or(0, |due| now.since(due)).max(oldest_ms);
-                }
-                Err(error) => {
-                    tracing::error!(webhook_id = %live.webhook.id, %error, "the queue could not be read");
-                    return;
+        self.measure_webhooks(now);
+    }
+
+    fn measure_webhooks(&self, now: SteadyMillis) {
+        let pending: HashMap<WebhookId, usize> = self.reader.pending_counts().into_iter().collect();
+        let all = self.registry.chosen(|_| true);
+        self.count_webhooks(&all);
+        if self.named.wants_choice(now) {
+            let weighed: Vec<(Arc<Live>, Weight)> = all
+                .iter()
+                .map(|live| {
+                    let waiting = pending.get(&live.webhook.id).copied().unwrap_or_default();
+                    (
+                        Arc::clone(live),
+                        self.stats.weight(live.webhook.id, now, waiting),
+                    )
+                })
+                .collect();
+            self.named.choose(&weighed, now);
+        }
+        let (mut waiting, mut oldest_ms) = (0_usize, 0);
+        let mut levels = Vec::with_capacity(all.len());
+        for live in all {
+            let webhook = live.webhook.id;
+            let sends = live.sends();
+            let pending = pending.get(&webhook).copied().unwrap_or_default();
+            let mut late_ms = 0;
+            if sends && pending > 0 {
+                waiting += pending;
+                // One that waits in its place for its retry is not late.
+                match self.reader.page(webhook, (SteadyMillis(0), now), 1) {
+                    Ok(page) => {
+                        let due = page.entries.first().map(QueueEntry::ready_at);
+                        late_ms = due.map_or(0, |due| now.since(due));
+                    }
+                    Err(error) => {
+                        tracing::error!(webhook_id = %webhook, %error, "the queue could not be read");
+                        return;
+                    }
                 }
             }
+            oldest_ms = late_ms.max(oldest_ms);
+            levels.push(Level {
+                webhook,
+                pending,
+                oldest_due_seconds: Duration::from_millis(late_ms).as_secs_f64(),
+                sends,
+            });
         }
+        let metrics = &self.metrics;
+        // What waits for webhooks that the config does not fit any more is held, too.
+        let pending = pending.values().sum::<usize>();
+        metrics.deliveries_pending.set(level(pending as u64));
+        metrics.deliveries_waiting.set(level(waiting as u64));
+        let held = pending.saturating_sub(waiting);
+        metrics.deliveries_held.set(level(held as u64));
         metrics
             .oldest_due_seconds
             .set(Duration::from_millis(oldest_ms).as_secs_f64());
+        self.named.set_levels(&levels);
+    }
+
+    /// Counts webhooks by state. Those that the config does not know any more are in no account, and held.
+    fn count_webhooks(&self, all: &[Arc<Live>]) {
+        const REASONS: [InactiveReason; 5] = [
+            InactiveReason::Request,
+            InactiveReason::Exhausted,
+            InactiveReason::Gone,
+            InactiveReason::Failing,
+            InactiveReason::Undeclared,
+        ];
+        let active = all.iter().filter(|live| live.sends()).count();
+        let inactive = |reason| {
+            let of = move |live: &&Arc<Live>| {
+                let inactive = live.webhook.inactive.as_ref();
+                inactive.is_some_and(|inactive| inactive.reason == reason)
+            };
+            all.iter().filter(of).count()
+        };
+        let counts = REASONS.map(|reason| (reason.as_str(), inactive(reason)));
+        let all_inactive: usize = counts.iter().map(|(_, count)| count).sum();
+        // Beside those that are here there may be stored ones that do not fit the config.
+        let stored = self.reader.webhooks().len().max(all.len());
+        let held = stored.saturating_sub(active + all_inactive);
+        let set = |state, reason, count: usize| {
+            let labels = [("state", state), ("reason", reason)];
+            let gauge = self.metrics.webhooks.get_or_create_owned(&labels);
+            gauge.set(level(count as u64));
+        };
+        set("active", "none", active);
+        set("held", "none", held);
+        for (reason, count) in counts {
+            set("inactive", reason, count);
+        }
     }
 }
 

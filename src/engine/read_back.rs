@@ -21,6 +21,14 @@ pub(super) struct Unread {
 /// An event as the log names it: by its id, or by its place in the journal where it cannot be read.
 pub(super) struct Shown<'a>(pub(super) &'a Stored, pub(super) Position);
 
+impl Shown<'_> {
+    /// The trace that the event came with, as tracing systems write it.
+    pub(super) fn trace_id(&self) -> Option<String> {
+        let trace = self.0.as_ref().ok()?.trace.as_ref()?;
+        Some(format!("{:032x}", trace.trace_id))
+    }
+}
+
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {

@@ -16,6 +16,7 @@ use crate::model::{
 use crate::sender::Sent;
 use crate::store;
 
+use super::named::Weight;
 use super::{Engine, Live};
 use ring::{DAY_SLOT_MS, DAY_SLOTS, Ending, Ring, Sample, Sum};
 pub use ring::{Hour, Percentiles, Said};
@@ -59,6 +60,19 @@ impl Stats {
     pub(super) fn ended(&self, webhook: WebhookId, now: SteadyMillis, why: EndReason, count: u32) {
         if count > 0 {
             self.change(webhook, now, |ring| ring.ended(now, Ending::of(why), count));
+        }
+    }
+
+    /// What a webhook did in the last hour, for who chooses which ones the metrics name.
+    pub(super) fn weight(&self, webhook: WebhookId, now: SteadyMillis, pending: usize) -> Weight {
+        let mut hour = Sum::default();
+        if let Some(ring) = self.shard(webhook).rings.get(&webhook) {
+            ring.add_hour(now, &mut hour);
+        }
+        Weight {
+            pending,
+            failed: hour.attempts.saturating_sub(hour.succeeded),
+            attempts: hour.attempts,
         }
     }
 

@@ -78,6 +78,7 @@ fn site_that(
     let store = store::open(options, metrics.clone()).unwrap();
     let parts = Parts {
         vault: Vault::default(),
+        spans: Spans::default(),
         writer: store.writer.clone(),
         reader: store.reader.clone(),
         fatal: store.fatal.clone(),
@@ -90,6 +91,8 @@ fn site_that(
         in_flight_per_webhook_max: 16,
         stop_grace: Duration::from_secs(5),
         resume_per_second: 0,
+        forward_trace: false,
+        webhooks_named_max: 0,
     };
     let (engine, running) = Engine::start(
         parts,

@@ -220,6 +220,8 @@ impl Journal {
             .journal_sync_seconds
             .observe(before.elapsed().as_secs_f64());
         self.metrics.journal_syncs.inc();
+        let records = u32::try_from(self.group_keys.len()).unwrap_or(u32::MAX);
+        self.metrics.journal_group_records.observe(records.into());
         self.metrics
             .journal_records
             .inc_by(self.group_keys.len() as u64);

@@ -208,7 +208,7 @@ impl Committer {
         let purge = self.purging.first().copied().filter(|_| !full);
         let mut first = true;
         while first || ops.peek().is_some() {
-            let now = self.now();
+            let (now, begun) = (self.now(), tokio::time::Instant::now());
             let mut group = Group::new(self.ground(), now);
             while group.staged_bytes() < GROUP_BYTES_MAX
                 && let Some(op) = ops.next()
@@ -222,7 +222,11 @@ impl Committer {
                 group.purge(webhook, CANCEL_MAX)?;
             }
             match group.commit()? {
-                Outcome::Committed(committed) => self.note(committed),
+                Outcome::Committed(committed) => {
+                    let took = begun.elapsed().as_secs_f64();
+                    self.metrics.commit_seconds.observe(took);
+                    self.note(committed);
+                }
                 Outcome::NoRoom(staged) => {
                     self.hold(staged, ops.collect())?;
                     break;

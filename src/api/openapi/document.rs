@@ -174,18 +174,23 @@ fn parameters(operation: &Operation) -> Vec<Value> {
         };
         json!({ "name": name, "in": "path", "required": true, "description": means, "schema": schema })
     });
-    let of_query = operation.query.iter().map(|parameter| {
+    let in_query = operation.query.iter().map(|parameter| ("query", parameter));
+    let in_headers = operation
+        .headers
+        .iter()
+        .map(|parameter| ("header", parameter));
+    let named = in_query.chain(in_headers).map(|(place, parameter)| {
         let means = parameter
             .schema
             .get("description")
             .cloned()
             .unwrap_or_default();
         json!({
-            "name": parameter.name, "in": "query", "required": parameter.required, "description": means,
+            "name": parameter.name, "in": place, "required": parameter.required, "description": means,
             "schema": parameter.schema,
         })
     });
-    of_path.chain(of_query).collect()
+    of_path.chain(named).collect()
 }
 
 /// `WebhookId` as words.
@@ -220,12 +225,10 @@ fn show_answer(answer: &Answer, has_key: bool, example: Option<&Value>) -> Value
     }
     match &answer.content {
         Content::Nothing => {}
-        Content::Text { kind, example } => {
-            let schema = text("Plain text.");
-            put(
-                "content",
-                json!({ (*kind): { "schema": schema, "example": example } }),
-            );
+        Content::Text { kinds, example } => {
+            let media = json!({ "schema": text("Plain text."), "example": example });
+            let content = kinds.iter().map(|kind| ((*kind).to_owned(), media.clone()));
+            put("content", Value::Object(content.collect()));
         }
         Content::Json { schema } => {
             let mut media = json!({ "schema": schema });

@@ -78,7 +78,7 @@ pub(super) enum Content {
         schema: Value,
     },
     Text {
-        kind: &'static str,
+        kinds: &'static [&'static str],
         example: &'static str,
     },
     Nothing,
@@ -95,6 +95,7 @@ pub(super) struct Operation {
     /// What a key needs; none: the call is made without a key.
     pub(super) scope: Option<Scope>,
     pub(super) query: Vec<Parameter>,
+    pub(super) headers: Vec<Parameter>,
     pub(super) body: Option<Body>,
     pub(super) answers: Vec<Answer>,
     pub(super) codes: Vec<Codes>,
@@ -149,6 +150,7 @@ impl Operation {
             means: "",
             scope: None,
             query: Vec::new(),
+            headers: Vec::new(),
             body: None,
             answers: Vec::new(),
             codes,
@@ -202,6 +204,16 @@ impl Operation {
         self
     }
 
+    /// A header of the request that is read, where there is one.
+    pub(super) fn reads_header(mut self, name: &'static str, schema: Value) -> Self {
+        self.headers.push(Parameter {
+            name,
+            schema,
+            required: false,
+        });
+        self
+    }
+
     /// The parameters of a list, whose cursors look like this.
     pub(super) fn paged(self, rows_default: usize, rows_max: usize, cursor: &str) -> Self {
         let mut limit = whole(1, rows_max as u64, "Rows of one page at most.");
@@ -244,15 +256,15 @@ impl Operation {
         self.with_answer(status, means, Content::Json { schema })
     }
 
-    /// A text with a status.
+    /// A text with a status, in one of these forms, as the client asks.
     pub(super) fn answers_text(
         self,
         status: u16,
         means: &'static str,
-        kind: &'static str,
+        kinds: &'static [&'static str],
         example: &'static str,
     ) -> Self {
-        self.with_answer(status, means, Content::Text { kind, example })
+        self.with_answer(status, means, Content::Text { kinds, example })
     }
 
     /// Nothing but a status.

@@ -53,9 +53,9 @@ The least that works is one `[[accounts]]` table with one `[[accounts.keys]]` ta
 - Relative paths are taken from the config file's directory.
 - *On reload*: a running daemon takes the change over on SIGHUP (`systemctl reload hookwheel`). *On restart*: only a
   new start does; a reload says so in the log. A config with errors changes nothing.
-- Every key of `[server]`, `[storage]`, `[delivery]`, `[egress]`, `[secrets]`, `[alerts]` and `[log]` can be overridden
+- Every key of `[server]`, `[storage]`, `[delivery]`, `[egress]`, `[secrets]`, `[alerts]`, `[metrics]`, `[telemetry]` and `[log]` can be overridden
   from the environment, two underscores between the levels: `HOOKWHEEL_SERVER__LISTEN=0.0.0.0:8420`. The value is read
-  as TOML, or as a plain text where it is none. `[egress.tls.NAME]`, accounts, profiles and formats cannot.
+  as TOML, or as a plain text where it is none. `[egress.tls.NAME]`, accounts, webhooks, profiles and formats cannot.
 ";
 
 pub(super) const SECTIONS: &[Section] = &[
@@ -186,6 +186,10 @@ pub(super) const SECTIONS: &[Section] = &[
                 "delivery.idle_timeout",
                 "How long an idle connection is kept.",
             ),
+            key(
+                "delivery.forward_trace",
+                "Whether the trace that an event was posted with (`traceparent`, `tracestate`) goes on to the receivers.",
+            ),
         ],
     },
     Section {
@@ -275,6 +279,36 @@ pub(super) const SECTIONS: &[Section] = &[
             key(
                 "alerts.backlog_high",
                 "More waiting deliveries of one webhook than this are told; 0: never.",
+            ),
+        ],
+    },
+    Section {
+        title: "`[metrics]`",
+        about: "Who may read `/metrics`, and which webhooks it names.",
+        reload: &["hash"],
+        keys: &[
+            key(
+                "metrics.hash",
+                "`\"sha256:\"` and the SHA-256 of a key that `/metrics` asks for; a list of two while one key takes the other's place. Without it everybody may read who reaches the port.",
+            ),
+            key(
+                "metrics.webhooks_max",
+                "So many webhooks have series of their own: those with most trouble and traffic. None where everybody on the network may read.",
+            ),
+        ],
+    },
+    Section {
+        title: "`[telemetry]`",
+        about: "Spans of traced events, in builds with the feature `otlp`.",
+        reload: &[],
+        keys: &[
+            key(
+                "telemetry.otlp_endpoint",
+                "An OpenTelemetry collector that speaks OTLP over HTTP; plain HTTP to this machine only.",
+            ),
+            key(
+                "telemetry.otlp_ca",
+                "PEM files with authorities that are trusted for that besides the system's.",
             ),
         ],
     },

@@ -174,6 +174,17 @@ fn attempt() -> Value {
     )
 }
 
+fn trace() -> Value {
+    answered(
+        vec![
+            ("trace_id", text("The trace.")),
+            ("traceparent", text("The header's value.")),
+            ("tracestate", or_null(text("The other header's value."))),
+        ],
+        "The trace that it was posted in (W3C Trace Context).",
+    )
+}
+
 pub(super) fn of_events(scope_fields: &[String]) -> Vec<Named> {
     let members = vec![
         ("id", named("EventId")),
@@ -196,6 +207,7 @@ pub(super) fn of_events(scope_fields: &[String]) -> Vec<Named> {
                 "What may keep it from a receiver, noted when it arrived.",
             )),
         ),
+        ("trace", or_null(trace())),
     ];
     let event = with_scope(answered(members, "An event."), scope_fields, SCOPE_MAX);
     let mut row = vec![];

@@ -72,7 +72,7 @@ fn live() -> Operation {
         .answers_text(
             200,
             "What happens, from now on.",
-            "text/event-stream",
+            &["text/event-stream"],
             "event: hello\ndata: {\"at\":\"2026-01-31T12:00:00.000Z\"}\n\n",
         )
         .refuses(&["not_found", "too_many_streams"])

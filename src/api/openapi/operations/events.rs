@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{PLACE, WEBHOOK};
 use crate::api::events::BATCH_MAX;
 use crate::api::openapi::operation::{Codes, OF_LOOK_UPS, OF_SCANS, OF_WRITES, Operation};
-use crate::api::openapi::shapes::{list_of, named, page_of};
+use crate::api::openapi::shapes::{list_of, named, page_of, text};
 use crate::api::page::{ROWS_DEFAULT, ROWS_MAX};
 use crate::api::{events, explain};
 use crate::model::Scope;
@@ -47,6 +47,7 @@ fn posting() -> Vec<Operation> {
         .answers(202, "It was taken.", named("EventPosted"))
         .refuses(OF_EVENTS)
         .refuses(OF_WRITES);
+    let create = traced(create);
     let batch = list_of(
         1,
         BATCH_MAX,
@@ -68,7 +69,7 @@ fn posting() -> Vec<Operation> {
         .answers(202, "All were taken.", named("BatchResult"))
         .answers(207, "Some were not taken; each has its own result.", named("BatchResult"))
         .refuses(&["batch_size"]);
-    vec![create, create_batch]
+    vec![create, traced(create_batch)]
 }
 
 fn reading() -> Vec<Operation> {
@@ -111,4 +112,18 @@ fn reading() -> Vec<Operation> {
         .refuses(OF_LOOK_UPS)
         .refuses(OF_SCANS);
     vec![list, show, explain]
+}
+
+/// A call that reads the trace that the request belongs to.
+fn traced(call: Operation) -> Operation {
+    call.reads_header(
+        "traceparent",
+        text(
+            "The trace that the events belong to (W3C Trace Context). What is none is passed over.",
+        ),
+    )
+    .reads_header(
+        "tracestate",
+        text("What tracing systems say of it to each other; only beside `traceparent`."),
+    )
 }

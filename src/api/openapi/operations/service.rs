@@ -66,7 +66,7 @@ fn contracts() -> Vec<Operation> {
 fn service() -> Vec<Operation> {
     let live = Operation::get("/healthz", health::healthz)
         .named("healthz", SERVICE, "Liveness", "The process answers.")
-        .answers_text(200, "It does.", TEXT, "ok\n");
+        .answers_text(200, "It does.", &[TEXT], "ok\n");
     let ready = Operation::get("/readyz", health::readyz)
         .named(
             "readyz",
@@ -74,11 +74,11 @@ fn service() -> Vec<Operation> {
             "Readiness",
             "Whether work is progressing: the scheduler, the disk, the room on it.",
         )
-        .answers_text(200, "It is.", TEXT, "ready\n")
+        .answers_text(200, "It is.", &[TEXT], "ready\n")
         .answers_text(
             503,
             "It is not: a line for each reason.",
-            TEXT,
+            &[TEXT],
             "the scheduler has not moved for 5 s\n",
         );
     let metrics = Operation::get("/metrics", health::metrics)
@@ -86,15 +86,16 @@ fn service() -> Vec<Operation> {
             "metrics",
             SERVICE,
             "Metrics",
-            "Counters for Prometheus, in OpenMetrics text.",
+            "For Prometheus, in its text format, or in OpenMetrics for who asks for that. Where the config has `[metrics] \
+             hash` it asks for that key, in the same headers as any other.",
         )
         .answers_text(
             200,
             "The metrics.",
-            "application/openmetrics-text",
+            &[TEXT, "application/openmetrics-text"],
             "# TYPE hookwheel_events_accepted counter\nhookwheel_events_accepted_total 12\n# EOF\n",
         )
-        .refuses(&["memory_full"]);
+        .refuses(&["memory_full", "unauthorized"]);
     let document = Operation::get("/openapi.json", openapi::show)
         .named(
             "openapi",
