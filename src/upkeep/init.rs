@@ -12,8 +12,8 @@ use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
 use super::print;
-use crate::cli::access::url_of;
 use crate::cli::setup::InitOptions;
+use crate::cli::url_of;
 use crate::cli::{EXIT_USAGE, key_hash, random_key, refuse_config, write_key};
 use crate::config::Config;
 use crate::inspect;

@@ -19,7 +19,7 @@ pub(super) const ROWS_MAX: u32 = 200;
 
 /// A daemon that is asked.
 #[derive(Debug)]
-pub(super) struct Session<'a> {
+pub(in crate::cli) struct Session<'a> {
     client: Client,
     url_from: String,
     key_from: Option<String>,
@@ -44,7 +44,7 @@ struct Page<'a> {
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(reached: Reached, screen: &'a Screen) -> Self {
+    pub(in crate::cli) fn new(reached: Reached, screen: &'a Screen) -> Self {
         let Reached {
             client,
             url_from,
@@ -72,7 +72,7 @@ impl<'a> Session<'a> {
         self.key_from.is_some()
     }
 
-    pub(super) async fn get(&mut self, path: &str) -> Done<Answer> {
+    pub(in crate::cli) async fn get(&mut self, path: &str) -> Done<Answer> {
         self.call(Method::GET, path, None).await
     }
 
@@ -186,7 +186,7 @@ impl<'a> Session<'a> {
         let key = self.key_from.as_deref();
         match answer.status {
             StatusCode::UNAUTHORIZED => match key {
-                Some(from) => fault.hint(format!("the key came from {from}, and {} does not know it", self.url())),
+                Some(from) => fault.hint(format!("{} does not know the key, which came from {from}", self.url())),
                 None => fault.hint("no key was given; see --key-file"),
             },
             StatusCode::FORBIDDEN => match key {

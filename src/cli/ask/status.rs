@@ -230,7 +230,7 @@ fn window(of: &Value) -> Text {
     let time = &of["response_time_ms"];
     if let (Some(median), Some(slow)) = (time["p50"].as_f64(), time["p95"].as_f64()) {
         told = told.put(&format!(
-            "; answers in {} (p50), {} (p95)",
+            "; p50 {}, p95 {}",
             when::measured(median),
             when::measured(slow)
         ));

@@ -30,15 +30,8 @@ const AGAIN_AFTER_MAX: Duration = Duration::from_secs(10);
 const STATE_COLUMNS: usize = 9;
 const OUTCOME_COLUMNS: usize = 8;
 
-const TAIL_HELP: &str = "\
-Examples:
-  hookwheel tail                                follow everything
-  hookwheel tail --webhook billing --state failed
-  hookwheel tail --json | jq -c 'select(.event == \"attempt\" and .status >= 500)'";
-
 /// What is followed.
 #[derive(Debug, Args)]
-#[command(after_help = TAIL_HELP)]
 pub struct TailOptions {
     /// Only this webhook.
     #[arg(long)]
