@@ -2,6 +2,7 @@
 
 mod asking;
 mod desk;
+mod hostile;
 mod live;
 mod terminal;
 
