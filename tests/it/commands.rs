@@ -3,6 +3,7 @@
 mod asking;
 mod desk;
 mod following;
+mod hostile;
 mod live;
 mod terminal;
 
