@@ -25,6 +25,7 @@ mod health;
 mod held;
 mod input;
 mod jobs;
+mod key;
 mod live;
 pub mod openapi;
 mod paced;

@@ -121,6 +121,8 @@ pub struct ServerOptions {
     pub body_rate_min: u64,
     /// Bytes of an answer that must be taken in a second; 0 for any.
     pub answer_rate_min: u64,
+    /// Whether `/ui/` is served.
+    pub dashboard: bool,
 }
 
 /// Reads a size as the config has it: `512B`, `256KiB`, `64MiB`, `20GiB`, `1TiB`.

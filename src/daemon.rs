@@ -126,6 +126,7 @@ pub struct Daemon {
     running: engine::Running,
     api: Arc<Api>,
     options: api::Options,
+    has_dashboard: bool,
     tls: Option<Arc<Tls>>,
     accounts: Arc<Mutex<Vec<Account>>>,
     sender: Sender,
@@ -222,6 +223,7 @@ impl Daemon {
             tls: config.identity.map(|identity| Arc::new(Tls::new(identity))),
             accounts: Arc::new(Mutex::new(config.accounts)),
             grace: config.delivery.stop_grace,
+            has_dashboard: config.server.dashboard,
             retention: (&config.storage).into(),
             address,
             listener,
@@ -266,7 +268,10 @@ impl Daemon {
             self.store.writer,
             self.retention,
         ));
-        let router = self.api.router().merge(dashboard::router());
+        let mut router = self.api.router();
+        if self.has_dashboard {
+            router = router.merge(dashboard::router());
+        }
         let serving = api::serve(
             self.listener,
             router,

@@ -107,6 +107,19 @@ impl Caller {
         &self.key.key.name
     }
 
+    /// What the config lets the key do.
+    pub(super) fn scopes(&self) -> impl Iterator<Item = Scope> {
+        let scopes = self.key.key.scopes;
+        Scope::ALL
+            .into_iter()
+            .filter(move |scope| scopes.contains(*scope))
+    }
+
+    /// How much the key may ask for.
+    pub(super) fn limits(&self, api: &Api) -> Limits {
+        limits(api, &self.key)
+    }
+
     /// Where the request came from: the client, or the last proxy before us.
     pub(super) const fn peer(&self) -> Option<IpAddr> {
         self.peer

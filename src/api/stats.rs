@@ -1,5 +1,6 @@
 //! Figures over HTTP: of one webhook, and of all of an account together.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -52,9 +53,10 @@ pub(super) async fn of_webhooks(
     let (shown, next) = webhooks::listed(&api, caller.account(), limit, after);
     let ids: Vec<_> = shown.iter().map(|live| live.webhook.id).collect();
     let (lanes, clock) = (api.engine.lanes(&ids).await, api.engine.clock());
+    let next_attempts = next_attempts(&api, caller.account(), &shown).await?;
     let rows = shown.iter().map(|live| {
         let id = live.webhook.id;
-        // From memory, as all of this is.
+        // From memory, as all is but for what is next.
         let figures = api.engine.figures(std::slice::from_ref(live));
         let pending = api.engine.reader().pending_count(id);
         let (waiting, held) = match live.sends() {
@@ -65,6 +67,8 @@ pub(super) async fn of_webhooks(
         row.insert("webhook_id".to_owned(), json!(id.to_string()));
         row.insert("waiting".to_owned(), json!(waiting));
         row.insert("held".to_owned(), json!(held));
+        let next_attempt = next_attempts.get(&id).map(ToString::to_string);
+        row.insert("next_attempt_at".to_owned(), json!(next_attempt));
         row.extend(show_lane(lanes.get(&id), clock));
         let since = clock.wall_of(figures.since).max(live.webhook.created_at);
         row.extend(show_figures(&figures, since, clock));
@@ -102,6 +106,23 @@ pub(super) async fn of_account(
     now.insert("in_flight".to_owned(), json!(in_flight));
     shown.insert("now".to_owned(), Value::Object(now));
     Ok(json_answer(StatusCode::OK, &Value::Object(shown)))
+}
+
+/// When each of these webhooks is sent to next. Where nothing waits for any of them the store is not asked.
+async fn next_attempts(
+    api: &Api,
+    account: &AccountName,
+    webhooks: &[Arc<Live>],
+) -> Result<HashMap<WebhookId, UnixMillis>, Problem> {
+    let reader = api.engine.reader();
+    let waits = |live: &&Arc<Live>| live.sends() && reader.pending_count(live.webhook.id) > 0;
+    let waiting: Vec<_> = webhooks.iter().filter(waits).cloned().collect();
+    if waiting.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let engine = Arc::clone(&api.engine);
+    let look = move |_: &_| engine.next_of(&waiting);
+    api.reads.scan(account, look).await
 }
 
 async fn looked_up(

@@ -113,6 +113,7 @@ fn server(
     let body_rate_min = reader.size("body_rate_min", bounds("256B", "0B", "1MiB"));
     // As far below any link in use; the largest page may take half an hour.
     let answer_rate_min = reader.size("answer_rate_min", bounds("4KiB", "0B", "1MiB"));
+    let dashboard = reader.flag("dashboard", true);
     let identity = identity::read(reader.section("tls"), base);
     reader.finish();
     let options = ServerOptions {
@@ -125,6 +126,7 @@ fn server(
         body_timeout: body_timeout.value,
         body_rate_min: body_rate_min.value,
         answer_rate_min: answer_rate_min.value,
+        dashboard,
     };
     (options, body_limit, identity)
 }

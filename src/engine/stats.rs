@@ -282,6 +282,30 @@ impl Engine {
         Ok(queued)
     }
 
+    /// When the first delivery of each of these webhooks is to be tried; those of which nothing waits are not among
+    /// them. For threads that may block: one seek for each of which something waits.
+    ///
+    /// # Errors
+    /// [`store::Error`] where a queue cannot be read.
+    pub fn next_of(
+        &self,
+        webhooks: &[Arc<Live>],
+    ) -> Result<HashMap<WebhookId, UnixMillis>, store::Error> {
+        let all = (SteadyMillis(0), SteadyMillis(u64::MAX));
+        let mut found = HashMap::new();
+        for live in webhooks.iter().filter(|live| live.sends()) {
+            let id = live.webhook.id;
+            if self.reader.pending_count(id) == 0 {
+                continue;
+            }
+            let page = self.reader.page(id, all, 1)?;
+            if let Some(entry) = page.entries.first() {
+                found.insert(id, self.clock.wall_of(entry.ready_at()));
+            }
+        }
+        Ok(found)
+    }
+
     /// Counts deliveries that retention has ended.
     pub fn count_expired(&self, webhook: WebhookId, count: u32) {
         let now = self.clock.steady();

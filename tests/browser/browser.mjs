@@ -130,6 +130,8 @@ export class Browser {
     ]) {
       await this.page.setViewportSize({ width, height: width === 390 ? 844 : 860 });
       await this.page.emulateMedia({ colorScheme: scheme });
+      // A header that stays in sight would lie across the middle.
+      await this.page.evaluate(() => scrollTo(0, 0));
       const over = await this.page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
       assert.ok(over <= 0, `${name} is ${over} pixels wider than a screen of ${width}`);
       await this.page.screenshot({

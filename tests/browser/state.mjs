@@ -3,6 +3,7 @@
 
 import assert from "node:assert/strict";
 
+export const TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736";
 export const HOSTILE = "<img src=x onerror=alert(1)>";
 const SCRIPT = "</script><script>alert(2)</script>";
 
@@ -11,8 +12,8 @@ export class Client {
     Object.assign(this, { base, key });
   }
 
-  async call(method, path, body) {
-    const headers = { "X-API-Key": this.key };
+  async call(method, path, body, more = {}) {
+    const headers = { "X-API-Key": this.key, ...more };
     const response = await fetch(this.base + path, {
       method,
       headers,
@@ -22,8 +23,8 @@ export class Client {
     return { status: response.status, body: text ? JSON.parse(text) : null };
   }
 
-  async good(method, path, body) {
-    const answer = await this.call(method, path, body);
+  async good(method, path, body, more) {
+    const answer = await this.call(method, path, body, more);
     assert.ok(answer.status < 300, `${method} ${path}: ${answer.status} ${JSON.stringify(answer.body)}`);
     return answer.body;
   }
@@ -32,8 +33,8 @@ export class Client {
     return this.good("POST", "/api/v1/webhooks", body);
   }
 
-  post(type, data, more = {}) {
-    return this.good("POST", "/api/v1/events", { type, data, ...more });
+  post(type, data, more = {}, headers = {}) {
+    return this.good("POST", "/api/v1/events", { type, data, ...more }, headers);
   }
 }
 
@@ -90,7 +91,12 @@ export async function fill(site) {
     });
     await client.post("user.created", { id: n, plan: n % 3 === 0 ? "free" : "pro", email: `user${n}@example.com` });
   }
-  made.failed = await client.post("invoice.failed", { invoice: "in_2000", reason: SCRIPT }, { id: "failed-invoice" });
+  made.failed = await client.post(
+    "invoice.failed",
+    { invoice: "in_2000", reason: SCRIPT },
+    { id: "failed-invoice" },
+    { traceparent: `00-${TRACE_ID}-00f067aa0ba902b7-01` },
+  );
   made.exotic = await client.post(
     "user.removed",
     { id: 12345678901234567890n.toString(), note: `${HOSTILE}${SCRIPT}`, quote: "it's", at: "@file", line: "a\nb" },

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::client::Client;
 use crate::support::{Site, delivery, delivery_in, get, key_of, post, register, registered, until};
 use crate::web::Web;
+use hookwheel::cli::key_hash;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_lives_from_registration_to_removal() {
@@ -342,7 +343,7 @@ async fn keys_open_only_what_they_may() {
     let reader_key = "reader";
     let site = site.with(&format!(
         "[[accounts]]\nname = \"other\"\nprofile = \"standard\"\n[[accounts.keys]]\nname = \"reader\"\nhash = \"{}\"\nscopes = [\"read\"]\n",
-        hookwheel::cli::key_hash(reader_key)
+        key_hash(reader_key)
     ));
     let daemon = site.start();
     let mut client = daemon.client("standard");
@@ -387,6 +388,41 @@ async fn keys_open_only_what_they_may() {
         200,
         "it is still there"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_told_what_it_may_do_and_nothing_of_others() {
+    let more = format!(
+        "[[accounts]]\nname = \"shop\"\nprofile = \"driftguard\"\n[[accounts.keys]]\nname = \"till\"\nhash = \"{}\"\n\
+         scopes = [\"send\"]\nevents_per_second = 50\n[[accounts.keys]]\nname = \"boss\"\nhash = \"{}\"\n\
+         scopes = [\"read\", \"admin\"]\nrequests_per_minute = 30\n",
+        key_hash("till-key"),
+        key_hash("boss-key"),
+    );
+    let site = Site::new(&["standard"]).with(&more);
+    let daemon = site.start();
+    let told = async |key: &str| {
+        let answer = get(&mut Client::new(daemon.address, key), "/api/v1/key").await;
+        (answer.status.as_u16(), answer.body)
+    };
+    // The profile's limit holds for calls that manage, and for each key.
+    let till = json!({
+        "account": "shop", "name": "till", "scopes": ["send"], "profile": "driftguard",
+        "limits": { "requests_per_minute": 100, "events_per_second": 50 },
+    });
+    assert_eq!(told("till-key").await, (200, till));
+    let boss = json!({
+        "account": "shop", "name": "boss", "scopes": ["admin", "read"], "profile": "driftguard",
+        "limits": { "requests_per_minute": 30, "events_per_second": null },
+    });
+    assert_eq!(told("boss-key").await, (200, boss));
+    let (status, all) = told(&key_of("standard")).await;
+    assert_eq!((status, &all["account"]), (200, &json!("standard")));
+    assert_eq!(all["limits"]["requests_per_minute"], Value::Null);
+    for wrong in ["", "till-kez"] {
+        let (status, answer) = told(wrong).await;
+        assert_eq!((status, &answer["code"]), (401, &json!("unauthorized")));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

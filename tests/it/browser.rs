@@ -78,6 +78,7 @@ event_types = ["user.created", "user.removed", "invoice.paid", "invoice.failed",
 exhausted = { action = "disable", probe_every = "10m" }
 retry = { delays = ["100ms", "200ms"], jitter = "0%" }
 "#;
+const SECRET: &str = "whsec_bm90aGluZyBvZiB0aGlzIG1heSBiZSBvbiBkaXNr";
 const FORMAT: &str = r#"
 [formats.old]
 body = '{"text": {{ type }}}'
@@ -184,12 +185,24 @@ impl Receivers {
     }
 }
 
-/// A daemon whose account `shop` has a webhook that is held, as its format has left the config.
+/// An entry of the config's webhooks.
+fn declared(name: &str, url: &str) -> String {
+    format!(
+        "[[webhooks]]\naccount = \"shop\"\nname = \"{name}\"\nurl = \"{url}\"\nsecret_file = \"hook.secret\"\n\
+         events = [\"invoice.*\"]\n"
+    )
+}
+
+/// A daemon whose account `shop` has a webhook that is held, as its format has left the config, one that the config
+/// declares, and one that it has declared before.
 async fn prepared(site: &Site, receivers: &Receivers) -> (Daemon, String) {
     let path = site.path("config.toml");
+    std::fs::write(site.path("hook.secret"), SECRET).unwrap();
     let more = account("shop", "quick") + &account("bare", "quick");
-    let config = site.config(true) + PROFILES + &more;
-    let daemon = Daemon::start(&path, &(config.clone() + FORMAT));
+    let kept = declared("ledger", &receivers.good.url("/ledger"));
+    let gone = declared("old-ledger", &receivers.good.url("/old-ledger"));
+    let config = site.config(true) + PROFILES + &more + &kept;
+    let daemon = Daemon::start(&path, &(config.clone() + &gone + FORMAT));
     let mut client = daemon.client("shop");
     let body = json!({
         "url": receivers.good.url("/old"), "events": ["pipeline.run.completed"], "name": "Old format", "format": "old",
@@ -252,6 +265,28 @@ async fn people_use_the_dashboard() {
         |it: &&&hookwheel::receiver::ReceivedRequest| it.headers.contains_key("webhook-signature");
     assert_eq!(made.iter().filter(signed).count(), made.len());
     assert_eq!(daemon.log().matches("panicked").count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_dashboard_its_paths_are_none() {
+    let site = Site::new(&["standard"]);
+    let config = site
+        .config(true)
+        .replacen("[server]\n", "[server]\ndashboard = false\n", 1);
+    let daemon = Daemon::start(&site.path("config.toml"), &config);
+    for path in ["/", "/ui", "/ui/", "/ui/app.js", "/ui/api.html"] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let (status, head, body) = ask(&daemon, &request).await;
+        let problem: Value = serde_json::from_str(&body).unwrap();
+        assert!(
+            status == 404 && head.contains("application/problem+json"),
+            "{path}: {head}"
+        );
+        assert_eq!(problem["code"], "not_found");
+    }
+    let mut client = daemon.client("standard");
+    let answer = client.call(Method::GET, "/api/v1/webhooks", None).await;
+    assert_eq!(answer.unwrap().status, 200);
 }
 
 /// An answer as `(status, lower-case head, body)`, over a connection of its own.

@@ -110,6 +110,7 @@ fn the_least_config_has_the_documented_defaults() {
     assert_eq!(config.server.body_memory, 64 << 20);
     assert_eq!(config.server.answer_memory, 64 << 20);
     assert_eq!(config.server.answer_rate_min, 4 << 10);
+    assert!(config.server.dashboard);
     assert_eq!(config.storage.path, PathBuf::from("/var/lib/hookwheel"));
     assert_eq!(config.storage.retention_age_ms, 30 * 86_400_000);
     assert_eq!(config.storage.retention_bytes, 20 << 30);

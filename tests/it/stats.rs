@@ -120,6 +120,9 @@ async fn each_webhook_has_its_figures_in_the_order_of_the_list() {
     let counts = ["waiting", "held", "in_flight"];
     assert_eq!(of(&rows[0], counts), [0; 3]);
     assert_eq!(of(&rows[1], counts), [0, 3, 0]);
+    for row in rows {
+        assert_eq!(row["next_attempt_at"], Value::Null, "nothing is to be sent");
+    }
     assert_eq!(of(&rows[2], counts), [0; 3]);
     assert_eq!(rows[0]["standing"], "proven");
     assert!(rows[0]["last_success_at"].is_string() && rows[0]["last_failure"].is_null());
@@ -142,6 +145,44 @@ async fn each_webhook_has_its_figures_in_the_order_of_the_list() {
         let refused = get(&mut client, &format!("{path}?{wrong}")).await;
         assert_eq!(refused.status, 400, "{wrong}: {}", refused.body);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_says_when_its_webhook_is_sent_to_next() {
+    let site = Site::new(&["standard"]);
+    let web = Web::start(&site.authority, |_| 500).await;
+    let daemon = site.start();
+    let mut client = daemon.client("standard");
+    let body = |delay: &str| json!({ "url": web.url("/"), "retry": { "delays": [delay], "jitter": "0%" } });
+    let soon = registered(&mut client, body("10m")).await;
+    let late = registered(&mut client, body("2h")).await;
+    let event = post(&mut client, "a", json!({})).await;
+    let rows = until("both wait for their retry", async || {
+        let shown = get(&mut client, "/api/v1/stats/webhooks").await.body;
+        let rows = shown["data"].as_array().unwrap().clone();
+        let waits = |row: &Value| row["last_day"]["attempts"] == 1 && row["in_flight"] == 0;
+        rows.iter().all(waits).then_some(rows)
+    })
+    .await;
+    for (row, id) in rows.iter().zip([&soon, &late]) {
+        let path = format!("/api/v1/webhooks/{id}/deliveries/{event}");
+        let delivery = get(&mut client, &path).await.body;
+        let at = |shown: &Value| UnixMicros::parse(shown["next_attempt_at"].as_str().unwrap());
+        let apart = at(row).unwrap().0.abs_diff(at(&delivery).unwrap().0);
+        // Each is told by the wall clock of its own moment.
+        assert!(apart < 1_000_000, "{row} {delivery}");
+    }
+    assert!(rows[0]["next_attempt_at"].as_str() < rows[1]["next_attempt_at"].as_str());
+    // What is held has no time.
+    let held = json!({ "active": false });
+    let path = format!("/api/v1/webhooks/{soon}");
+    client
+        .call(Method::PATCH, &path, Some(&held))
+        .await
+        .unwrap();
+    let shown = get(&mut client, "/api/v1/stats/webhooks").await.body;
+    assert_eq!(of(&shown["data"][0], ["waiting", "held"]), [0, 1]);
+    assert_eq!(shown["data"][0]["next_attempt_at"], Value::Null);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,6 +12,7 @@ use super::operation::{Answer, Content, Operation};
 use super::operations;
 use super::shapes::text;
 use crate::api::codes;
+use crate::model::Scope;
 
 /// Answers that the daemon gave, by operation and status.
 const EXAMPLES: &str = include_str!("examples.json");
@@ -103,9 +104,11 @@ fn headers() -> Value {
 }
 
 fn show(operation: &Operation, shared: &Shared, examples: &Value) -> Value {
-    let security = match operation.scope {
-        None => json!([]),
-        Some(scope) => json!([{ "ApiKey": [scope.as_str()] }, { "Bearer": [scope.as_str()] }]),
+    let scopes: Vec<&str> = operation.scope.into_iter().map(Scope::as_str).collect();
+    let security = if operation.has_key {
+        json!([{ "ApiKey": scopes }, { "Bearer": scopes }])
+    } else {
+        json!([])
     };
     let mut shown = json!({
         "operationId": operation.id,
@@ -149,7 +152,7 @@ fn show(operation: &Operation, shared: &Shared, examples: &Value) -> Value {
         let example = examples.pointer(&format!("/{}/{}", operation.id, answer.status));
         responses.insert(
             answer.status,
-            show_answer(answer, operation.scope.is_some(), example),
+            show_answer(answer, operation.has_key, example),
         );
     }
     for (status, codes) in refusals(operation) {

@@ -20,7 +20,9 @@ pub(super) type Codes = &'static [&'static str];
 /// What any request can be answered.
 pub(super) const OF_ALL: Codes = &["length_ambiguous", "connections_full"];
 /// … one with a key.
-pub(super) const OF_KEYS: Codes = &["unauthorized", "scope_missing", "internal", "memory_full"];
+pub(super) const OF_KEYS: Codes = &["unauthorized", "internal", "memory_full"];
+/// … one that needs a key with a scope.
+pub(super) const OF_SCOPES: Codes = &["scope_missing"];
 /// … one whose body is read.
 pub(super) const OF_BODIES: Codes = &[
     "utf8_invalid",
@@ -92,7 +94,9 @@ pub(super) struct Operation {
     pub(super) tag: &'static str,
     pub(super) summary: &'static str,
     pub(super) means: &'static str,
-    /// What a key needs; none: the call is made without a key.
+    /// Whether a key is asked for.
+    pub(super) has_key: bool,
+    /// What the key needs; none: any key will do.
     pub(super) scope: Option<Scope>,
     pub(super) query: Vec<Parameter>,
     pub(super) headers: Vec<Parameter>,
@@ -148,6 +152,7 @@ impl Operation {
             tag: "",
             summary: "",
             means: "",
+            has_key: false,
             scope: None,
             query: Vec::new(),
             headers: Vec::new(),
@@ -172,13 +177,22 @@ impl Operation {
 
     /// The scope that a key needs for it.
     pub(super) fn needs(mut self, scope: Scope) -> Self {
-        self.scope = Some(scope);
+        (self.has_key, self.scope) = (true, Some(scope));
         self.codes.push(OF_KEYS);
+        self.codes.push(OF_SCOPES);
         // Who posts events has a bound on these; all other calls are counted together.
         self.codes.push(match scope {
             Scope::Send => &["too_many_events"],
             Scope::Admin | Scope::Read => &["too_many_requests"],
         });
+        self
+    }
+
+    /// That it is made with a key, and that any will do.
+    pub(super) fn needs_any_key(mut self) -> Self {
+        self.has_key = true;
+        self.codes.push(OF_KEYS);
+        self.codes.push(&["too_many_requests"]);
         self
     }
 

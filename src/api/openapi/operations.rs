@@ -35,7 +35,7 @@ pub(super) const TAGS: [(&str, &str); 8] = [
     ("Figures", "Counts, success and latency, and who did what."),
     (
         "Contracts",
-        "What receivers see: profiles, event types, filters.",
+        "What receivers see: profiles, event types, filters; and what a key may do.",
     ),
     (
         "Service",

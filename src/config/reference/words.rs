@@ -100,6 +100,10 @@ pub(super) const SECTIONS: &[Section] = &[
                 "server.answer_rate_min",
                 "Bytes a second that an answer must be taken with, after `body_timeout`; `\"0B\"` for any.",
             ),
+            key(
+                "server.dashboard",
+                "Whether the dashboard is served at `/ui/`. Where it is not, `/ui/` and `/` are answered with 404.",
+            ),
         ],
     },
     Section {

@@ -9,6 +9,7 @@ import { form } from "./form.js";
 import { jobPage, jobs, rematchPage } from "./jobs.js";
 import { forget, onStanding, stop } from "./live.js";
 import { overview } from "./overview.js";
+import { schemeSwitch } from "./scheme.js";
 import { may, resume, session, signOut, version, watchHealth } from "./session.js";
 import { signInPage } from "./sign-in.js";
 import { webhookPage } from "./webhook.js";
@@ -201,10 +202,11 @@ function frame() {
         h(
           "div",
           { class: "top-end" },
+          h("a", { class: "top-link", href: "/ui/api.html" }, "API"),
           live,
           health,
           profile,
-          themeSwitch(),
+          schemeSwitch(),
           h(
             "button",
             {
@@ -256,33 +258,6 @@ function watchOnce(health, trouble) {
     );
   };
   if (!isWatched) watchHealth((said) => tellHealth(said));
-}
-
-function themeSwitch() {
-  const root = document.documentElement;
-  const words = { "": "system", light: "light", dark: "dark" };
-  const signs = { "": "half", light: "sun", dark: "moon" };
-  const button = h("button", { type: "button", class: "plain" });
-  const show = () => {
-    const own = root.dataset.theme ?? "";
-    put(button, icon(signs[own]));
-    button.title = `Colours: ${words[own]}`;
-    button.setAttribute("aria-label", `Colours: ${words[own]}. Press for the next.`);
-  };
-  button.addEventListener("click", () => {
-    const next = { "": "light", light: "dark", dark: "" }[root.dataset.theme ?? ""];
-    if (next) root.dataset.theme = next;
-    else delete root.dataset.theme;
-    try {
-      if (next) localStorage.setItem("hookwheel.theme", next);
-      else localStorage.removeItem("hookwheel.theme");
-    } catch {
-      // Not kept, then.
-    }
-    show();
-  });
-  show();
-  return button;
 }
 
 function about() {

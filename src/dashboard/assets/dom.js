@@ -73,6 +73,7 @@ const ICONS = {
   send: "M2 8l12-5.5L9.5 14 7.5 9z",
   more: "M3.2 8h.1M8 8h.1M12.8 8h.1",
   none: "M4 8h8",
+  file: "M4 2h5l3 3v9H4zM9 2v3h3M6.2 8.2h3.6M6.2 10.8h3.6",
 };
 
 // A decoration; the word beside it says the same.

@@ -1,7 +1,7 @@
 // Events: what was posted, where each delivery stands, why a webhook did not want one, and posting one by hand.
 
 import { at, withQuery } from "./api.js";
-import { busy, h, icon, put, toast } from "./dom.js";
+import { busy, copyButton, h, icon, put, toast } from "./dom.js";
 import { exact, plural, when } from "./format.js";
 import { bodyBox } from "./attempt.js";
 import { exampleEvent } from "./filter.js";
@@ -152,6 +152,15 @@ export async function eventPage({ main, params, signal, title }) {
           ["Created", exact(event.created_at)],
           ["Received", exact(event.received_at)],
           scope && [scope, event[scope]],
+          event.trace && [
+            "Trace",
+            h(
+              "span",
+              { class: "with-copy" },
+              h("code", { class: "break", title: event.trace.traceparent }, event.trace.trace_id),
+              copyButton(event.trace.trace_id, "Copy", { "aria-label": "Copy the trace's id", class: "small plain" }),
+            ),
+          ],
         ]),
       ),
       h(

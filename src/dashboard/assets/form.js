@@ -6,10 +6,24 @@ import { contractCards } from "./contract.js";
 import { filterField } from "./filter.js";
 import { session } from "./session.js";
 import { showSecret } from "./secret.js";
-import { errorSummary, field, select, showErrors, suggestions, webhookName } from "./widgets.js";
+import { whyNotHere } from "./declared.js";
+import { banner, errorSummary, field, select, showErrors, suggestions, webhookName } from "./widgets.js";
 
 const text = (value, props = {}) =>
   h("input", { type: "text", value: value ?? "", autocomplete: "off", spellcheck: "false", ...props });
+
+// What the config declares has no form here.
+function refuse(main, title, webhook) {
+  const name = webhookName(webhook);
+  title(name);
+  put(
+    main,
+    h("p", { class: "crumbs" }, h("a", { href: "#/webhooks" }, "Webhooks"), " / ", name),
+    h("div", { class: "page-head" }, h("h1", { tabindex: "-1" }, name)),
+    banner("info", "file", "It is not changed here", whyNotHere(webhook)),
+    h("p", null, h("a", { href: `#/webhooks/${webhook.id}` }, "To the webhook")),
+  );
+}
 
 export async function form(context) {
   const { main, params, query, signal, title } = context;
@@ -19,6 +33,7 @@ export async function form(context) {
     from ? session.api.get(at("webhooks", from), signal) : {},
     session.api.get(at("event-types"), signal).catch(() => ({ data: [] })),
   ]);
+  if (id && webhook.declared) return refuse(main, title, webhook);
   const name = id ? `Edit ${webhookName(webhook)}` : "New webhook";
   title(name);
   const parts = fields(webhook, types.data, Boolean(id));

@@ -8,6 +8,9 @@ const FIRST_WAIT_MS = 1000;
 const LONGEST_WAIT_MS = 30_000;
 // Without a stream: often enough to watch, and far below a limit of 100 calls in a minute.
 const POLL_EVERY_MS = 5000;
+// What nobody tries is told by no stream: an event that no webhook wants, a delivery that is held. So the pages look for
+// themselves now and then, too.
+const GLANCE_EVERY_MS = 15_000;
 // A page that is left is followed by another one, which listens too.
 const LINGER_MS = 2000;
 // The server says something every 15 s. What is silent for longer is dead.
@@ -72,6 +75,12 @@ export function paced(look, signal, gapMs = 3000) {
     }
   };
   return trigger;
+}
+
+// Calls `look` again and again while the page is seen.
+export function every(ms, look, signal) {
+  const timer = setInterval(() => document.hidden || look(), ms);
+  signal.addEventListener("abort", () => clearInterval(timer));
 }
 
 function emit(event, data) {
@@ -144,9 +153,11 @@ async function read(signal, opened) {
   const end = () => inner.abort();
   signal.addEventListener("abort", end);
   let silence = setTimeout(end, SILENCE_MAX_MS);
+  let glances = null;
   try {
     const response = await session.api.open("GET", at("live"), { accept: "text/event-stream", signal: inner.signal });
     opened();
+    glances = setInterval(() => emit("poll", null), GLANCE_EVERY_MS);
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     const parse = parser((event, data) => emit(event, data));
     for (;;) {
@@ -158,6 +169,7 @@ async function read(signal, opened) {
     }
   } finally {
     clearTimeout(silence);
+    clearInterval(glances);
     signal.removeEventListener("abort", end);
     inner.abort();
   }

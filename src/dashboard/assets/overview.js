@@ -3,6 +3,7 @@
 import { copyButton, h, icon, put } from "./dom.js";
 import { count, percent, plural, short, when } from "./format.js";
 import { at } from "./api.js";
+import { isWithdrawn, undone, undoneBanner } from "./declared.js";
 import { paced, subscribe } from "./live.js";
 import { may, session } from "./session.js";
 import {
@@ -20,15 +21,21 @@ import {
 
 // Beyond that a list is no list any more; more are loaded on request.
 const ROWS_STEP = 1000;
-// Without figures for all at once, so many webhooks are asked about one by one.
-const SINGLE_MAX = 25;
-
-let hasFigures = true;
 
 export async function overview({ main, signal, title }) {
   title("Webhooks");
-  const state = { webhooks: [], figures: new Map(), account: null, more: false, max: ROWS_STEP, text: "", only: "all" };
+  const state = {
+    webhooks: [],
+    figures: new Map(),
+    undone: [],
+    account: null,
+    more: false,
+    max: ROWS_STEP,
+    text: "",
+    only: "all",
+  };
   const place = {
+    undone: h("div"),
     tiles: h("dl", { class: "tiles" }),
     list: h("div"),
     told: h("p", { class: "muted small-text", role: "status" }),
@@ -64,6 +71,7 @@ export async function overview({ main, signal, title }) {
   put(
     main,
     h("div", { class: "page-head" }, h("h1", { tabindex: "-1" }, "Webhooks"), create),
+    place.undone,
     place.tiles,
     state.webhooks.length > 0 &&
       h(
@@ -103,32 +111,19 @@ export async function overview({ main, signal, title }) {
 
 async function load(state, signal, what = "all") {
   const { api } = session;
-  const [webhooks, account] = await Promise.all([
-    what === "all" ? api.all(at("webhooks"), state.max, signal) : { rows: state.webhooks, more: state.more },
+  const isAll = what === "all";
+  const [webhooks, account, open] = await Promise.all([
+    isAll ? api.all(at("webhooks"), state.max, signal) : { rows: state.webhooks, more: state.more },
     api.get(at("stats"), signal),
+    // No news tells of it: what is open is looked at until it is done.
+    isAll || state.undone.length > 0 ? undone(signal) : [],
   ]);
+  state.undone = open;
   state.webhooks = webhooks.rows;
   state.more = webhooks.more;
   state.account = account;
-  for (const row of await figures(state, signal)) state.figures.set(row.webhook_id, row);
-}
-
-async function figures(state, signal) {
-  const { api } = session;
-  if (hasFigures) {
-    try {
-      return (await api.all(at("stats", "webhooks"), state.max, signal)).rows;
-    } catch (problem) {
-      if (problem.status !== 404) throw problem;
-      hasFigures = false;
-    }
-  }
-  // Only at the first look: one by one is too dear for each piece of news.
-  const unknown = state.webhooks.filter((webhook) => !state.figures.has(webhook.id)).slice(0, SINGLE_MAX);
-  const rows = await Promise.all(
-    unknown.map((webhook) => api.get(at("webhooks", webhook.id, "stats"), signal).catch(() => null)),
-  );
-  return rows.filter(Boolean).map((row) => ({ ...row, ...row.now }));
+  const figures = await api.all(at("stats", "webhooks"), state.max, signal);
+  for (const row of figures.rows) state.figures.set(row.webhook_id, row);
 }
 
 const words = (webhook) =>
@@ -137,6 +132,12 @@ const words = (webhook) =>
 function draw(state, place) {
   const { webhooks, account } = state;
   const day = account.last_day;
+  // Drawn anew only where it has changed, as it is read out.
+  const open = JSON.stringify(state.undone);
+  if (place.undone.dataset.open !== open) {
+    place.undone.dataset.open = open;
+    put(place.undone, undoneBanner(state.undone));
+  }
   put(
     place.tiles,
     tile(
@@ -212,7 +213,7 @@ function draw(state, place) {
     { name: "Success", class: "number" },
     { name: "Waiting", class: "number" },
     { name: "Next attempt", class: "nowrap" },
-    { name: "Last success", class: "nowrap" },
+    { name: "Last success", class: "nowrap seldom" },
   ];
   return put(
     place.list,
@@ -250,7 +251,14 @@ function row(webhook, figures) {
       h(
         "span",
         { class: "two-lines" },
-        h("span", { class: "name" }, webhook.name || urlText(webhook.url)),
+        h(
+          "span",
+          { class: "name" },
+          webhook.name || urlText(webhook.url),
+          webhook.declared &&
+            !isWithdrawn(webhook) &&
+            h("span", { class: "tag", title: `Declared in the config as ${webhook.declared}` }, "config"),
+        ),
         h("span", { class: "sub" }, webhook.name ? urlText(webhook.url) : typesText(webhook)),
       ),
       h("span", { class: "two-lines" }, webhookBadge(webhook), stateNote(webhook)),
@@ -261,7 +269,7 @@ function row(webhook, figures) {
           : h("span", { class: "muted" }, "–"),
       day ? ratioText(day.succeeded, day.attempts) : "–",
       waits,
-      when(figures?.next_attempt_at ?? figures?.paused_until, webhook.active ? "–" : probeText(webhook)),
+      webhook.active ? when(nextAttempt(figures)) : probeText(webhook),
       when(figures?.last_success_at),
     ],
   };
@@ -269,12 +277,26 @@ function row(webhook, figures) {
 
 const typesText = (webhook) => (webhook.events?.length ? webhook.events.join(", ") : "every event type");
 
+// What is due waits for the end of a pause.
+function nextAttempt(figures) {
+  const { next_attempt_at: next, paused_until: paused } = figures ?? {};
+  return next && paused && Date.parse(paused) > Date.parse(next) ? paused : next;
+}
+
 const probeText = (webhook) =>
-  webhook.inactive?.next_probe_at ? ["probe ", when(webhook.inactive.next_probe_at)] : "–";
+  webhook.inactive?.next_probe_at ? ["probe ", when(webhook.inactive.next_probe_at)] : when(null);
+
+// The API's own words, but where one says little by itself.
+const REASONS = { request: "on request", undeclared: "not in the config" };
 
 function stateNote(webhook) {
   if (webhook.inactive)
-    return h("span", { class: "sub" }, `${webhook.inactive.reason}, `, when(webhook.inactive.since));
+    return h(
+      "span",
+      { class: "sub" },
+      `${REASONS[webhook.inactive.reason] ?? webhook.inactive.reason}, `,
+      when(webhook.inactive.since),
+    );
   if (webhook.held) return h("span", { class: "sub" }, "by the config");
   if (webhook.failing) return h("span", { class: "sub" }, "since ", when(webhook.failing.since));
   return null;

@@ -8,6 +8,10 @@ const READY_EVERY_MS = 30_000;
 
 export const session = {
   api: null,
+  // Whose key it is, and what the config calls it.
+  account: null,
+  keyName: null,
+  limits: null,
   scopes: new Set(),
   // What the account's profile is, where the key may read it.
   profile: null,
@@ -38,33 +42,14 @@ export const lacks = (scope) =>
     ? null
     : `This needs a key with the scope “${scope}”; yours has ${[...session.scopes].join(", ") || "none"}.`;
 
-// Signs in and finds out what the key may do.
+// Signs in, and asks what the key may do.
 export async function signIn(key, onUnauthorized) {
   const api = new Api(key, onUnauthorized);
-  const scopes = new Set();
-  const asked = async (scope, ask, isAllowed = () => false) => {
-    try {
-      const answer = await ask();
-      scopes.add(scope);
-      return answer;
-    } catch (problem) {
-      if (isAllowed(problem)) scopes.add(scope);
-      else if (problem.status !== 403) throw problem;
-      return null;
-    }
-  };
-  const profiles = await asked("read", () => api.get(at("profiles")));
-  await asked("admin", () => api.get(`${at("audit")}?limit=1`));
-  // A batch of nothing is refused for its size, by a key that may send, and changes nothing.
-  await asked(
-    "send",
-    () => api.post(at("events", "batch"), []),
-    (problem) => problem.status === 400,
-  );
-  // Reading comes with managing; it is shown on its own only where it stands alone.
-  if (scopes.has("admin")) scopes.delete("read");
-  session.api = api;
-  session.scopes = scopes;
+  const own = await api.get(at("key"));
+  const scopes = new Set(own.scopes);
+  const mayRead = scopes.has("read") || scopes.has("admin");
+  const profiles = mayRead ? await api.get(at("profiles")) : null;
+  Object.assign(session, { api, scopes, account: own.account, keyName: own.name, limits: own.limits });
   session.profile = profiles?.data.find((profile) => profile.own) ?? null;
   store(key);
 }
@@ -78,9 +63,7 @@ export async function resume(onUnauthorized) {
 }
 
 export function signOut() {
-  session.api = null;
-  session.scopes = new Set();
-  session.profile = null;
+  Object.assign(session, { api: null, account: null, keyName: null, limits: null, scopes: new Set(), profile: null });
   store(null);
 }
 

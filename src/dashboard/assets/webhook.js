@@ -4,7 +4,8 @@ import { at, withQuery } from "./api.js";
 import { busy, copyButton, h, icon, put, toast } from "./dom.js";
 import { absolute, count, fieldTime, milliseconds, plural, when } from "./format.js";
 import { auditTable } from "./audit.js";
-import { paced, subscribe } from "./live.js";
+import { every, paced, subscribe } from "./live.js";
+import { declaredBanner, isWithdrawn, whyNotHere } from "./declared.js";
 import { discardDialog, removeDialog, testDialog } from "./actions.js";
 import { contractParts, figuresParts } from "./contract.js";
 import { replayDialog } from "./replay.js";
@@ -31,6 +32,7 @@ import {
 
 const STATES = ["waiting", "held", "delivered", "failed", "cancelled", "dropped", "expired"];
 const PAGE_ROWS = 50;
+const HELD_EVERY_MS = 4000;
 
 export async function webhookPage(context) {
   const { main, params, signal, title, reload } = context;
@@ -71,7 +73,9 @@ export async function webhookPage(context) {
     verify: async () => put(body, await verifierParts(webhook, signal)),
     audit: () => auditTable(body, { webhook: id }, signal),
   };
-  await parts[tab]();
+  const look = await parts[tab]();
+  // What comes for it while it is held makes no news.
+  if (tab === "deliveries") every(HELD_EVERY_MS, () => (!webhook.active || webhook.held) && look(), signal);
   const again = paced(async () => {
     try {
       await refresh();
@@ -95,12 +99,15 @@ export async function webhookPage(context) {
 
 function heading(webhook, refresh) {
   const active = webhook.active;
-  const button = (words, scope, act, props = {}) => {
+  const byConfig = whyNotHere(webhook);
+  const withdrawn = isWithdrawn(webhook);
+  const button = (words, scope, act, props = {}, forbidden = null) => {
     const own = h("button", { type: "button", ...props }, words);
     own.addEventListener("click", () => act(own));
-    return guarded(own, scope);
+    return guarded(own, scope, forbidden);
   };
-  const item = (words, act, isShown = true) => isShown && button(words, "admin", act, { class: "plain" });
+  const item = (words, act, isShown = true, forbidden = null) =>
+    isShown && button(words, "admin", act, { class: "plain" }, forbidden);
   const menu = h(
     "details",
     { class: "menu" },
@@ -109,7 +116,7 @@ function heading(webhook, refresh) {
       "div",
       { class: "menu-items" },
       item("Replay deliveries…", () => replayDialog(webhook)),
-      item("Replace the secret…", () => secretDialog(webhook, refresh), webhook.signed),
+      item("Replace the secret…", () => secretDialog(webhook, refresh), webhook.signed, byConfig),
       item(
         "Discard what is held…",
         () => discardDialog(webhook),
@@ -118,7 +125,7 @@ function heading(webhook, refresh) {
       item("Copy as a new webhook", () => {
         location.hash = `#/webhooks/new?like=${webhook.id}`;
       }),
-      item("Remove…", () => removeDialog(webhook)),
+      item("Remove…", () => removeDialog(webhook), true, withdrawn ? null : byConfig),
     ),
   );
   return h(
@@ -134,26 +141,29 @@ function heading(webhook, refresh) {
         h("code", null, webhook.url),
         copyButton(webhook.url, "Copy", { "aria-label": "Copy the URL", class: "small plain" }),
       ),
-      h(
-        "p",
-        { class: "muted small-text" },
-        h("code", null, webhook.id),
-        " · registered ",
-        when(webhook.created_at),
-        webhook.declared && ` · declared in the config as “${webhook.declared}”`,
-      ),
+      h("p", { class: "muted small-text" }, h("code", null, webhook.id), " · registered ", when(webhook.created_at)),
       webhook.description && h("p", { class: "description" }, webhook.description),
     ),
     h(
       "div",
       { class: "actions" },
       button([icon("send"), "Send test"], "admin", (own) => testDialog(webhook, own)),
-      button("Edit", "admin", () => {
-        location.hash = `#/webhooks/${webhook.id}/edit`;
-      }),
-      button(active ? "Disable" : "Enable", "admin", (own) => turn(webhook, own, refresh), {
-        class: active ? null : "primary",
-      }),
+      button(
+        "Edit",
+        "admin",
+        () => {
+          location.hash = `#/webhooks/${webhook.id}/edit`;
+        },
+        {},
+        byConfig,
+      ),
+      button(
+        active ? "Disable" : "Enable",
+        "admin",
+        (own) => turn(webhook, own, refresh),
+        { class: active ? null : "primary" },
+        withdrawn ? byConfig : null,
+      ),
       menu,
     ),
   );
@@ -173,7 +183,7 @@ function turn(webhook, button, refresh) {
 
 function banners(webhook, refresh) {
   const { inactive, failing, held, secret_rotation: rotation } = webhook;
-  const shown = [];
+  const shown = [declaredBanner(webhook)];
   if (inactive) {
     const [why, what] = inactiveWords(inactive.reason);
     const probe = inactive.next_probe_at && [
@@ -213,7 +223,7 @@ function banners(webhook, refresh) {
         "clock",
         "A new secret is staged.",
         "The old one signs until you promote it.",
-        guardedButton("Promote or drop it…", () => secretDialog(webhook, refresh)),
+        guardedButton("Promote or drop it…", () => secretDialog(webhook, refresh), whyNotHere(webhook)),
       ),
     );
   } else if (rotation?.old_until) {
@@ -233,7 +243,8 @@ function banners(webhook, refresh) {
   return shown;
 }
 
-const guardedButton = (words, act) => guarded(h("button", { type: "button", onclick: act }, words), "admin");
+const guardedButton = (words, act, forbidden) =>
+  guarded(h("button", { type: "button", onclick: act }, words), "admin", forbidden);
 
 async function figures(webhook, body, signal) {
   const look = async () => put(body, figuresParts(await session.api.get(at("webhooks", webhook.id, "stats"), signal)));
@@ -330,6 +341,7 @@ async function deliveries(webhook, body, signal) {
     // Who looks at an older page looks at what does not move.
     if (view.cursors.length === 0 && (!data?.webhook_id || data.webhook_id === webhook.id)) news();
   }, signal);
+  return () => view.cursors.length === 0 && news();
 }
 
 function filters(asked, again) {

@@ -61,7 +61,10 @@ const INACTIVE = {
     "Every attempt had failed for as long as the profile allows.",
     "See to the receiver, send a test, then enable it: what is held then flows.",
   ],
-  undeclared: ["The config does not declare it any more.", "Declare it again, or remove it."],
+  undeclared: [
+    "The config declares it no more.",
+    "Declare it again in [[webhooks]] to let what is held flow, or remove it here.",
+  ],
 };
 
 export const inactiveWords = (reason) =>
@@ -247,9 +250,9 @@ export function empty(title, ...more) {
   return h("div", { class: "empty" }, h("h2", null, title), more);
 }
 
-// Disables a button that the key may not use, and says why.
-export function guarded(button, scope) {
-  const why = lacks(scope);
+// Disables a button that the key may not use, or that something else forbids, and says why.
+export function guarded(button, scope, forbidden = null) {
+  const why = lacks(scope) ?? forbidden;
   if (why) {
     button.disabled = true;
     button.title = why;

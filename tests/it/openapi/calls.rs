@@ -231,6 +231,7 @@ async fn figures(round: &mut Round, webhook: &str) {
             None,
         )
         .await;
+    round.call("showKey", &[], "", None).await;
     round.call("listProfiles", &[], "", None).await;
     round.call("listEventTypes", &[], "", None).await;
     round.call("showEventType", &["order.paid"], "", None).await;

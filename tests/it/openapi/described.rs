@@ -37,6 +37,13 @@ impl Call {
         self.shown["operationId"].as_str().unwrap()
     }
 
+    /// Whether it is made with a key.
+    pub fn has_key(&self) -> bool {
+        let ways = self.shown["security"].as_array().unwrap();
+        !ways.is_empty()
+    }
+
+    /// The scope that the key needs; none: any key will do.
     pub fn scope(&self) -> Option<&str> {
         self.shown["x-scope"].as_str()
     }

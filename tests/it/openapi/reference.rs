@@ -114,6 +114,7 @@ fn section(api: &Described, call: &Call) -> String {
     .unwrap();
     match call.scope() {
         Some(scope) => writeln!(out, "Scope `{scope}`.\n").unwrap(),
+        None if call.has_key() => out += "With any key.\n\n",
         None => out += "Without a key.\n\n",
     }
     out += &parameters(call);
@@ -272,7 +273,10 @@ fn curl(call: &Call) -> String {
         .replace("{id}", "order-1042-paid")
         .replace("{event}", "order-1042-paid")
         .replace("{type}", "order.paid");
-    let key = call.scope().map_or("", |_| " \\\n  -H \"X-API-Key: $KEY\"");
+    let key = match call.has_key() {
+        true => " \\\n  -H \"X-API-Key: $KEY\"",
+        false => "",
+    };
     let example = call
         .shown
         .pointer("/requestBody/content/application~1json/examples");
@@ -295,7 +299,7 @@ fn answers(call: &Call) -> String {
         let number: u16 = status.parse().unwrap();
         let Some(words) = response["description"]
             .as_str()
-            .filter(|_| number < 400 || call.scope().is_none())
+            .filter(|_| number < 400 || !call.has_key())
         else {
             continue;
         };

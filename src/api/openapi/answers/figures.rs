@@ -71,6 +71,10 @@ fn of_list() -> Value {
             ("waiting", count("Deliveries that wait.")),
             ("held", count("Deliveries that are held.")),
             (
+                "next_attempt_at",
+                or_null(time("When the next one is sent.")),
+            ),
+            (
                 "since",
                 time("From when on was counted: the start of the daemon, or the registration."),
             ),

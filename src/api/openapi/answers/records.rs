@@ -3,13 +3,14 @@
 use serde_json::Value;
 
 use crate::api::openapi::shapes::{
-    Named, answered, answered_with, anything, flag, given, list, named_as, one_of, or_null, table,
-    text, time,
+    Named, answered, answered_with, anything, count, flag, given, list, named_as, one_of, or_null,
+    table, text, time,
 };
 
 /// Everything else.
 pub(super) fn schemas() -> Vec<Named> {
     vec![
+        ("Key", key()),
         ("AuditEntry", audit_entry()),
         ("FilterTrial", crate::api::filters::schema()),
         ("FilterVerdict", verdict()),
@@ -17,6 +18,37 @@ pub(super) fn schemas() -> Vec<Named> {
         ("EventTypeShown", one_type()),
         ("Empty", given(&[], vec![], "No fields.")),
     ]
+}
+
+/// A key, as its holder sees it.
+fn key() -> Value {
+    let limits = answered(
+        vec![
+            (
+                "requests_per_minute",
+                or_null(count("Calls that do not post events, in a minute.")),
+            ),
+            (
+                "events_per_second",
+                or_null(count("Events posted, in a second.")),
+            ),
+        ],
+        "How much it may ask for; null: as much as it likes.",
+    );
+    let scope = one_of(&["admin", "send", "read"], "A scope.");
+    answered(
+        vec![
+            ("account", text("The account that it is of.")),
+            ("name", text("Its name in the config.")),
+            (
+                "scopes",
+                list(scope, "What it may do, as the config says it."),
+            ),
+            ("profile", text("The account's profile.")),
+            ("limits", limits),
+        ],
+        "A key.",
+    )
 }
 
 /// An entry of the audit log.

@@ -41,7 +41,8 @@ pub(super) fn all() -> Vec<Operation> {
         )
         .needs(Scope::Read)
         .paged(ROWS_DEFAULT, ROWS_MAX, WEBHOOK)
-        .answers(200, "A page of figures.", page_of(named("WebhookStatsRow"), "A page of figures."));
+        .answers(200, "A page of figures.", page_of(named("WebhookStatsRow"), "A page of figures."))
+        .refuses(OF_SCANS);
     let audit = Operation::get("/api/v1/audit", audit::list)
         .named(
             "listAudit",

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::api::openapi::operation::{OF_SCANS, Operation};
 use crate::api::openapi::shapes::{named, page_of};
-use crate::api::{filters, health, openapi};
+use crate::api::{filters, health, key, openapi};
 use crate::model::Scope;
 
 const CONTRACTS: &str = "Contracts";
@@ -60,7 +60,17 @@ fn contracts() -> Vec<Operation> {
         .answers(200, "Whether it fits.", named("FilterVerdict"))
         .refuses(&["filter_invalid"])
         .refuses(OF_SCANS);
-    vec![profiles, types, one_type, filter]
+    let key = Operation::get("/api/v1/key", key::show)
+        .named(
+            "showKey",
+            CONTRACTS,
+            "Read your key",
+            "Whose the key is that the call is made with, and what it may do: its account, name, scopes and limits. Any \
+             key may ask. A key with `admin` may read, too, also where `scopes` has no `read`.",
+        )
+        .needs_any_key()
+        .answers(200, "The key.", named("Key"));
+    vec![key, profiles, types, one_type, filter]
 }
 
 fn service() -> Vec<Operation> {
