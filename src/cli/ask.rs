@@ -34,6 +34,7 @@ use fault::Done;
 use reach::{Need, ReachOptions};
 use screen::Screen;
 use session::Session;
+pub(super) use text::harmless;
 
 /// The commands that ask a daemon.
 #[derive(Debug, Subcommand)]
