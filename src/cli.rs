@@ -1,11 +1,11 @@
 //! The command line: what can be asked for, and the small commands that need no daemon.
 
-pub mod access;
 mod ask;
 pub mod client;
 pub mod declared;
 pub mod inspect;
 mod keys;
+mod overview;
 pub mod setup;
 pub mod upkeep;
 
@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use serde_json::{Value, json};
 
-pub use ask::{ClientCommand, run_client};
+pub use ask::{Access, ClientCommand, client as client_of, run_client, url_of};
 pub use keys::{
     KeyCommand, SecretOptions, key_hash, new_key, new_master_key, new_secret, random_key, write_key,
 };
@@ -101,21 +101,18 @@ pub enum Command {
     /// Run the daemon.
     #[command(before_help = SERVE_EXAMPLES, after_help = SERVE_HELP)]
     Serve(ConfigPath),
-    /// Check a config and report every error in it, with line, column and fix.
+    /// Report every error in a config, with line, column and fix.
     Check(CheckOptions),
-    /// Show what the webhooks that a config declares would change in the running
-    /// daemon.
+    /// Show what a config's declared webhooks would change in the daemon.
     Plan(declared::PlanOptions),
-    /// Have the running daemon take over its config, and say what came of it.
+    /// Have the daemon take over its config, and say what came of it.
     Apply(declared::ApplyOptions),
     /// Make API keys, the master key, and signing secrets.
     #[command(subcommand, before_help = keys::KEY_EXAMPLES)]
     Key(KeyCommand),
-    /// Run the real daemon with a local HTTPS receiver: events, a failure and its
-    /// retry, six contracts.
+    /// See it work: daemon, receiver, a failure and its retry.
     Demo(DemoOptions),
-    /// Receive webhooks on this machine: print each request, and whether its
-    /// signature verifies.
+    /// Receive webhooks on this machine, show and verify each request.
     Listen(inspect::ListenOptions),
     /// Check the signature of a request that was kept, without a network.
     Verify(inspect::VerifyOptions),
@@ -198,7 +195,9 @@ pub struct DemoOptions {
 /// The whole command line, as it is parsed, helped with, completed and described.
 #[must_use]
 pub fn command() -> clap::Command {
-    templated(Cli::command()).max_term_width(HELP_WIDTH)
+    let command = ask::explained(templated(Cli::command()));
+    let template = overview::template(&command);
+    command.help_template(template).max_term_width(HELP_WIDTH)
 }
 
 fn templated(command: clap::Command) -> clap::Command {

@@ -91,15 +91,15 @@ fn safe(mut response: Response) -> Response {
         let value = HeaderValue::from_static(value);
         response.headers_mut().insert(name, value);
     }
+    // What says nothing of it is made anew each time.
+    let kept = response.headers_mut().entry(CACHE_CONTROL);
+    kept.or_insert(HeaderValue::from_static("no-store"));
     response
 }
 
 /// The same for every path that is none: what was asked for is not repeated.
 fn missing() -> Response {
-    let mut response = whole(StatusCode::NOT_FOUND, &MISSING);
-    let kept = HeaderValue::from_static("no-store");
-    response.headers_mut().insert(CACHE_CONTROL, kept);
-    safe(response)
+    safe(whole(StatusCode::NOT_FOUND, &MISSING))
 }
 
 fn see_home() -> Response {
@@ -219,6 +219,7 @@ mod tests {
             assert_eq!(answer.status(), 405, "{path}");
             assert_eq!(answer.headers()[CONTENT_TYPE], "application/problem+json");
             assert!(answer.headers().contains_key(ALLOW));
+            assert_eq!(answer.headers()[CACHE_CONTROL], "no-store");
             let problem: serde_json::Value = serde_json::from_str(&text).unwrap();
             assert_eq!(problem["code"], "method_not_allowed");
         }

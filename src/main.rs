@@ -23,17 +23,7 @@ const LEFTOVERS_MAX: Duration = Duration::from_millis(500);
 fn main() -> ExitCode {
     let cli = match cli::parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            let code = if error.use_stderr() {
-                cli::EXIT_USAGE
-            } else {
-                0
-            };
-            return match error.print() {
-                Ok(()) => ExitCode::from(code),
-                Err(_) => ExitCode::FAILURE,
-            };
-        }
+        Err(error) => return refuse_line(&error),
     };
     let json = cli.command.is_json();
     match run(cli.command) {
@@ -50,6 +40,30 @@ fn main() -> ExitCode {
             }
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Help that was asked for, or what is wrong with the command line: as JSON where that was asked for, too.
+#[expect(clippy::print_stdout, reason = "programs read what is wrong there")]
+fn refuse_line(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        return match error.print() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        };
+    }
+    if std::env::args_os().any(|argument| argument == "--json") {
+        let text = error.to_string();
+        let detail = text.split("\n\nUsage:").next().unwrap_or_default();
+        let detail = detail.trim_start_matches("error: ").trim();
+        println!(
+            "{}",
+            serde_json::json!({ "error": { "code": "usage", "detail": detail } })
+        );
+    }
+    match error.print() {
+        Ok(()) => ExitCode::from(cli::EXIT_USAGE),
+        Err(_) => ExitCode::FAILURE,
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use http::header::{self, CONNECTION, HeaderMap};
+use http::header::{self, CACHE_CONTROL, CONNECTION, HeaderMap, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
 use sha2::{Digest, Sha256};
@@ -223,8 +223,8 @@ pub(super) async fn refuse_ambiguous(request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-/// What goes around each request: a large answer gets its room in memory, and the answer to a key that has limits says
-/// how it stands.
+/// What goes around each request: a large answer gets its room in memory, the answer to a key that has limits says how
+/// it stands, and no answer is kept or taken for something else.
 pub(super) async fn attend(
     State(api): State<Arc<Api>>,
     mut request: Request,
@@ -240,6 +240,14 @@ pub(super) async fn attend(
         key.quota
             .show(limits, Instant::now(), response.headers_mut());
     }
+    let headers = response.headers_mut();
+    // Caches keep some failures by themselves (RFC 9111, 4.2.2), and know nothing of `X-API-Key`: what one key is told
+    // does not exist, another may have.
+    headers
+        .entry(CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+    // Browsers come to this port for the dashboard: what others wrote is shown as what it is said to be.
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 

@@ -109,6 +109,31 @@ impl Wanted {
             && self.state.as_deref().is_none_or(|wanted| wanted == state)
     }
 
+    /// What is wanted of `first` and of what is there behind it, and whether nothing can come any more. What was taken
+    /// from there is looked at: nothing is asked for that would not fit in here any more.
+    fn part(&self, first: Heard, mut at_once: impl FnMut() -> Option<Heard>) -> (String, bool) {
+        let (mut part, mut heard, mut looked_at) = (String::new(), Some(first), 0);
+        while let Some(one) = heard {
+            match &one {
+                Heard::Missed(count) => {
+                    part.push_str(&frame("missed", &json!({ "missed": count })));
+                }
+                Heard::News(news) => {
+                    if self.takes(news) {
+                        part.push_str(&show(news));
+                    }
+                    if self.ends_with(news) {
+                        return (part, true);
+                    }
+                }
+            }
+            looked_at += 1;
+            let is_full = part.len() >= PART_MAX || looked_at >= LOOK_AT_MAX;
+            heard = if is_full { None } else { at_once() };
+        }
+        (part, false)
+    }
+
     fn is_of(&self, news: &News) -> bool {
         self.webhook.is_none_or(|webhook| webhook == news.webhook)
     }
@@ -134,6 +159,10 @@ pub(super) async fn listen(
         return Err(Problem::unauthorized());
     }
     let listener = api.engine.listen(caller.account()).map_err(too_many)?;
+    // Removed before there was a listener, it would be listened to for ever.
+    if let Some(webhook) = wanted.webhook {
+        webhooks::find(&api, caller.account(), &webhook.to_string())?;
+    }
     let at = api.engine.clock().wall();
     let hello = format!(
         "retry: {COME_AGAIN_MS}\n{}",
@@ -220,30 +249,9 @@ impl Stream {
 
     /// What was heard, and what is there behind it, as far as it is wanted.
     fn part(&mut self, first: Heard) -> String {
-        let (mut part, mut heard) = (String::new(), Some(first));
-        for _ in 0..LOOK_AT_MAX {
-            let Some(one) = heard else {
-                return part;
-            };
-            match &one {
-                Heard::Missed(count) => {
-                    part.push_str(&frame("missed", &json!({ "missed": count })));
-                }
-                Heard::News(news) => {
-                    if self.wanted.takes(news) {
-                        part.push_str(&show(news));
-                    }
-                    if self.wanted.ends_with(news) {
-                        self.has_ended = true;
-                        return part;
-                    }
-                }
-            }
-            if part.len() >= PART_MAX {
-                return part;
-            }
-            heard = self.listener.at_once();
-        }
+        let listener = &mut self.listener;
+        let (part, has_ended) = self.wanted.part(first, || listener.at_once());
+        self.has_ended = has_ended;
         part
     }
 }
@@ -400,6 +408,34 @@ mod tests {
         );
         let shown = show(&unread);
         assert!(shown.contains("\"event_id\":null") && shown.contains("\"state\":\"dropped\""));
+    }
+
+    #[test]
+    fn nothing_that_was_heard_is_left_out_however_much_is_not_wanted() {
+        let wanted = Wanted {
+            webhook: Some(WebhookId(1)),
+            ..Wanted::default()
+        };
+        // One in a hundred is wanted, so no part is full of them.
+        let heard = |number: usize| {
+            let news = attempt(
+                u128::from(!number.is_multiple_of(100)) + 1,
+                "a.b",
+                "waiting",
+            );
+            Heard::News(Arc::new(news))
+        };
+        let all = 4 * LOOK_AT_MAX;
+        let (mut ring, mut told, mut parts) = ((0..all).map(heard), 0, 0);
+        while let Some(first) = ring.next() {
+            let (part, has_ended) = wanted.part(first, || ring.next());
+            told += part.matches("event: attempt").count();
+            parts += 1;
+            assert!(!has_ended);
+        }
+        assert_eq!((told, parts), (all.div_ceil(100), 4));
+        let removed = Heard::News(Arc::new(of(1, Happening::Webhook(Change::Removed))));
+        assert!(wanted.part(removed, || panic!("behind it is nothing")).1);
     }
 
     #[test]

@@ -34,7 +34,10 @@ pub fn document(profiles: &Profiles) -> Value {
 pub(super) fn routes() -> Router<Arc<Api>> {
     let add =
         |router: Router<Arc<Api>>, call: operation::Operation| router.route(call.path, call.route);
-    operations::all().into_iter().fold(Router::new(), add)
+    let mut calls = operations::all();
+    // In the order in which `Allow` names a path's methods.
+    calls.sort_by_key(|call| call.method != http::Method::GET);
+    calls.into_iter().fold(Router::new(), add)
 }
 
 /// What profiles call a scope, each name once.

@@ -8,15 +8,16 @@
 mod audit;
 mod delivery;
 mod event;
-mod fault;
+pub(super) mod fault;
 mod fields;
+mod help;
 mod job;
 mod names;
-mod reach;
+pub(super) mod reach;
 mod replay;
-mod screen;
+pub(super) mod screen;
 mod secret;
-mod session;
+pub(super) mod session;
 mod sse;
 mod status;
 mod table;
@@ -26,11 +27,15 @@ mod timeline;
 mod webhook;
 mod when;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+use super::client::Client;
 use fault::Done;
+pub(super) use help::explained;
+pub use reach::{Access, url_of};
 use reach::{Need, ReachOptions};
 use screen::Screen;
 use session::Session;
@@ -45,26 +50,20 @@ pub enum ClientCommand {
     Event(Group<event::EventCommand>),
     /// Show deliveries with their attempts, and send them again.
     Delivery(Group<delivery::DeliveryCommand>),
-    /// Send many deliveries of a webhook again: counts them, asks, and shows how far it is.
+    /// Send many deliveries of a webhook again, once you say yes.
     Replay(Leaf<replay::ReplayOptions>),
-    /// Show jobs (replays and the like), and pause, resume or cancel them.
+    /// Show, pause, resume or cancel jobs: replays and the like.
     Job(Group<job::JobCommand>),
     /// Follow attempts as they are made.
     Tail(Leaf<tail::TailOptions>),
-    /// See at a glance how the daemon does; exit code 0 only if it is ready.
+    /// See how the daemon does, and which webhooks are in trouble.
     Status(Leaf<status::StatusOptions>),
     /// Show who did what, newest first.
     Audit(Leaf<audit::AuditOptions>),
 }
 
-const EXIT_CODES: &str = "\
-A webhook is named by its id, by the beginning of it, or by its name; events and jobs by the beginning of their ids.
-
-Exit codes: 0 done; 1 failed, or refused by the daemon; 64 the command line is wrong, or a question was not answered.";
-
 /// Commands of one kind.
 #[derive(Debug, Args)]
-#[command(after_help = EXIT_CODES)]
 pub struct Group<C: Subcommand> {
     #[command(subcommand)]
     command: C,
@@ -74,7 +73,6 @@ pub struct Group<C: Subcommand> {
 
 /// A command of its own.
 #[derive(Debug, Args)]
-#[command(after_help = EXIT_CODES)]
 pub struct Leaf<A: Args> {
     #[command(flatten)]
     options: A,
@@ -114,6 +112,18 @@ impl ClientCommand {
     }
 }
 
+/// A client of the daemon that is meant, with a key: for commands that do more than ask. `config` is the daemon's, where
+/// it was named.
+///
+/// # Errors
+/// What cannot be used, and what to do.
+pub fn client(access: &Access, config: Option<&Path>) -> Result<Client, String> {
+    match reach::reach(access, config, Need::Key) {
+        Ok(reached) => Ok(reached.client),
+        Err(fault) => Err(fault.told()),
+    }
+}
+
 /// Runs a command that asks a daemon.
 ///
 /// # Errors
@@ -121,14 +131,20 @@ impl ClientCommand {
 pub async fn run_client(command: ClientCommand) -> anyhow::Result<ExitCode> {
     let reach = command.reach().clone();
     let screen = Screen::find(reach.json);
-    let done = match perform(command, &reach, &screen).await {
+    let done = perform(command, &reach, &screen).await;
+    Ok(conclude(&screen, done))
+}
+
+/// The exit code; what failed is told.
+pub(super) fn conclude(screen: &Screen, done: Done<ExitCode>) -> ExitCode {
+    let done = match done {
         Err(fault) if !fault.is_silent() => screen.fault(&fault).and(Err(fault)),
         done => done,
     };
-    Ok(match done {
+    match done {
         Ok(code) => code,
         Err(fault) => ExitCode::from(fault.exit),
-    })
+    }
 }
 
 async fn perform(command: ClientCommand, reach: &ReachOptions, screen: &Screen) -> Done<ExitCode> {
@@ -136,7 +152,10 @@ async fn perform(command: ClientCommand, reach: &ReachOptions, screen: &Screen) 
         ClientCommand::Status(_) => Need::KeyIfAny,
         _ => Need::Key,
     };
-    let mut session = Session::new(reach::reach(reach, need)?, screen);
+    let mut session = Session::new(
+        reach::reach(&reach.access, reach.config.as_deref(), need)?,
+        screen,
+    );
     let session = &mut session;
     match command {
         // Each is larger than the others would be together.

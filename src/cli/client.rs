@@ -361,7 +361,13 @@ impl Client {
                 _connection: connection,
             }));
         }
-        let answer = self.read(response).await?;
+        let read = self.read(response);
+        let answer = match patience {
+            None => read.await?,
+            Some(patience) => timeout(patience, read)
+                .await
+                .unwrap_or_else(|_| bail!("no answer within {} s", patience.as_secs()))?,
+        };
         Ok(Opened::Answer(answer))
     }
 

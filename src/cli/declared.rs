@@ -6,23 +6,23 @@
 //! here writes to the daemon's data.
 
 mod compare;
-mod reach;
 mod reload;
 
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Args;
-use http::Method;
 use serde_json::Value;
 
 use crate::config::Config;
 
-use super::{ConfigPath, EXIT_USAGE};
+use super::ask::conclude;
+use super::ask::fault::{Done, Fault};
+use super::ask::reach::{Access, Need, reach};
+use super::ask::screen::Screen;
+use super::ask::session::Session;
+use super::{ConfigPath, refuse_config};
 use compare::Plan;
-use reach::Reach;
-
-pub use reach::ReachOptions;
 
 /// Exit code of a plan by which something would change.
 pub const EXIT_CHANGES: u8 = 2;
@@ -31,50 +31,72 @@ const PAGE_ROWS: usize = 200;
 /// Pages of one list: more than an account may have webhooks.
 const PAGES_MAX: usize = 100;
 
+const PLAN_EXAMPLES: &str = "\
+Examples:
+  hookwheel plan --config config.toml
+  hookwheel plan --json | jq '.webhooks[] | select(.action != \"unchanged\")'";
+
+const PLAN_HELP: &str = "\
+It looks at the account of the key. Nothing is changed.
+
+Exit codes: 0 nothing would change; 2 something would; 1 failed; 64 the command
+line or the config is wrong.";
+
+const APPLY_EXAMPLES: &str = "\
+Examples:
+  hookwheel apply --config config.toml         show the plan, ask, do it
+  hookwheel apply --yes --json                 for scripts";
+
+const APPLY_HELP: &str = "\
+Runs on the daemon's machine, as its user or as root. Without an API key it
+shows no plan.
+
+Exit codes: 0 the config is in force; 1 failed, or refused by the daemon; 64 the
+command line or the config is wrong, or nobody could be asked.";
+
 /// How `plan` runs.
 #[derive(Debug, Args)]
-#[command(after_help = "\
-Exit codes: 0 nothing would change; 2 something would; 1 failed; 64 the command line or the config is wrong.")]
+#[command(before_help = PLAN_EXAMPLES, after_help = PLAN_HELP)]
 pub struct PlanOptions {
     #[command(flatten)]
     config: ConfigPath,
-    #[command(flatten)]
-    reach: ReachOptions,
-    /// Print the plan as JSON.
+    /// Print the plan as JSON, errors included.
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    access: Access,
 }
 
 /// How `apply` runs.
 #[derive(Debug, Args)]
-#[command(after_help = "\
-Runs on the daemon's machine, as its user or as root. Without an API key it shows no plan.
-
-Exit codes: 0 the config is in force; 1 failed, or refused by the daemon; 64 the command line or the config is wrong,
-or nobody could be asked.")]
+#[command(before_help = APPLY_EXAMPLES, after_help = APPLY_HELP)]
 pub struct ApplyOptions {
     #[command(flatten)]
     config: ConfigPath,
-    #[command(flatten)]
-    reach: ReachOptions,
     /// Do not ask.
     #[arg(long, short)]
     yes: bool,
-    /// Print what came of it as JSON.
+    /// Print what came of it as JSON, errors included.
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    access: Access,
 }
 
 /// `plan`: shows what the config would change.
 ///
 /// # Errors
-/// Where the daemon cannot be asked.
+/// Where standard output cannot be written.
 pub async fn plan(options: PlanOptions) -> anyhow::Result<ExitCode> {
-    let Some(config) = checked(&options.config) else {
-        return Ok(ExitCode::from(EXIT_USAGE));
+    let config = match checked(&options.config, options.json) {
+        Ok(config) => config,
+        Err(code) => return Ok(code),
     };
-    let reach = Reach::find(&options.reach, &config)?;
-    let plan = make(&config, reach).await?;
+    let screen = Screen::find(options.json);
+    let plan = match planned(&options.config, &options.access, &config, &screen).await {
+        Ok(plan) => plan,
+        Err(fault) => return Ok(conclude(&screen, Err(fault))),
+    };
     print(&match options.json {
         true => format!("{:#}\n", plan.to_json()),
         false => plan.to_text(),
@@ -88,30 +110,25 @@ pub async fn plan(options: PlanOptions) -> anyhow::Result<ExitCode> {
 /// `apply`: has the running daemon take the config over.
 ///
 /// # Errors
-/// Where there is no daemon, it cannot be asked, or does not say what came of it.
+/// Where there is no daemon, it cannot be signalled, or does not say what came of it.
 pub async fn apply(options: ApplyOptions) -> anyhow::Result<ExitCode> {
-    let Some(config) = checked(&options.config) else {
-        return Ok(ExitCode::from(EXIT_USAGE));
+    let config = match checked(&options.config, options.json) {
+        Ok(config) => config,
+        Err(code) => return Ok(code),
     };
     let daemon = reload::Daemon::of(&config.storage.path)?;
-    if options.reach.has_key() {
-        let plan = make(&config, Reach::find(&options.reach, &config)?).await?;
-        tell(&plan.to_text())?;
+    let screen = Screen::find(options.json);
+    if options.access.has_key() {
+        match planned(&options.config, &options.access, &config, &screen).await {
+            Ok(plan) => tell(&plan.to_text())?,
+            Err(fault) => return Ok(conclude(&screen, Err(fault))),
+        }
     } else {
         tell("no plan is shown without an API key (--key-file FILE, or HOOKWHEEL_API_KEY_FILE)\n")?;
     }
-    if !options.yes {
-        match ask(&format!("Have the daemon {} take it over?", daemon.pid()))? {
-            Some(true) => {}
-            Some(false) => {
-                tell("nothing was changed\n")?;
-                return Ok(ExitCode::FAILURE);
-            }
-            None => {
-                tell("nobody can be asked here, and nothing was changed; give --yes\n")?;
-                return Ok(ExitCode::from(EXIT_USAGE));
-            }
-        }
+    let question = format!("Have the daemon {} take it over?", daemon.pid());
+    if let Err(fault) = screen.confirm(&question, options.yes) {
+        return Ok(conclude(&screen, Err(fault)));
     }
     let came = daemon.reload().await?;
     let good = came.is_good(&config.revision);
@@ -133,36 +150,38 @@ pub async fn apply(options: ApplyOptions) -> anyhow::Result<ExitCode> {
     clippy::print_stderr,
     reason = "the report on a config is for whoever started the command"
 )]
-fn checked(path: &ConfigPath) -> Option<Config> {
+fn checked(path: &ConfigPath, json: bool) -> Result<Config, ExitCode> {
     match Config::load(&path.config) {
         Ok(config) => {
             for warning in &config.warnings {
                 eprintln!("warning: {warning}\n");
             }
-            Some(config)
+            Ok(config)
         }
-        Err(errors) => {
-            eprintln!("{errors}");
-            None
-        }
+        Err(errors) => Err(refuse_config(&path.config, &errors, json)),
     }
 }
 
-async fn make(config: &Config, mut reach: Reach) -> anyhow::Result<Plan> {
-    let (head, declared) = list(&mut reach, "/api/v1/declared").await?;
-    let (_, webhooks) = list(&mut reach, "/api/v1/webhooks").await?;
-    Plan::make(config, &head, &declared, &webhooks)
+/// The plan, for the account of the key.
+async fn planned(
+    path: &ConfigPath,
+    access: &Access,
+    config: &Config,
+    screen: &Screen,
+) -> Done<Plan> {
+    let reached = reach(access, Some(&path.config), Need::Key)?;
+    let session = &mut Session::new(reached, screen);
+    let (head, declared) = list(session, "/api/v1/declared").await?;
+    let (_, webhooks) = list(session, "/api/v1/webhooks").await?;
+    let plan = Plan::make(config, &head, &declared, &webhooks);
+    plan.map_err(|error| Fault::new("plan_impossible", format!("{error:#}")))
 }
 
 /// All rows of a list, and the last page without them.
-async fn list(reach: &mut Reach, path: &str) -> anyhow::Result<(Value, Vec<Value>)> {
+async fn list(session: &mut Session<'_>, path: &str) -> Done<(Value, Vec<Value>)> {
     let (mut rows, mut query) = (Vec::new(), format!("?limit={PAGE_ROWS}"));
     for _ in 0..PAGES_MAX {
-        let answer = reach
-            .client
-            .call(Method::GET, &format!("{path}{query}"), None)
-            .await?;
-        let mut page: Value = reach.read(answer, path)?;
+        let mut page = session.get(&format!("{path}{query}")).await?.body;
         if let Some(Value::Array(more)) = page.get_mut("data").map(Value::take) {
             rows.extend(more);
         }
@@ -171,21 +190,8 @@ async fn list(reach: &mut Reach, path: &str) -> anyhow::Result<(Value, Vec<Value
             None => return Ok((page, rows)),
         }
     }
-    anyhow::bail!("{path} has no end: this daemon's lists are none of ours")
-}
-
-/// Asks a question; `None` where nobody is there to answer.
-fn ask(question: &str) -> anyhow::Result<Option<bool>> {
-    if !std::io::stdin().is_terminal() {
-        return Ok(None);
-    }
-    tell(&format!("{question} [y/N] "))?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer)?;
-    let answer = answer.trim();
-    Ok(Some(
-        answer.eq_ignore_ascii_case("y") || answer.eq_ignore_ascii_case("yes"),
-    ))
+    let detail = format!("{path} has no end: this daemon's lists are none of ours");
+    Err(Fault::new("unexpected_answer", detail))
 }
 
 /// To standard output: what was asked for.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::access::ApiAccess;
+use super::Access;
 use crate::model::{Secret, parse_duration};
 
 /// An answer is put off by this at most: no sender waits longer for one.
@@ -71,9 +71,6 @@ pub struct ListenOptions {
         value_delimiter = ','
     )]
     pub events: Vec<String>,
-    /// Where the API is, and the key.
-    #[command(flatten)]
-    pub api: ApiAccess,
     /// The port on 127.0.0.1; 0: any free one [default: 9443; with --register any
     /// free one where that is taken].
     #[arg(long)]
@@ -114,6 +111,9 @@ pub struct ListenOptions {
     /// End after N requests; exit code 0 only if each of them verified.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub once: Option<u64>,
+    /// Where the API is, and the key. Last, as it has a heading of its own.
+    #[command(flatten)]
+    pub api: Access,
 }
 
 /// What is verified.

@@ -97,10 +97,12 @@ impl Engine {
             if over.is_empty() {
                 break;
             }
-            oldest = oldest.or(over.first().map(|entry| entry.event));
             let mut count = 0;
             for some in over.chunks(END_MAX) {
-                count += self.end_unsent(webhook, some, EndReason::OverRate).await?.0;
+                let unsent = self.end_unsent(webhook, some, EndReason::OverRate).await?;
+                // Not the first of those that are over: that one may be being sent, and arrive.
+                oldest = oldest.or(unsent.first);
+                count += unsent.ended;
             }
             dropped += count;
             if count == 0 {

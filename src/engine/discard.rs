@@ -147,11 +147,11 @@ impl Engine {
             if !self.still_inactive(live.webhook.id) {
                 return Ok(());
             }
-            let (count, left) = self
+            let unsent = self
                 .end_unsent(live.webhook.id, some, EndReason::Discarded)
                 .await?;
-            discarded.count += usize::try_from(count).unwrap_or(usize::MAX);
-            discarded.more |= left > 0;
+            discarded.count += usize::try_from(unsent.ended).unwrap_or(usize::MAX);
+            discarded.more |= unsent.left > 0;
         }
         Ok(())
     }

@@ -15,6 +15,16 @@ use super::hints::Hint;
 /// Deliveries reserved at once to be ended: below what a lane allows, as requests and a probe may need a place too.
 pub(super) const END_MAX: usize = 48;
 
+/// What came of deliveries that were to be ended.
+pub(super) struct Unsent {
+    /// How many were ended.
+    pub(super) ended: u32,
+    /// How many were left, as they are being sent.
+    pub(super) left: usize,
+    /// The first one that was ended.
+    pub(super) first: Option<Position>,
+}
+
 impl Engine {
     /// Reserves a delivery; `false` if it is being sent, or reserved already. `None`: the scheduler has stopped.
     pub(super) async fn reserve(&self, webhook: WebhookId, event: Position) -> Option<bool> {
@@ -47,14 +57,13 @@ impl Engine {
         self.tell(release).await;
     }
 
-    /// Ends these deliveries, at most [`END_MAX`], but for those that are being sent. Gives how many were ended, and
-    /// how many were left.
+    /// Ends these deliveries, at most [`END_MAX`], but for those that are being sent.
     pub(super) async fn end_unsent(
         &self,
         webhook: WebhookId,
         entries: &[QueueEntry],
         reason: EndReason,
-    ) -> Result<(u32, usize), WriteError> {
+    ) -> Result<Unsent, WriteError> {
         let mut asked = Vec::with_capacity(entries.len());
         for entry in entries {
             asked.push((*entry, self.ask_to_reserve(webhook, entry.event).await));
@@ -77,7 +86,8 @@ impl Engine {
         let (ended, now) = (ended?, self.clock.steady());
         self.stats.ended(webhook, now, reason, ended);
         self.tell_ended(webhook, &events, (reason, ended)).await;
-        Ok((ended, left))
+        let first = events.first().copied().filter(|_| ended > 0);
+        Ok(Unsent { ended, left, first })
     }
 
     /// Ends deliveries because history is not kept that long, but for those that are being sent: they are left to their
@@ -93,8 +103,10 @@ impl Engine {
         let mut expired = 0;
         for some in entries.chunks(END_MAX) {
             if self.registry.find(webhook).is_some() {
-                let (ended, _) = self.end_unsent(webhook, some, EndReason::Expired).await?;
-                expired += ended;
+                expired += self
+                    .end_unsent(webhook, some, EndReason::Expired)
+                    .await?
+                    .ended;
             } else if self.is_quiet(webhook).await {
                 // A reload that brings it back at this very moment may have one of these sent as it ends.
                 let cancel = self

@@ -61,21 +61,17 @@ pub async fn listen(options: ListenOptions) -> anyhow::Result<ExitCode> {
         Err(usage) => return Ok(usage.tell("listen", options.json)),
     };
     let config = register::config(&options);
-    let ended = match profile(&registration.profile, config.as_deref()) {
-        Ok(profile) => {
-            let contract = Contract::new(profile, registration.secret.clone())?;
-            receive(
-                &options,
-                contract,
-                listener,
-                &kept,
-                ends,
-                Some(&registration),
-            )
-            .await
-        }
-        Err(usage) => Ok(usage.tell("listen", options.json)),
+    // Whatever ends it, the webhook is removed: nothing in here leaves this function.
+    let work = async {
+        let profile = match profile(&registration.profile, config.as_deref()) {
+            Ok(profile) => profile,
+            Err(usage) => return Ok(usage.tell("listen", options.json)),
+        };
+        let contract = Contract::new(profile, registration.secret.clone())?;
+        let registered = Some(&registration);
+        receive(&options, contract, listener, &kept, ends, registered).await
     };
+    let ended = work.await;
     let removed = registration.remove().await;
     let code = ended?;
     removed.map(|()| code)

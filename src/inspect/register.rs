@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::Usage;
 use crate::cli::client::{Answer, Client};
+use crate::cli::client_of;
 use crate::cli::inspect::ListenOptions;
 use crate::model::Secret;
 
@@ -57,10 +58,11 @@ impl Registration {
         address: SocketAddr,
         ca: &Path,
     ) -> anyhow::Result<Result<Self, Usage>> {
-        let (mut client, api) = match options.api.client(config(options).as_deref()).await {
-            Ok(found) => found,
+        let mut client = match client_of(&options.api, options.config.as_deref()) {
+            Ok(client) => client,
             Err(why) => return Ok(Err(Usage(why))),
         };
+        let api = client.shown();
         let url = format!("https://{address}/");
         remove_left(&mut client, &api, &url).await?;
         let mut body = json!({

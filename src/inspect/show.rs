@@ -75,7 +75,10 @@ impl Printer {
 
     /// Prints a JSON value as one line.
     pub(super) fn json(&mut self, value: &Value) -> io::Result<()> {
-        writeln!(self.out, "{value}")?;
+        let text = value.to_string();
+        // In JSON they can stand in strings only, and there an escape is the same.
+        let text = if self.pretty { on_a_line(&text) } else { text };
+        writeln!(self.out, "{text}")?;
         self.out.flush()
     }
 
@@ -285,12 +288,27 @@ fn new_line(out: &mut String, depth: usize) {
     out.extend(std::iter::repeat_n("  ", depth.min(INDENTED_MAX)));
 }
 
+/// JSON text with what a terminal would obey escaped as JSON escapes it.
+fn on_a_line(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        if acts(c) {
+            out.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// Whether a terminal obeys it, or turns the direction of writing by it. All of them are below 65,536.
+fn acts(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{61c}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// The text with its control characters escaped, those that change the direction of writing among them.
 pub(super) fn harmless(text: &str) -> String {
-    let acts = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -3,7 +3,7 @@
 //! Nothing is overwritten. What was written is read again as a daemon would; where that fails, nothing is left behind.
 
 use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::Write as _;
+use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,8 +12,8 @@ use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
 use super::print;
-use crate::cli::access::url_of;
 use crate::cli::setup::InitOptions;
+use crate::cli::url_of;
 use crate::cli::{EXIT_USAGE, key_hash, random_key, refuse_config, write_key};
 use crate::config::Config;
 use crate::inspect;
@@ -44,17 +44,17 @@ pub fn init(options: &InitOptions) -> anyhow::Result<ExitCode> {
         }
     }
     let ca = options.local.then(inspect::local_ca).transpose()?;
-    let made = make_directory(&directory)?;
     let [config, key_file] = &files;
-    let written = write(options, config, key_file, ca.as_deref());
+    let mut made = Made::default();
+    let written = write(options, &mut made, config, key_file, ca.as_deref());
     if let Err(error) = written {
-        take_back(&files, made.as_deref())?;
+        made.take_back()?;
         return Err(error);
     }
     let loaded = match Config::load(config) {
         Ok(loaded) => loaded,
         Err(errors) => {
-            take_back(&files, made.as_deref())?;
+            made.take_back()?;
             return Ok(refuse_config(config, &errors, options.json));
         }
     };
@@ -89,24 +89,90 @@ fn refuse_profile(name: &str) -> Option<ExitCode> {
     Some(ExitCode::from(EXIT_USAGE))
 }
 
-/// Makes the directory, for its owner only; gives it if it was not there.
-fn make_directory(directory: &Path) -> anyhow::Result<Option<PathBuf>> {
-    if directory.is_dir() {
-        return Ok(None);
+/// What this run has made, and may take back: what another put there at the same time is not among it.
+#[derive(Default)]
+struct Made {
+    files: Vec<PathBuf>,
+    /// The outermost first.
+    directories: Vec<PathBuf>,
+}
+
+impl Made {
+    /// Makes the directory, and those above it that are missing, for their owner only.
+    fn directory(&mut self, directory: &Path) -> anyhow::Result<()> {
+        let missing = directory.ancestors().take_while(|one| !one.is_dir());
+        let mut missing: Vec<&Path> = missing.collect();
+        missing.reverse();
+        for one in missing {
+            match DirBuilder::new().mode(0o700).create(one) {
+                Ok(()) => self.directories.push(one.to_owned()),
+                // Another has made it meanwhile.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists && one.is_dir() => {}
+                Err(error) => {
+                    let shown = one.display();
+                    let why = format!("the directory {shown} cannot be made; name another one");
+                    return Err(error).context(why);
+                }
+            }
+        }
+        Ok(())
     }
-    let made = DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory);
-    made.with_context(|| {
-        let shown = directory.display();
-        format!("the directory {shown} cannot be made; name another one")
-    })?;
-    Ok(Some(directory.to_owned()))
+
+    /// Writes a new file that everybody may read.
+    fn file(&mut self, path: &Path, text: &str) -> io::Result<()> {
+        let mut open = OpenOptions::new();
+        let mut file = open.write(true).create_new(true).mode(0o644).open(path)?;
+        self.files.push(path.to_owned());
+        file.set_permissions(fs::Permissions::from_mode(0o644))?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    }
+
+    fn key(&mut self, path: &Path, key: &str) -> anyhow::Result<()> {
+        let written = write_key(path, key);
+        let is_of_another = |error: &anyhow::Error| {
+            let error = error.downcast_ref::<io::Error>();
+            error.is_some_and(|error| error.kind() == ErrorKind::AlreadyExists)
+        };
+        if !written.as_ref().is_err_and(is_of_another) {
+            self.files.push(path.to_owned());
+        }
+        written
+    }
+
+    fn take_back(self) -> anyhow::Result<()> {
+        for path in self.files {
+            if let Err(error) = fs::remove_file(&path)
+                && error.kind() != ErrorKind::NotFound
+            {
+                return Err(error).with_context(|| format!("{} cannot be removed", path.display()));
+            }
+        }
+        for directory in self.directories.into_iter().rev() {
+            match fs::remove_dir(&directory) {
+                Ok(()) => {}
+                // Another uses it, or has removed it.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::DirectoryNotEmpty | ErrorKind::NotFound
+                    ) =>
+                {
+                    return Ok(());
+                }
+                Err(error) => {
+                    let shown = directory.display();
+                    return Err(error).with_context(|| format!("{shown} cannot be removed"));
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 fn write(
     options: &InitOptions,
+    made: &mut Made,
     config: &Path,
     key_file: &Path,
     ca: Option<&Path>,
@@ -116,42 +182,28 @@ fn write(
         Some(data) => std::path::absolute(data)?,
         None => PathBuf::from("data"),
     };
-    let text = text(options, &data, &key_hash(&key), ca);
-    let mut open = OpenOptions::new();
-    // It holds no secret, and the user of a service must be able to read it.
-    let opened = open.write(true).create_new(true).mode(0o644).open(config);
-    opened
-        .and_then(|mut file| {
-            file.set_permissions(fs::Permissions::from_mode(0o644))?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()
-        })
-        .with_context(|| {
-            let shown = config.display();
-            format!("{shown} cannot be written; name another directory, or make this one writable")
-        })?;
-    write_key(key_file, &key)
-}
-
-fn take_back(files: &[PathBuf], directory: Option<&Path>) -> anyhow::Result<()> {
-    for path in files {
-        if let Err(error) = fs::remove_file(path)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            return Err(error).with_context(|| format!("{} cannot be removed", path.display()));
+    for path in [Some(data.as_path()), ca].into_iter().flatten() {
+        if path.to_str().is_none() {
+            let shown = path.display();
+            bail!("a config is UTF-8, and the path {shown} is not; name another one");
         }
     }
-    match directory {
-        Some(directory) => fs::remove_dir(directory)
-            .with_context(|| format!("{} cannot be removed", directory.display())),
-        None => Ok(()),
+    let text = text(options, &data, &key_hash(&key), ca);
+    if let Some(directory) = config.parent() {
+        made.directory(directory)?;
     }
+    // It holds no secret, and the user of a service must be able to read it.
+    made.file(config, &text).with_context(|| {
+        let shown = config.display();
+        format!("{shown} cannot be written; name another directory, or make this one writable")
+    })?;
+    made.key(key_file, &key)
 }
 
 /// The config. What stands behind a `#` without a space can be taken into use by removing the `#`.
 fn text(options: &InitOptions, data: &Path, hash: &str, ca: Option<&Path>) -> String {
-    // A TOML basic string and a JSON one write the same characters the same way.
-    let quoted = |text: &str| Value::from(text).to_string();
+    // A TOML basic string and a JSON one write the same characters the same way, but for one.
+    let quoted = |text: &str| Value::from(text).to_string().replace('\u{7f}', "\\u007f");
     let egress = match ca {
         Some(ca) => format!(
             "# For `hookwheel listen` on this machine: its address is allowed, and its local CA is trusted.\n\

@@ -229,6 +229,7 @@ async fn dropped_deliveries_are_told() {
     .await;
     assert_eq!(data["webhook_id"], json!(id));
     let example = data["example"]["event_id"].as_str().unwrap();
+    // Also where the oldest one was being sent at that moment, and so was not dropped.
     delivery_in(&mut client, &id, example, "dropped").await;
     let dropped = get(
         &mut client,

@@ -27,6 +27,49 @@ const HOSTILE: &str = concat!(
     r#""n":12345678901234567890.10}"#,
 );
 
+/// Data of a mebibyte of brackets, read by the dashboard's own code: time that grows with the square would be minutes.
+const LARGE_JSON: &str = r#"
+import { readFileSync } from "node:fs";
+const source = readFileSync(process.argv[1], "utf8").replace(/^import .*$/m, "");
+const { pretty } = await import(`data:text/javascript,${encodeURIComponent(source)}`);
+const expect = (given, wanted) => {
+  if (pretty(given) !== wanted) throw new Error(`${given} is shown as ${pretty(given)}`);
+};
+expect('{"a":[],"b":{},"c":[[1e400,"{"]]}', '{\n  "a": [],\n  "b": {},\n  "c": [\n    [\n      1e400,\n      "{"\n    ]\n  ]\n}');
+expect("[ ]", "[]");
+expect("3", "3");
+expect("no", null);
+const flat = "[" + "{},".repeat(350000) + "{}]";
+const deep = "[".repeat(5000) + "]".repeat(5000);
+for (const large of [flat, deep]) {
+  if (pretty(large).length > 4000000) throw new Error("more space than text");
+}
+"#;
+
+#[test]
+fn a_mebibyte_of_brackets_does_not_hang_the_page() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/dashboard/assets/json.js");
+    let mut node = Command::new("node");
+    node.args(["--input-type=module", "--eval", LARGE_JSON])
+        .arg(script);
+    let mut child = match node.stderr(Stdio::piped()).spawn() {
+        Ok(child) => child,
+        Err(why) => return skip("JSON in the dashboard", &why.to_string()),
+    };
+    let started = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if started.elapsed() > Duration::from_secs(60) {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            panic!("it takes too long");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let output = child.wait_with_output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+}
+
 /// What the account of the flows has beyond its webhooks. The schedule ends within seconds, and then disables.
 const PROFILES: &str = r#"
 [profiles.quick]

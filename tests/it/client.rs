@@ -45,6 +45,22 @@ impl Client {
     ) -> anyhow::Result<Answer> {
         let given = (body.len() <= JUDGED_MAX).then(|| body.clone());
         let answer = self.0.call_text(method.clone(), path, body).await?;
+        // No cache keeps what belongs to a key, and no browser takes it for something else.
+        let has = |name: &str| {
+            answer
+                .headers
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+        };
+        assert!(
+            has("cache-control").is_some(),
+            "{method} {path}: {answer:?}"
+        );
+        assert_eq!(
+            has("x-content-type-options"),
+            Some("nosniff"),
+            "{method} {path}"
+        );
         let judged = Described::api().judge(&method, path, given.as_deref(), &answer);
         if let Err(why) = judged {
             panic!(

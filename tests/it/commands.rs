@@ -2,6 +2,8 @@
 
 mod asking;
 mod desk;
+mod following;
+mod hostile;
 mod live;
 mod terminal;
 
@@ -74,6 +76,23 @@ fn a_bad_config_ends_with_64_and_names_every_error() {
     );
     assert_eq!(run(&["sevre"]).status.code(), Some(64));
     assert_eq!(run(&["--help"]).status.code(), Some(0));
+    let output = run(&["webhook", "list", "--json", "--limt", "5"]);
+    assert_eq!(output.status.code(), Some(64));
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told["error"]["code"], "usage");
+    let detail = told["error"]["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("'--limt'") && detail.contains("'--limit'"),
+        "{detail}"
+    );
+    for words in [&["help", "webhook"][..], &["help", "webhook", "add"]] {
+        let output = run(words);
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            output.status.success() && text.contains("Examples:"),
+            "{text}"
+        );
+    }
 }
 
 #[test]

@@ -75,7 +75,12 @@ async fn a_loopback_receiver_is_refused_unless_its_range_is_allowed() {
         shown["attempts"][0]["outcome"]["detail"],
         "this address cannot be sent to; ask the operator if it should be"
     );
-    let log = daemon.log();
+    // The log comes through a pipe, a moment after what it tells.
+    let log = until("the operator is told", async || {
+        let log = daemon.log();
+        log.contains("refused as loopback").then_some(log)
+    })
+    .await;
     let told: Vec<&str> = log
         .lines()
         .filter(|line| line.contains("refused as loopback"))

@@ -3,7 +3,7 @@
 //! Each document is one shell, in an empty directory with an empty home. What is not run to the letter stands in a table
 //! here, with its reason; an entry that fits no line is an error, so nothing is left out in silence.
 //!
-//! A command that stays in its terminal (`serve`, `listen`) runs beside the others, and is waited for until it is up.
+//! A command that stays in its terminal (`serve`, `listen`, `tail`) runs beside the others, and is waited for until it is up.
 //! The port 8420 may be taken on this machine: a free one stands in its place.
 
 use std::fmt::Write as _;
@@ -28,6 +28,7 @@ const DOCUMENTS: [Document; 2] = [
             "grep -q 'event first' out.1",
             "api events/first | grep -q '\"state\":\"delivered\"'",
             "api webhooks | grep -q 'https://example.com/hook'",
+            "api events/order-7 | grep -q '\"type\":\"order.created\"'",
         ],
     },
     Document {
@@ -81,7 +82,7 @@ const NOT_RUN: [(&str, &str); 2] = [
 ];
 
 /// How a command begins that keeps its terminal.
-const STAYS: [&str; 2] = ["hookwheel serve", "hookwheel listen"];
+const STAYS: [&str; 3] = ["hookwheel serve", "hookwheel listen", "hookwheel tail"];
 
 #[test]
 fn every_command_of_the_documents_does_what_they_say() {
@@ -165,6 +166,8 @@ fn script(document: &Document, commands: &[String]) -> (String, Vec<&'static str
             writeln!(text, "( exec {command}\n) > out.{staying} 2>&1 &").unwrap();
             let up = if fits("hookwheel serve") {
                 "curl -sSf localhost:$PORT/readyz".to_owned()
+            } else if fits("hookwheel tail") {
+                format!("grep -q '^following' out.{staying}")
             } else {
                 format!("grep -q '^registered as' out.{staying}")
             };

@@ -3,6 +3,8 @@
 //! `HOOKWHEEL_KILL_ROUNDS` sets the number of rounds (a handful by default; 100 takes some minutes).
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::client::Client;
@@ -83,10 +85,16 @@ async fn one_round(round: u64) -> (usize, usize) {
 async fn post_until_killed(daemon: Daemon, round: u64) -> Vec<String> {
     let tasks = TaskTracker::new();
     let mut posters = Vec::new();
+    let count = Arc::new(AtomicUsize::new(0));
     for _ in 0..4 {
         let client = daemon.client("standard");
-        posters.push(tasks.spawn(post_until_refused(client)));
+        posters.push(tasks.spawn(post_until_refused(client, count.clone())));
     }
+    // A busy machine may take longer for these than the instant leaves.
+    until("ten events are acknowledged", async || {
+        (count.load(Ordering::Relaxed) >= 10).then_some(())
+    })
+    .await;
     // A different instant in each round, over about a quarter of a second.
     tokio::time::sleep(Duration::from_millis(150 + (round * 37) % 250)).await;
     daemon.kill();
@@ -97,7 +105,7 @@ async fn post_until_killed(daemon: Daemon, round: u64) -> Vec<String> {
     acknowledged
 }
 
-async fn post_until_refused(mut client: Client) -> Vec<String> {
+async fn post_until_refused(mut client: Client, count: Arc<AtomicUsize>) -> Vec<String> {
     let mut acknowledged = Vec::new();
     // More than fit into the time, so that the kill comes first; fewer than would take minutes to check.
     for number in 0..150 {
@@ -109,6 +117,7 @@ async fn post_until_refused(mut client: Client) -> Vec<String> {
             Ok(answer) => {
                 assert_eq!(answer.status, 202, "{}", answer.body);
                 acknowledged.push(answer.body["id"].as_str().unwrap().to_owned());
+                count.fetch_add(1, Ordering::Relaxed);
             }
             Err(_) => break,
         }

@@ -16,7 +16,7 @@ use stream::Stream;
 
 const LIVE: &str = "/api/v1/live";
 
-/// Streams that one account may have, as the README says.
+/// Streams that one account may have, as docs/api-guide.md says.
 const OWN_MAX: usize = 16;
 
 #[tokio::test(flavor = "multi_thread")]

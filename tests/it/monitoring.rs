@@ -109,7 +109,8 @@ fn each_alert_has_a_place_in_the_run_book_and_a_test() {
     let page = text("docs/operations.md");
     let anchors: BTreeSet<String> = page
         .lines()
-        .filter_map(|line| line.strip_prefix("## "))
+        .filter(|line| line.starts_with('#'))
+        .map(|line| line.trim_start_matches('#').trim_start())
         .map(|heading| heading.to_lowercase().replace(' ', "-"))
         .collect();
     let linked: Vec<&str> = rules

@@ -98,6 +98,33 @@ async fn what_init_writes_serves_and_its_key_opens_the_api() {
 }
 
 #[test]
+fn of_inits_at_once_one_writes_and_the_others_leave_it_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    for round in 0..8 {
+        let place = format!("above{round}/place");
+        let start = |_| {
+            let mut init = bare(directory.path(), &["init", &place]);
+            init.stdout(Stdio::piped()).stderr(Stdio::piped());
+            init.spawn().unwrap()
+        };
+        let running: Vec<Child> = (0..4).map(start).collect();
+        let ended = running.into_iter().map(|init| {
+            let output = init.wait_with_output().unwrap();
+            told(&output)
+        });
+        let (done, refused): (Vec<_>, Vec<_>) = ended.partition(|(code, ..)| *code == Some(0));
+        assert_eq!(done.len(), 1, "{done:?} {refused:?}");
+        for (code, _, errors) in refused {
+            assert_eq!(code, Some(1), "{errors}");
+        }
+        let place = directory.path().join(place);
+        let key = fs::read_to_string(place.join("backend.key")).unwrap();
+        let config = fs::read_to_string(place.join("config.toml")).unwrap();
+        assert!(config.contains(&hookwheel::cli::key_hash(&key)), "{config}");
+    }
+}
+
+#[test]
 fn init_overwrites_nothing_and_leaves_nothing_behind() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
@@ -123,7 +150,7 @@ fn init_overwrites_nothing_and_leaves_nothing_behind() {
         assert_eq!(code, Some(64), "{arguments:?}");
     }
     // What was written is read as a daemon would, so with what the environment overrides.
-    let mut init = bare(directory.path(), &["init", "a", "--json"]);
+    let mut init = bare(directory.path(), &["init", "a/b", "--json"]);
     let output = init.env("HOOKWHEEL_LOG__LEVEL", "loud").output().unwrap();
     let (code, out, _) = told(&output);
     let report: Value = serde_json::from_str(&out).unwrap();
@@ -131,7 +158,7 @@ fn init_overwrites_nothing_and_leaves_nothing_behind() {
         (code, report["errors"][0]["variable"].as_str()),
         (Some(64), Some("HOOKWHEEL_LOG__LEVEL"))
     );
-    assert!(!path("a").exists());
+    assert!(!path("a").exists(), "nor what was made above it");
 
     let (code, out, _) = run(
         directory.path(),
@@ -328,7 +355,10 @@ fn completions_and_pages_are_there_for_every_command() {
     let ask = format!(
         "{script}\nCOMP_WORDS=(hookwheel che); COMP_CWORD=1; _hookwheel hookwheel che hookwheel; echo \"${{COMPREPLY[*]}}\""
     );
-    match Command::new("bash").args(["-c", &ask]).output() {
+    // It is longer than one argument may be.
+    let path = directory.path().join("ask.bash");
+    fs::write(&path, ask).unwrap();
+    match Command::new("bash").arg(&path).output() {
         Err(why) => skip("the completion of a word", &why.to_string()),
         Ok(answer) => assert_eq!(String::from_utf8(answer.stdout).unwrap(), "check\n"),
     }

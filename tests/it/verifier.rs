@@ -1,8 +1,9 @@
 //! The code that receivers are given, run: for each profile and language, on requests that the real signer made.
 //!
 //! Each language has one process for all profiles; one that the machine lacks is skipped, unless
-//! `HOOKWHEEL_NO_SKIP=1`. The Rust ones stand in `tests/it/verifier` as generated, so that they are compiled with the tests;
-//! `HOOKWHEEL_WRITE=1` writes them anew, and the code in `docs/receivers.md` too.
+//! `HOOKWHEEL_NO_SKIP=1`. Python's packages are looked for in `HOOKWHEEL_PYTHON_PACKAGES` too. The Rust ones stand in
+//! `tests/it/verifier` as generated, so that they are compiled with the tests; `HOOKWHEEL_WRITE=1` writes them anew, and the
+//! code in `docs/receivers.md` too.
 
 mod made;
 mod requests;
@@ -81,10 +82,18 @@ fn judge(language: Language, subjects: &[Subject], said: &str) {
     assert_eq!(judged.len(), expected, "{}", language.as_str());
 }
 
-fn run_with(language: Language, program: &str, options: &[&str], script: &str) {
+/// Python, with the packages that were installed for these tests.
+fn python() -> Command {
+    let mut python = Command::new("python3");
+    if let Some(packages) = std::env::var_os("HOOKWHEEL_PYTHON_PACKAGES") {
+        python.env("PYTHONPATH", packages);
+    }
+    python
+}
+
+fn run_with(language: Language, mut command: Command, options: &[&str], script: &str) {
     let (directory, subjects) = (tempfile::tempdir().unwrap(), subjects());
     laid_out(directory.path(), language, &subjects);
-    let mut command = Command::new(program);
     command
         .args(options)
         .arg(root("tests/data/verifiers").join(script));
@@ -92,24 +101,24 @@ fn run_with(language: Language, program: &str, options: &[&str], script: &str) {
         Some(said) => judge(language, &subjects, &said),
         None => skip(
             &format!("verifiers in {}", language.as_str()),
-            &format!("there is no {program}"),
+            &format!("there is no {}", command.get_program().display()),
         ),
     }
 }
 
 #[test]
 fn node_judges_right() {
-    run_with(Language::Node, "node", &[], "run.mjs");
+    run_with(Language::Node, Command::new("node"), &[], "run.mjs");
 }
 
 #[test]
 fn python_judges_right() {
-    let probe = output(Command::new("python3").args([
+    let probe = output(python().args([
         "-c",
         "import importlib.util as u; print(u.find_spec('cryptography') is not None)",
     ]));
     match probe.as_deref().map(str::trim) {
-        Some("True") => run_with(Language::Python, "python3", &["-B"], "run.py"),
+        Some("True") => run_with(Language::Python, python(), &["-B"], "run.py"),
         Some(_) => skip(
             "verifiers in python",
             "the package `cryptography` is not installed",
@@ -125,7 +134,7 @@ fn php_judges_right() {
     ) {
         Some(said) if said == "yes" => run_with(
             Language::Php,
-            "php",
+            Command::new("php"),
             &["-d", "error_reporting=E_ALL"],
             "run.php",
         ),
@@ -136,7 +145,7 @@ fn php_judges_right() {
 
 #[test]
 fn ruby_judges_right() {
-    run_with(Language::Ruby, "ruby", &["-w"], "run.rb");
+    run_with(Language::Ruby, Command::new("ruby"), &["-w"], "run.rb");
 }
 
 #[test]

@@ -46,14 +46,18 @@ pub(super) async fn run(session: &mut Session<'_>, options: AuditOptions) -> Don
         ]);
         for entry in &listed.rows {
             let webhook = text_if(entry, "webhook_id").unwrap_or("–");
-            let details = words(entry, "details");
+            let details = words(entry, "details").collect::<Vec<_>>().join(", ");
             table.row(vec![
                 screen.time(text_if(entry, "at")),
                 who(&entry["actor"]).into(),
                 text(entry, "action").into(),
                 names.get(webhook).map_or(webhook, String::as_str).into(),
                 text_if(entry, "subject").unwrap_or("–").into(),
-                details.collect::<Vec<_>>().join(", ").into(),
+                if details.is_empty() {
+                    "–".into()
+                } else {
+                    details.into()
+                },
             ]);
         }
         screen.table(&table)?;

@@ -19,6 +19,8 @@ use super::text::{Style, Text};
 use super::timeline;
 use super::when;
 
+/// What the API names where events can be matched anew.
+const REMATCH_CALL: &str = "POST /api/v1/events/rematch";
 /// How often it is looked at what became of an event that somebody waits for.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Below an explanation, the attempts of so many deliveries are told; each is a look-up.
@@ -47,15 +49,8 @@ pub struct Named {
     event: String,
 }
 
-const SEND_HELP: &str = "\
-Examples:
-  hookwheel event send order.created --data '{\"order\": 7}'
-  hookwheel event send order.created --data @order.json --id order-7-created
-  jq .order export.json | hookwheel event send order.created --data - --wait";
-
 /// A new event.
 #[derive(Debug, Args)]
-#[command(after_help = SEND_HELP)]
 pub struct SendOptions {
     /// Its type, such as order.created.
     #[arg(value_name = "TYPE")]
@@ -360,7 +355,9 @@ async fn explain(session: &mut Session<'_>, event: &str) -> Done<()> {
         if let Some(url) = text_if(row, "url") {
             screen.line(Text::from("  ").with(Style::Dim, url))?;
         }
-        screen.line(Text::from("  ").put(text(row, "reason")))?;
+        // At a terminal the command is nearer than the call.
+        let reason = text(row, "reason").replace(REMATCH_CALL, "`hookwheel event rematch`");
+        screen.line(Text::from("  ").put(&reason))?;
         if count(row, "attempts") > 0 && timelines < TIMELINES_MAX {
             timelines += 1;
             let delivery = session

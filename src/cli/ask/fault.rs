@@ -13,7 +13,7 @@ const EXIT_FAILED: u8 = 1;
 
 /// Why a command failed.
 #[derive(Debug)]
-pub(super) struct Fault {
+pub(in crate::cli) struct Fault {
     /// Stable, for programs: the API's code, or one of the command's own.
     pub(super) code: String,
     /// What is wrong.
@@ -25,15 +25,15 @@ pub(super) struct Fault {
     /// What to do.
     hints: Vec<String>,
     /// The exit code.
-    pub(super) exit: u8,
+    pub(in crate::cli) exit: u8,
 }
 
 /// What a command comes to.
-pub(super) type Done<T> = Result<T, Fault>;
+pub(in crate::cli) type Done<T> = Result<T, Fault>;
 
 impl Fault {
     /// The work failed.
-    pub(super) fn new(code: &str, detail: impl Into<String>) -> Self {
+    pub(in crate::cli) fn new(code: &str, detail: impl Into<String>) -> Self {
         Self {
             code: code.to_owned(),
             detail: detail.into(),
@@ -45,7 +45,7 @@ impl Fault {
     }
 
     /// What was asked for is of no use.
-    pub(super) fn usage(code: &str, detail: impl Into<String>) -> Self {
+    pub(in crate::cli) fn usage(code: &str, detail: impl Into<String>) -> Self {
         Self {
             exit: EXIT_USAGE,
             ..Self::new(code, detail)
@@ -89,7 +89,7 @@ impl Fault {
     }
 
     /// Whether whoever reads the output has gone, so that there is nobody to be told.
-    pub(super) fn is_silent(&self) -> bool {
+    pub(in crate::cli) fn is_silent(&self) -> bool {
         self.code == "output_closed"
     }
 
@@ -113,6 +113,12 @@ impl Fault {
         }
         lines.extend(self.hints.iter().map(|hint| Text::from("  ").put(hint)));
         lines
+    }
+
+    /// For people, where there is no screen: what is wrong, and what to do.
+    pub(super) fn told(&self) -> String {
+        let hints = self.hints.iter().map(|hint| format!("\n  {hint}"));
+        std::iter::once(self.detail.clone()).chain(hints).collect()
     }
 
     /// For programs.

@@ -14,6 +14,7 @@ use url::{Host, Url};
 
 use super::fault::{Done, Fault};
 use crate::cli::client::{Client, Place, Trust};
+use crate::config::Config;
 
 const URL_DEFAULT: &str = "http://127.0.0.1:8420";
 const CONFIG_DEFAULT: &str = "/etc/hookwheel/config.toml";
@@ -25,34 +26,50 @@ const KEY_BYTES_MAX: u64 = 4096;
 
 /// Which daemon, and with which key.
 #[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "Daemon and output")]
-pub(super) struct ReachOptions {
+#[command(next_help_heading = "Daemon")]
+pub struct Access {
     /// The daemon's API [env: HOOKWHEEL_URL] [default: `listen` of the config, else http://127.0.0.1:8420].
     #[arg(long, global = true, value_name = "URL")]
-    pub url: Option<String>,
+    url: Option<String>,
     /// A file that holds the API key [env: HOOKWHEEL_API_KEY_FILE; or the key itself in HOOKWHEEL_API_KEY].
     #[arg(long, global = true, value_name = "FILE")]
-    pub key_file: Option<PathBuf>,
+    key_file: Option<PathBuf>,
     /// PEM file with the authority of the daemon's certificate [env: HOOKWHEEL_CA] [default: the system's].
     #[arg(long, global = true, value_name = "FILE")]
-    pub ca: Option<PathBuf>,
+    ca: Option<PathBuf>,
     /// PEM file with a certificate to show to the daemon [env: HOOKWHEEL_CLIENT_CERT].
     #[arg(long, global = true, value_name = "FILE")]
-    pub client_cert: Option<PathBuf>,
+    client_cert: Option<PathBuf>,
     /// PEM file with the key of that certificate [env: HOOKWHEEL_CLIENT_KEY].
     #[arg(long, global = true, value_name = "FILE")]
-    pub client_key: Option<PathBuf>,
+    client_key: Option<PathBuf>,
+}
+
+impl Access {
+    /// Whether a key is named.
+    pub(in crate::cli) fn has_key(&self) -> bool {
+        let names = ["HOOKWHEEL_API_KEY_FILE", "HOOKWHEEL_API_KEY"];
+        self.key_file.is_some() || names.into_iter().any(|name| variable(name).is_some())
+    }
+}
+
+/// What all commands take that ask a daemon and do nothing else.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Daemon")]
+pub(super) struct ReachOptions {
+    #[command(flatten)]
+    pub(super) access: Access,
     /// The daemon's config, to find its address [env: HOOKWHEEL_CONFIG] [default: /etc/hookwheel/config.toml].
     #[arg(long, short, global = true, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
     /// Print JSON: the API's answer as it is; of a failure {"error": {"code", "detail", …}}.
-    #[arg(long, global = true)]
-    pub json: bool,
+    #[arg(long, global = true, help_heading = "Output")]
+    pub(super) json: bool,
 }
 
 /// A client, and where what it uses came from.
 #[derive(Debug)]
-pub(super) struct Reached {
+pub(in crate::cli) struct Reached {
     pub(super) client: Client,
     /// What told where the daemon is.
     pub(super) url_from: String,
@@ -62,7 +79,7 @@ pub(super) struct Reached {
 
 /// Whether a command can do without a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Need {
+pub(in crate::cli) enum Need {
     Key,
     KeyIfAny,
 }
@@ -75,9 +92,9 @@ fn file(given: Option<&PathBuf>, name: &str) -> Option<PathBuf> {
     given.cloned().or_else(|| variable(name).map(PathBuf::from))
 }
 
-/// A client of the daemon that is meant.
-pub(super) fn reach(options: &ReachOptions, need: Need) -> Done<Reached> {
-    let (url, url_from) = find_url(options)?;
+/// A client of the daemon that is meant. `config` is the one that was named, where the daemon's address is looked for.
+pub(in crate::cli) fn reach(options: &Access, config: Option<&Path>, need: Need) -> Done<Reached> {
+    let (url, url_from) = find_url(options, config)?;
     let (place, is_tls) = read_url(&url, &url_from)?;
     let ca = file(options.ca.as_ref(), "HOOKWHEEL_CA");
     let certificate = file(options.client_cert.as_ref(), "HOOKWHEEL_CLIENT_CERT");
@@ -104,14 +121,16 @@ pub(super) fn reach(options: &ReachOptions, need: Need) -> Done<Reached> {
     })
 }
 
-fn find_url(options: &ReachOptions) -> Done<(String, String)> {
+fn find_url(options: &Access, config: Option<&Path>) -> Done<(String, String)> {
     if let Some(url) = &options.url {
         return Ok((url.clone(), "--url".to_owned()));
     }
     if let Some(url) = variable("HOOKWHEEL_URL") {
         return Ok((url, "the variable HOOKWHEEL_URL".to_owned()));
     }
-    let named = file(options.config.as_ref(), "HOOKWHEEL_CONFIG");
+    let named = config
+        .map(Path::to_owned)
+        .or_else(|| variable("HOOKWHEEL_CONFIG").map(PathBuf::from));
     let path = named
         .clone()
         .unwrap_or_else(|| PathBuf::from(CONFIG_DEFAULT));
@@ -121,7 +140,7 @@ fn find_url(options: &ReachOptions) -> Done<(String, String)> {
             format!("`listen` of {}", path.display()),
         )),
         // The one that was named on the command line is meant.
-        Err(error) if options.config.is_some() => {
+        Err(error) if config.is_some() => {
             let detail = format!("{} cannot be read: {error}", path.display());
             Err(Fault::usage("config_unreadable", detail)
                 .hint("or tell the daemon's address with --url"))
@@ -165,25 +184,32 @@ fn url_of_config(text: &str, path: &Path) -> Done<String> {
             "the daemon takes any free port, which its log tells".to_owned(),
         ));
     }
+    let is_tls = server.is_some_and(|server| server.contains_key("tls"));
+    Ok(url_at(address, is_tls))
+}
+
+/// The URL at which this machine reaches the daemon of a config.
+#[must_use]
+pub fn url_of(config: &Config) -> String {
+    url_at(config.server.listen, config.identity.is_some())
+}
+
+fn url_at(address: SocketAddr, is_tls: bool) -> String {
     // What listens on all addresses is reached on the loopback one.
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
         ip => ip,
     };
-    let is_tls = server.is_some_and(|server| server.contains_key("tls"));
     let scheme = if is_tls { "https" } else { "http" };
-    Ok(format!(
-        "{scheme}://{}",
-        SocketAddr::new(ip, address.port())
-    ))
+    format!("{scheme}://{}", SocketAddr::new(ip, address.port()))
 }
 
 /// Where a URL leads, and whether over TLS.
 fn read_url(text: &str, from: &str) -> Done<(Place, bool)> {
     let refused = |why: &str| {
         Fault::usage("url_invalid", format!("`{text}`, from {from}, {why}"))
-            .hint("write it as http://127.0.0.1:8420 or https://hooks.example.com")
+            .hint("write one such as http://127.0.0.1:8420 or https://hooks.example.com")
     };
     let url = Url::parse(text).map_err(|error| refused(&format!("is no URL: {error}")))?;
     let is_tls = match url.scheme() {
@@ -210,7 +236,7 @@ fn read_url(text: &str, from: &str) -> Done<(Place, bool)> {
     Ok((Place { host, port, prefix }, is_tls))
 }
 
-fn find_key(options: &ReachOptions, need: Need) -> Done<Option<(String, String)>> {
+fn find_key(options: &Access, need: Need) -> Done<Option<(String, String)>> {
     if let Some(path) = &options.key_file {
         return key_of_file(path, "--key-file").map(Some);
     }

@@ -17,11 +17,11 @@ use crate::model::{Clock, UnixMillis};
 /// A line that is shorter than this shows nothing of use; some terminals say 0 where they do not know.
 const WIDTH_MIN: usize = 20;
 /// From this width on a time has how long ago it was beside it.
-const WIDE: usize = 110;
+const WIDE: usize = 140;
 
 /// Standard output and standard error as they are found.
 #[derive(Debug)]
-pub(super) struct Screen {
+pub(in crate::cli) struct Screen {
     /// Whether the API's JSON is printed in place of text.
     pub(super) json: bool,
     /// Columns of the terminal; `None` where it is none.
@@ -33,7 +33,7 @@ pub(super) struct Screen {
 
 impl Screen {
     /// The screen that this process has.
-    pub(super) fn find(json: bool) -> Self {
+    pub(in crate::cli) fn find(json: bool) -> Self {
         let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let plain = set("NO_COLOR").is_some() || set("TERM").is_some_and(|term| term == "dumb");
         let is_terminal = io::stdout().is_terminal();
@@ -182,7 +182,7 @@ impl Screen {
     ///
     /// # Errors
     /// Where the answer is no, or there is nobody to ask.
-    pub(super) fn confirm(&self, question: &str, yes: bool) -> Done<()> {
+    pub(in crate::cli) fn confirm(&self, question: &str, yes: bool) -> Done<()> {
         if yes {
             return Ok(());
         }

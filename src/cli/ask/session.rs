@@ -16,10 +16,12 @@ use crate::cli::client::{Answer, Client, Opened};
 
 /// Rows of one page of the API at most.
 pub(super) const ROWS_MAX: u32 = 200;
+/// Pages that are asked for at most: as many as rows can be asked for, each with one.
+const PAGES_MAX: u32 = 10_000;
 
 /// A daemon that is asked.
 #[derive(Debug)]
-pub(super) struct Session<'a> {
+pub(in crate::cli) struct Session<'a> {
     client: Client,
     url_from: String,
     key_from: Option<String>,
@@ -44,7 +46,7 @@ struct Page<'a> {
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(reached: Reached, screen: &'a Screen) -> Self {
+    pub(in crate::cli) fn new(reached: Reached, screen: &'a Screen) -> Self {
         let Reached {
             client,
             url_from,
@@ -72,7 +74,7 @@ impl<'a> Session<'a> {
         self.key_from.is_some()
     }
 
-    pub(super) async fn get(&mut self, path: &str) -> Done<Answer> {
+    pub(in crate::cli) async fn get(&mut self, path: &str) -> Done<Answer> {
         self.call(Method::GET, path, None).await
     }
 
@@ -129,7 +131,8 @@ impl<'a> Session<'a> {
     ) -> Done<Listed> {
         let mut pieces: Vec<String> = Vec::new();
         let (mut left, mut cursor) = (page.limit, page.cursor.clone());
-        loop {
+        // A page may have fewer rows than were asked for, but not none for ever.
+        for _ in 0..PAGES_MAX {
             let limit = left.min(ROWS_MAX).to_string();
             let mut asked = query.to_vec();
             asked.extend([
@@ -186,7 +189,7 @@ impl<'a> Session<'a> {
         let key = self.key_from.as_deref();
         match answer.status {
             StatusCode::UNAUTHORIZED => match key {
-                Some(from) => fault.hint(format!("the key came from {from}, and {} does not know it", self.url())),
+                Some(from) => fault.hint(format!("{} does not know the key, which came from {from}", self.url())),
                 None => fault.hint("no key was given; see --key-file"),
             },
             StatusCode::FORBIDDEN => match key {
@@ -275,4 +278,10 @@ pub(super) fn words<'v>(value: &'v Value, name: &str) -> impl Iterator<Item = &'
 /// A member of an answer as a number; 0 where it is none.
 pub(super) fn count(value: &Value, name: &str) -> u64 {
     value.get(name).and_then(Value::as_u64).unwrap_or(0)
+}
+
+/// The sum of members that are numbers. What answers may be no daemon of ours, so the sum may be more than a number.
+pub(super) fn sum(value: &Value, names: &[&str]) -> u64 {
+    let counts = names.iter().map(|name| count(value, name));
+    counts.fold(0, u64::saturating_add)
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::PageOptions;
 use super::fault::Done;
 use super::names::called;
-use super::session::{Session, count, text, text_if};
+use super::session::{Session, count, sum, text, text_if};
 use super::table::{Column, Table};
 use super::text::{Style, Text};
 use super::timeline::outcome;
@@ -149,12 +149,12 @@ fn trouble(session: &Session<'_>, webhook: &Value, figures: &Value) -> Option<St
         _ => {}
     }
     let day = &figures["last_day"];
-    let failed = count(day, "failed") + count(day, "dropped") + count(day, "expired");
+    let failed = sum(day, &["failed", "dropped", "expired"]);
     if failed > 0 {
         return Some(format!(
             "{} of {} deliveries failed in the last day",
             when::number(failed),
-            when::number(failed + count(day, "delivered"))
+            when::number(failed.saturating_add(count(day, "delivered")))
         ));
     }
     (text(figures, "standing") == "doubted").then(|| "its last attempts failed".to_owned())
@@ -230,7 +230,7 @@ fn window(of: &Value) -> Text {
     let time = &of["response_time_ms"];
     if let (Some(median), Some(slow)) = (time["p50"].as_f64(), time["p95"].as_f64()) {
         told = told.put(&format!(
-            "; answers in {} (p50), {} (p95)",
+            "; p50 {}, p95 {}",
             when::measured(median),
             when::measured(slow)
         ));
@@ -265,7 +265,7 @@ fn table(
         let of = figures.get(text(webhook, "id"));
         let pending = of.map_or_else(
             || "–".to_owned(),
-            |of| when::number(count(of, "waiting") + count(of, "held")),
+            |of| when::number(sum(of, &["waiting", "held"])),
         );
         let failure = of
             .map(|of| &of["last_failure"])

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::{sleep, timeout};
 
 use super::fault::{Done, Fault};
+use super::names::called;
 use super::screen::Screen;
 use super::session::{Session, count, text, text_if, with_query};
 use super::sse::{Reader, Told};
@@ -20,6 +21,7 @@ use super::text::{Style, Text};
 use super::timeline::outcome;
 use super::when::{self, measured, of_day};
 use crate::cli::client::{Opened, Stream};
+use crate::model::WebhookId;
 
 /// A stream that says nothing for so long has gone: it has a line every 15 s at least.
 const SILENCE_MAX: Duration = Duration::from_secs(45);
@@ -30,15 +32,8 @@ const AGAIN_AFTER_MAX: Duration = Duration::from_secs(10);
 const STATE_COLUMNS: usize = 9;
 const OUTCOME_COLUMNS: usize = 8;
 
-const TAIL_HELP: &str = "\
-Examples:
-  hookwheel tail                                follow everything
-  hookwheel tail --webhook billing --state failed
-  hookwheel tail --json | jq -c 'select(.event == \"attempt\" and .status >= 500)'";
-
 /// What is followed.
 #[derive(Debug, Args)]
-#[command(after_help = TAIL_HELP)]
 pub struct TailOptions {
     /// Only this webhook.
     #[arg(long)]
@@ -135,6 +130,21 @@ async fn names(session: &mut Session<'_>) -> Done<HashMap<String, String>> {
     }
 }
 
+/// Takes over what one webhook is called by now. The others' names stay: there may be thousands of them, and each list
+/// of them counts against what the key may ask for.
+async fn learn_name(session: &mut Session<'_>, tail: &mut Tail, id: &str) {
+    let Ok(id) = id.parse::<WebhookId>() else {
+        return;
+    };
+    let path = format!("/api/v1/webhooks/{id}");
+    if let Ok(answer) = session.get(&path).await {
+        let name = called(&answer.body);
+        if !name.is_empty() {
+            tail.names.insert(id.to_string(), name.to_owned());
+        }
+    }
+}
+
 /// Prints a stream's events. Gives whether enough was shown; not so where it broke off.
 async fn follow(session: &mut Session<'_>, tail: &mut Tail, mut stream: Stream) -> Done<bool> {
     let mut reader = Reader::default();
@@ -167,9 +177,12 @@ async fn show(session: &mut Session<'_>, tail: &mut Tail, told: &Told) -> Done<b
         screen.json_line(&with_name(&told.name, &data))?;
     } else {
         if told.name == "webhook" && text(&data, "change") != "removed" {
-            tail.names = names(session).await.unwrap_or_default();
+            learn_name(session, tail, text(&data, "webhook_id")).await;
         }
         screen.row(line(screen, &told.name, &data, &tail.names))?;
+        if told.name == "webhook" && text(&data, "change") == "removed" {
+            tail.names.remove(text(&data, "webhook_id"));
+        }
     }
     let is_counted = matches!(told.name.as_str(), "attempt" | "ended");
     if let Some(left) = tail.left.as_mut().filter(|_| is_counted) {

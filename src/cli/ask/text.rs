@@ -170,6 +170,10 @@ impl From<String> for Text {
 pub(super) fn is_harmful(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+        // The Arabic mark turns writing, too; the others show nothing: the soft hyphen, fillers, notes between lines,
+        // and tags, by which a whole text can be hidden.
+        || matches!(c, '\u{61c}' | '\u{ad}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{3164}' | '\u{ffa0}')
+        || matches!(c, '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// A text with its control characters, and those that hide or turn others, escaped.
@@ -218,9 +222,11 @@ const fn char_width(c: char) -> usize {
 pub(super) fn indented(json: &str) -> String {
     let mut shown = String::with_capacity(json.len() * 2);
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    // Deeper ones stand below each other: indented, a megabyte of brackets would be terabytes of spaces.
+    const INDENTED_MAX: usize = 40;
     let new_line = |shown: &mut String, depth: usize| {
         shown.push('\n');
-        shown.push_str(&"  ".repeat(depth));
+        shown.push_str(&"  ".repeat(depth.min(INDENTED_MAX)));
     };
     let mut characters = json.chars().filter(|c| *c != '\r').peekable();
     while let Some(c) = characters.next() {
@@ -270,7 +276,9 @@ pub(super) fn on_a_line(json: &str) -> String {
 
 fn push_escaped(shown: &mut String, c: char) {
     if is_harmful(c) {
-        shown.push_str(&format!("\\u{:04x}", u32::from(c)));
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            shown.push_str(&format!("\\u{unit:04x}"));
+        }
     } else {
         shown.push(c);
     }
@@ -291,9 +299,11 @@ mod tests {
                 .render(false)
                 .contains(char::is_control)
         );
-        let json = "{\"a\":\"x\u{9b}y\u{7f}\"}";
+        let hidden = Text::from("\u{61c}a\u{ad}b\u{e0041}").render(false);
+        assert_eq!(hidden, "\\u{61c}a\\u{ad}b\\u{e0041}");
+        let json = "{\"a\":\"x\u{9b}y\u{7f}\u{e0041}\"}";
         let shown = indented(json);
-        assert_eq!(shown, "{\n  \"a\": \"x\\u009by\\u007f\"\n}");
+        assert_eq!(shown, "{\n  \"a\": \"x\\u009by\\u007f\\udb40\\udc41\"\n}");
         let (read, was): (serde_json::Value, serde_json::Value) = (
             serde_json::from_str(&shown).unwrap(),
             serde_json::from_str(json).unwrap(),
@@ -328,5 +338,6 @@ mod tests {
             shown.ends_with("  {\n      \"x\": null\n    }\n  ]\n}"),
             "{shown}"
         );
+        assert!(indented(&"[".repeat(10_000)).len() < 1_000_000);
     }
 }

@@ -95,9 +95,9 @@ fn wait_between(earlier: &Value, later: &Value) -> Option<u64> {
             reason = "a response time in milliseconds"
         )]
         let ms = ms as i64;
-        Some(when::millis(text(attempt, "started_at"))? + ms)
+        when::millis(text(attempt, "started_at"))?.checked_add(ms)
     };
-    let wait = when::millis(text(later, "started_at"))? - ended(earlier)?;
+    let wait = when::millis(text(later, "started_at"))?.checked_sub(ended(earlier)?)?;
     u64::try_from(wait)
         .ok()
         .filter(|ms| *ms >= WAIT_SHOWN_MIN_MS)
@@ -216,6 +216,15 @@ mod tests {
             "outcome": { "kind": "connect", "detail": "refused\u{1b}[2J" }, "trigger": "manual",
         });
         assert_eq!(wait_between(&first, &second), Some(5_000));
+        // Of an answer that is no daemon's of ours, nothing is told that cannot be.
+        let mut odd = first.clone();
+        for ms in [1e300, -1e300] {
+            odd["response_time_ms"] = json!(ms);
+            assert_eq!(
+                (wait_between(&odd, &second), wait_between(&odd, &odd)),
+                (None, None)
+            );
+        }
         assert_eq!(
             phases(&first),
             "connect 0.5 ms · tls 12 ms · first byte 119 ms"

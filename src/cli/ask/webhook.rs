@@ -13,7 +13,7 @@ use super::PageOptions;
 use super::fault::{Done, Fault};
 use super::fields::input;
 use super::secret::{SecretFile, hand_over};
-use super::session::{Session, count, part, text, text_if, with_query, words};
+use super::session::{Session, count, part, sum, text, text_if, with_query, words};
 use super::table::{Column, Table};
 use super::text::{Style, Text};
 use super::timeline;
@@ -229,7 +229,7 @@ async fn pending(session: &mut Session<'_>, webhook: &str) -> Done<(Value, u64)>
     let webhook = session.get(&path(&id)).await?.body;
     let stats = session.get(&format!("{}/stats", path(&id))).await?.body;
     let now = part(&stats, "now");
-    Ok((webhook, count(now, "waiting") + count(now, "held")))
+    Ok((webhook, sum(now, &["waiting", "held"])))
 }
 
 async fn remove(session: &mut Session<'_>, sure: Sure) -> Done<()> {

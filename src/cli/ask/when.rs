@@ -36,7 +36,7 @@ fn about(ms: u64) -> String {
 
 /// `3m ago`, or `in 5s`.
 pub(super) fn relative(at: &str, now: UnixMillis) -> Option<String> {
-    let away = millis(at)? - i64::try_from(now.0).ok()?;
+    let away = millis(at)?.checked_sub(i64::try_from(now.0).ok()?)?;
     let text = about(away.unsigned_abs());
     Some(if away > 0 {
         format!("in {text}")

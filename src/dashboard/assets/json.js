@@ -2,6 +2,9 @@
 
 import { add, h } from "./dom.js";
 
+// Deeper values are not indented further.
+const INDENTED_MAX = 40;
+
 // The same JSON, a member on each line. Gives null where the text is no JSON.
 export function pretty(text) {
   try {
@@ -11,22 +14,21 @@ export function pretty(text) {
   }
   let shown = "";
   let depth = 0;
-  const line = () => `\n${"  ".repeat(depth)}`;
+  // Whether nothing stands yet in what was opened last: an empty one stays on its line.
+  let isOpened = false;
+  const line = () => `\n${"  ".repeat(Math.min(depth, INDENTED_MAX))}`;
   for (const [token, kind] of tokens(text)) {
-    if (kind === "open") {
-      depth += 1;
-      shown += token + line();
-    } else if (kind === "close") {
+    if (kind === "close") {
       depth -= 1;
-      // An empty one stays on its line.
-      shown = /[[{]\n\s*$/.test(shown) ? shown.trimEnd() + token : shown + line() + token;
-    } else if (token === ",") {
-      shown += token + line();
-    } else if (token === ":") {
-      shown += ": ";
-    } else {
-      shown += token;
+      shown += isOpened ? token : line() + token;
+      isOpened = false;
+      continue;
     }
+    if (isOpened) shown += line();
+    isOpened = kind === "open";
+    if (isOpened) depth += 1;
+    shown += token === ":" ? ": " : token;
+    if (token === ",") shown += line();
   }
   return shown;
 }

@@ -121,7 +121,7 @@ const MISTAKES: [(Change, &[&str]); 30] = [
     ),
     (
         More("format = \"slak\""),
-        &["6:10: webhooks[0].format: is not a format here; there are"],
+        &["6:10: webhooks[0].format: is not a format here; did you mean `slack`? there are"],
     ),
     (
         More("tls = \"partner\""),

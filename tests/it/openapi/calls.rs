@@ -341,7 +341,8 @@ async fn unknown_paths_and_methods_are_answered_in_the_form_of_all_errors() {
     let daemon = site.start();
     let mut client = daemon.client("standard");
     for path in [
-        "/",
+        // `/` itself is the dashboard's.
+        "/api",
         "/api/v1",
         "/api/v1/webhooks/",
         "/api/v1/jobs/x/stop",

@@ -76,6 +76,7 @@ pub(super) fn all() -> Vec<Operation> {
         .map(|call| {
             call.needs(Scope::Admin)
                 .refuses(OF_SECRETS)
+                .refuses(&["webhook_declared"])
                 .refuses(OF_CHANGES)
                 .refuses(OF_WRITES)
         })

@@ -66,6 +66,7 @@ fn registry() -> Vec<Operation> {
         .needs(Scope::Admin)
         .answers_nothing(204, "It is removed.")
         .refuses(OF_CHANGES)
+        .refuses(&["webhook_declared"])
         .refuses(OF_WRITES);
     vec![list, create(), show, change(), remove]
 }

@@ -26,7 +26,7 @@ pub enum WebhookCommand {
     Enable(Named),
     /// Hold deliveries until the webhook is enabled again.
     Disable(Named),
-    /// Send an example now, and show what came of it; exit code 0 only if it was taken.
+    /// Send an example now, and show what came of it.
     Test(Named),
     /// Replace the secret: at once with both valid for a while, or staged, as the profile has it.
     Rotate(RotateOptions),

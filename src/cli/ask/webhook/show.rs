@@ -75,13 +75,9 @@ pub(super) fn show(session: &Session<'_>, webhook: &Value) -> Done<()> {
         }
     }
     match &webhook["order"] {
-        Value::Object(order) => screen.fact(
-            "order",
-            format!(
-                "by the key at {}",
-                order["key"].as_str().unwrap_or_default()
-            ),
-        )?,
+        order if order.is_object() => {
+            screen.fact("order", format!("by the key at {}", text(order, "key")))?;
+        }
         order if order == "fifo" => screen.fact("order", "fifo: one after the other")?,
         _ => {}
     }
