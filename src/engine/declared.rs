@@ -16,6 +16,7 @@ use crate::model::{
     AccountName, Actor, AuditAction, AuditEntry, Inactive, InactiveReason, OldSecret, Secret,
     UnixMillis, Webhook, WebhookId,
 };
+use crate::store::WriteError;
 
 use super::{ChangeError, Engine};
 
@@ -111,7 +112,7 @@ pub struct Undone {
 /// What is declared, and how far it is done.
 #[derive(Debug, Default)]
 pub(super) struct Declarations {
-    wanted: RwLock<Arc<Vec<Declaration>>>,
+    wanted: RwLock<Arc<[Arc<Declaration>]>>,
     undone: RwLock<Vec<Undone>>,
     /// One pass at a time: two would register the same webhook twice.
     pass: Mutex<()>,
@@ -140,7 +141,7 @@ impl Engine {
             .declarations
             .wanted
             .write()
-            .expect("no holder of this lock panics") = Arc::new(wanted);
+            .expect("no holder of this lock panics") = wanted.into_iter().map(Arc::new).collect();
         let done = self.declare().await;
         self.declarations.again.notify_one();
         done
@@ -200,13 +201,11 @@ impl Engine {
         }
         let mut kept = HashSet::new();
         let mut tasks = Vec::new();
-        for (place, one) in wanted.iter().enumerate() {
+        for one in wanted.iter() {
             let key = (one.account().clone(), one.name.clone());
             let id = stored.get(&key).copied();
-            tasks.push((
-                key.clone(),
-                self.clone().bring(Arc::clone(&wanted), place, id),
-            ));
+            let task = Arc::clone(self).bring(Arc::clone(one), id);
+            tasks.push((key.clone(), task));
             kept.insert(key);
         }
         for (key, made) in self.side_by_side(tasks).await {
@@ -236,17 +235,15 @@ impl Engine {
         done
     }
 
-    /// Registers or changes what is declared at this place of the list; `id` has its webhook, where there is one.
+    /// Registers or changes what is declared; `id` has its webhook, where there is one.
     async fn bring(
         self: Arc<Self>,
-        wanted: Arc<Vec<Declaration>>,
-        place: usize,
+        wanted: Arc<Declaration>,
         id: Option<WebhookId>,
     ) -> Result<Option<bool>, ChangeError> {
-        let one = &wanted[place];
         match id {
-            Some(id) => self.align(id, one).await,
-            None => self.register(one).await.map(|()| Some(true)),
+            Some(id) => self.align(id, &wanted).await,
+            None => self.register(&wanted).await.map(|()| Some(true)),
         }
     }
 
@@ -273,10 +270,10 @@ impl Engine {
         for (key, task) in tasks {
             match task.await {
                 Ok(one) => done.push((key, one)),
-                // As if it had run here.
+                // A panic goes on as if the work had been done here. Else the process is ending.
                 Err(ended) => match ended.try_into_panic() {
                     Ok(panic) => std::panic::resume_unwind(panic),
-                    Err(_) => unreachable!("nobody ends these tasks"),
+                    Err(_) => done.push((key, Err(WriteError::Stopped.into()))),
                 },
             }
         }
