@@ -39,6 +39,7 @@ pub use reach::{Access, url_of};
 use reach::{Need, ReachOptions};
 use screen::Screen;
 use session::Session;
+pub(super) use text::harmless;
 
 /// The commands that ask a daemon.
 #[derive(Debug, Subcommand)]

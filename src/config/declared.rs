@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::api::{DeclaredFault, Ground, as_shown, fingerprints, read_declared};
 use crate::engine::{AlertOptions, Declaration};
-use crate::model::{Account, AccountName, Endpoint, WebhookId, near};
+use crate::model::{Account, AccountName, Endpoint, near};
 use crate::profile::{Profile, Profiles};
 use crate::render::Formats;
 use crate::sender::{Guard, TlsIdentity};
@@ -23,8 +23,8 @@ use super::reader::{Placed, Reader};
 use super::reference::Form;
 use super::tree::{Entries, Kind, Node, Origin};
 
-/// Each is a sync of its own when it is first registered, which a start waits for; and what a start changes is told to a
-/// scheduler that does not listen yet, with room for some thousands.
+/// A start waits until all are written; and what it changes is told to a scheduler that does not listen yet, with room
+/// for some thousands.
 const DECLARED_MAX: usize = 1_000;
 /// A name stands in logs, in messages and on command lines.
 const NAME_CHARS_MAX: usize = 64;
@@ -452,10 +452,10 @@ impl Config {
         Some(as_shown(&declared.webhook, profile))
     }
 
-    /// The marks of a declared webhook's secrets, for the webhook `id`, as the API shows them.
+    /// The marks of a declared webhook's secrets, as the API shows them.
     #[must_use]
-    pub fn declared_fingerprints(&self, declared: &Declaration, id: WebhookId) -> Value {
-        fingerprints(&declared.webhook, id)
+    pub fn declared_fingerprints(&self, declared: &Declaration) -> Value {
+        fingerprints(&declared.webhook)
     }
 
     /// The profile of an account.

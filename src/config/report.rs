@@ -168,8 +168,8 @@ impl<'t> Faults<'t> {
                 let (line, column) = self.position(span.start);
                 let place = self.in_file(line, column);
                 // A header's line is its value, which may be a credential.
-                let shown =
-                    (!field.contains(".headers.")).then(|| self.excerpt(line, column, span.len()));
+                let shown = (!field.contains(".headers."))
+                    .then(|| self.excerpt((line, column), span.len(), field.is_empty()));
                 (place, shown.flatten())
             }
             Origin::Environment(name) => (Place::Environment(name.clone()), None),
@@ -216,9 +216,19 @@ impl<'t> Faults<'t> {
         (line, column)
     }
 
-    fn excerpt(&self, line: usize, column: usize, span: usize) -> Option<(String, String)> {
+    fn excerpt(
+        &self,
+        (line, column): (usize, usize),
+        span: usize,
+        is_syntax: bool,
+    ) -> Option<(String, String)> {
         let written = self.text.lines().nth(line - 1)?;
-        let shown: String = written.chars().take(visible_chars(written)).collect();
+        let mut visible = visible_chars(written);
+        if self.may_be_credential(line, is_syntax) {
+            let value = written.find('=').map_or(0, |at| at + 1);
+            visible = visible.min(written.get(..value).unwrap_or("").chars().count());
+        }
+        let shown: String = written.chars().take(visible).collect();
         if shown.trim().is_empty() {
             return None;
         }
@@ -235,10 +245,23 @@ impl<'t> Faults<'t> {
     }
 }
 
+impl Faults<'_> {
+    /// Whether a value in this line may be a credential whatever its name: below `[webhooks.headers]`, and where an entry
+    /// of `[[webhooks]]` is no TOML, as headers and texts of several lines stand there. So this goes by the text.
+    fn may_be_credential(&self, line: usize, is_syntax: bool) -> bool {
+        let above: Vec<&str> = self.text.lines().take(line.saturating_sub(1)).collect();
+        let mut names = above.iter().rev().map(|line| line.trim());
+        let name = names.find(|line| line.starts_with('['));
+        name.is_some_and(|name| {
+            name.contains("headers") || (is_syntax && name.contains("webhooks"))
+        })
+    }
+}
+
 /// How many characters of a line may be shown: all, unless it sets something that may be a secret. Of a webhook's URL
 /// the path and the query may be one.
 fn visible_chars(line: &str) -> usize {
-    const SECRET: [&str; 6] = ["hash", "key", "secret", "token", "password", "url"];
+    const SECRET: [&str; 7] = ["hash", "key", "secret", "token", "password", "url", "value"];
     let mut end = line.len();
     for (at, _) in line.match_indices('=') {
         let key = line
@@ -292,11 +315,35 @@ mod tests {
             "hash = \"hunter2\"",
             "keys = [{ name = \"a\", key= \"hunter2\" }]",
             "\"secret\" = 'hunter2'",
+            "auth_value = \"hunter2",
         ] {
             let shown = one(text, 0..4);
             assert!(!shown.contains("hunter2"), "{shown}");
             assert!(shown.contains('…'), "{shown}");
         }
+    }
+
+    #[test]
+    fn a_line_of_a_table_of_headers_is_cut_whatever_its_name() {
+        let text = "[[webhooks]]\nurl = \"u\"\n[webhooks.headers]\nX-Api = 'hunter2\n";
+        let at = text.find('\'').unwrap();
+        let shown = one(text, at..at + 1);
+        assert!(shown.contains("4 | X-Api =…"), "{shown}");
+        // What is no TOML has no field.
+        for text in [
+            "[[webhooks]]\nheaders = {\n  X-Api = \"hunter2\n}\n",
+            "[[webhooks]]\nname = \"\"\"\nhunter2\n",
+        ] {
+            let at = text.find("hunter2").unwrap();
+            let mut faults = Faults::new("c.toml", text);
+            faults.add(&Origin::File(at..at + 1), "", "not TOML", "write TOML");
+            let shown = faults.into_errors().faults()[0].to_string();
+            assert!(shown.starts_with("c.toml:3:"), "{shown}");
+            assert!(!shown.contains("hunter2"), "{shown}");
+        }
+        let text = "[webhooks.headers]\nA = \"b\"\n[server]\nlisten = 3\n";
+        let at = text.find('3').unwrap();
+        assert!(one(text, at..at + 1).contains("listen = 3"));
     }
 
     #[test]

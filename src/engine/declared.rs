@@ -10,12 +10,13 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, Notify, Semaphore};
 
 use crate::model::{
     AccountName, Actor, AuditAction, AuditEntry, Inactive, InactiveReason, OldSecret, Secret,
     UnixMillis, Webhook, WebhookId,
 };
+use crate::store::WriteError;
 
 use super::{ChangeError, Engine};
 
@@ -28,6 +29,12 @@ pub const WEBHOOKS_MAX: usize = 9_000;
 const AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// How often a webhook is read anew that somebody else changes at the same time.
 const TRIES: usize = 5;
+/// Changes that are written at the same time, so that one sync serves many: a thousand new webhooks are some tens of
+/// syncs, not a thousand, which a start waits for.
+const SIDE_BY_SIDE: usize = 64;
+
+/// What tells a declared webhook from all others.
+type Key = (AccountName, String);
 
 /// A webhook as the config declares it.
 #[derive(Clone, Debug)]
@@ -105,19 +112,20 @@ pub struct Undone {
 /// What is declared, and how far it is done.
 #[derive(Debug, Default)]
 pub(super) struct Declarations {
-    wanted: RwLock<Arc<Vec<Declaration>>>,
+    wanted: RwLock<Arc<[Arc<Declaration>]>>,
     undone: RwLock<Vec<Undone>>,
     /// One pass at a time: two would register the same webhook twice.
     pass: Mutex<()>,
     again: Notify,
 }
 
-/// A mark of a secret value: 16 bits, salted with the webhook's id. Enough to see that the value is another one, and
-/// too little to find it: whoever knows it has 16 bits of the value, and never more.
+/// A mark of a secret value: 16 bits, salted with its account. Enough to see that the value is another one, and too
+/// little to find it: whoever knows it has 16 bits of the value, and never more. So neither the webhook nor the field is
+/// in the salt: a weak value that a hundred webhooks share would give away 16 other bits at each of them.
 #[must_use]
-pub fn fingerprint(webhook: WebhookId, field: &str, value: &Secret) -> String {
+pub fn fingerprint(account: &AccountName, value: &Secret) -> String {
     let mut hash = Sha256::new();
-    for part in [webhook.to_string().as_str(), field, value.expose()] {
+    for part in [account.as_str(), value.expose()] {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part.as_bytes());
     }
@@ -133,7 +141,7 @@ impl Engine {
             .declarations
             .wanted
             .write()
-            .expect("no holder of this lock panics") = Arc::new(wanted);
+            .expect("no holder of this lock panics") = wanted.into_iter().map(Arc::new).collect();
         let done = self.declare().await;
         self.declarations.again.notify_one();
         done
@@ -175,7 +183,7 @@ impl Engine {
         let _alone = self.declarations.pass.lock().await;
         let wanted = self.declarations.wanted.read();
         let wanted = Arc::clone(&wanted.expect("no holder of this lock panics"));
-        let mut stored: HashMap<(AccountName, String), WebhookId> = HashMap::new();
+        let mut stored: HashMap<Key, WebhookId> = HashMap::new();
         let mut strays = Vec::new();
         let mut done = Declared::default();
         for webhook in self.reader.webhooks() {
@@ -192,35 +200,83 @@ impl Engine {
             }
         }
         let mut kept = HashSet::new();
+        let mut tasks = Vec::new();
         for one in wanted.iter() {
             let key = (one.account().clone(), one.name.clone());
             let id = stored.get(&key).copied();
-            let made = match id {
-                Some(id) => self.align(id, one).await,
-                None => self.register(one).await.map(|()| Some(true)),
-            };
+            let task = Arc::clone(self).bring(Arc::clone(one), id);
+            tasks.push((key.clone(), task));
+            kept.insert(key);
+        }
+        for (key, made) in self.side_by_side(tasks).await {
             match made {
                 Ok(Some(true)) => done.created += 1,
                 Ok(Some(false)) => done.changed += 1,
                 Ok(None) => done.unchanged += 1,
                 Err(error) => done.undone.push(undone(&key, &error)),
             }
-            kept.insert(key);
         }
         let gone = stored.into_iter().filter(|(key, _)| !kept.contains(key));
-        let gone = gone.chain(
-            strays
-                .into_iter()
-                .map(|(account, name, id)| ((account, name), id)),
-        );
-        for (key, id) in gone.collect::<Vec<_>>() {
-            match self.withdraw(id).await {
+        let strays = strays
+            .into_iter()
+            .map(|(account, name, id)| ((account, name), id));
+        let tasks = gone.chain(strays).map(|(key, id)| {
+            let engine = Arc::clone(self);
+            (key, async move { engine.withdraw(id).await })
+        });
+        for (key, made) in self.side_by_side(tasks.collect()).await {
+            match made {
                 Ok(true) => done.disabled += 1,
                 Ok(false) => {}
                 Err(error) => done.undone.push(undone(&key, &error)),
             }
         }
         self.tell_declared(&done);
+        done
+    }
+
+    /// Registers or changes what is declared; `id` has its webhook, where there is one.
+    async fn bring(
+        self: Arc<Self>,
+        wanted: Arc<Declaration>,
+        id: Option<WebhookId>,
+    ) -> Result<Option<bool>, ChangeError> {
+        match id {
+            Some(id) => self.align(id, &wanted).await,
+            None => self.register(&wanted).await.map(|()| Some(true)),
+        }
+    }
+
+    /// Does the work of many webhooks, a bounded number at a time, and gives what came of it in the same order.
+    async fn side_by_side<T: Send + 'static>(
+        &self,
+        work: Vec<(
+            Key,
+            impl Future<Output = Result<T, ChangeError>> + Send + 'static,
+        )>,
+    ) -> Vec<(Key, Result<T, ChangeError>)> {
+        let places = Arc::new(Semaphore::new(SIDE_BY_SIDE));
+        let mut tasks = Vec::with_capacity(work.len());
+        for (key, one) in work {
+            let place = Arc::clone(&places).acquire_owned().await;
+            let task = self.tracker.spawn(async move {
+                let done = one.await;
+                drop(place);
+                done
+            });
+            tasks.push((key, task));
+        }
+        let mut done = Vec::with_capacity(tasks.len());
+        for (key, task) in tasks {
+            match task.await {
+                Ok(one) => done.push((key, one)),
+                // A panic goes on as if the work had been done here. Else the process is ending.
+                Err(ended) => match ended.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    Err(_) => done.push((key, Err(WriteError::Stopped.into()))),
+                },
+            }
+        }
         done
     }
 
@@ -353,7 +409,7 @@ impl Engine {
     }
 }
 
-fn undone((account, name): &(AccountName, String), error: &ChangeError) -> Undone {
+fn undone((account, name): &Key, error: &ChangeError) -> Undone {
     Undone {
         account: account.clone(),
         name: name.clone(),

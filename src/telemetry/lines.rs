@@ -2,7 +2,9 @@
 //! urgent it is.
 //!
 //! A record comes here whole, in one write. What was said in several lines (the faults of a config, an error with a
-//! listing) stays readable: a line break becomes `\n`, as in JSON.
+//! listing) stays readable: a line break becomes `\n`, as in JSON. So do other control characters: to the journal a NUL
+//! ends a line, too, and what follows it would tell a priority of its own. Tabs stay, and escapes, which are our colours:
+//! those of a field are made harmless where the record is made.
 
 use std::io::{self, Write};
 
@@ -69,6 +71,9 @@ impl<W: Write> Write for Line<W> {
             match byte {
                 b'\n' => line.extend_from_slice(b"\\n"),
                 b'\r' => line.extend_from_slice(b"\\r"),
+                byte if is_break(byte) => {
+                    line.extend_from_slice(format!("\\u{byte:04x}").as_bytes())
+                }
                 byte => line.push(*byte),
             }
         }
@@ -82,8 +87,9 @@ impl<W: Write> Write for Line<W> {
     }
 }
 
+/// What some reader of lines may take for the end of one, or for more than a character.
 const fn is_break(byte: &u8) -> bool {
-    matches!(*byte, b'\n' | b'\r')
+    matches!(*byte, 0..=8 | b'\n'..=0x1a | 0x1c..=0x1f | 0x7f)
 }
 
 /// Whether standard error is the stream of systemd's journal that `named` (`JOURNAL_STREAM`) says: device and inode. A
@@ -116,6 +122,14 @@ mod tests {
         assert_eq!(written("", "INFO ready\n"), "INFO ready\n");
         assert_eq!(written("", "a\nb\r\nc\n"), "a\\nb\\r\\nc\n");
         assert_eq!(written("<3>", "a\n  b\n"), "<3>a\\n  b\n");
+        // The journal would take what follows for another record, of another priority.
+        assert_eq!(written("<6>", "a\0<0>b\n"), "<6>a\\u0000<0>b\n");
+        assert_eq!(
+            written("", "a\u{b}b\u{c}c\u{7f}\n"),
+            "a\\u000bb\\u000cc\\u007f\n"
+        );
+        let kept = "\u{1b}[32mINFO\u{1b}[0m a\tb \u{e9}\n";
+        assert_eq!(written("", kept), kept);
     }
 
     #[test]

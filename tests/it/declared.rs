@@ -373,8 +373,31 @@ async fn who_holds_a_webhook_at_night_finds_it_held_in_the_morning() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn many_new_webhooks_share_the_syncs_that_a_start_waits_for() {
+    const COUNT: u64 = 150;
+    let site = site();
+    let entries: String = (0..COUNT)
+        .map(|number| entry(&format!("hook-{number}"), "https://127.0.0.1:1/", ""))
+        .collect();
+    let daemon = start(&site, &entries);
+    let mut client = daemon.client("standard");
+    assert_eq!(webhooks(&mut client).await.len() as u64, COUNT);
+    let shown = get(&mut client, "/metrics").await.body;
+    let mut lines = shown.as_str().unwrap().lines();
+    let syncs = lines
+        .find_map(|line| line.strip_prefix("hookwheel_journal_syncs_total "))
+        .unwrap();
+    let syncs: u64 = syncs.parse().unwrap();
+    assert!(
+        (1..COUNT / 3).contains(&syncs),
+        "{syncs} syncs for {COUNT} webhooks"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_kill_in_the_middle_registers_none_twice() {
-    const COUNT: usize = 60;
+    // More than are written at the same time.
+    const COUNT: usize = 200;
     let site = site();
     let entries: String = (0..COUNT)
         .map(|number| entry(&format!("hook-{number}"), "https://127.0.0.1:1/", ""))

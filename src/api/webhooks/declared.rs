@@ -152,7 +152,7 @@ pub(in crate::api) async fn list(
             "name": webhook.declared,
             "webhook_id": webhook.id.to_string(),
             "declared": !is_withdrawn(webhook),
-            "fingerprints": manages.then(|| fingerprints(webhook, webhook.id)),
+            "fingerprints": manages.then(|| fingerprints(webhook)),
         })
     });
     let rows: Vec<Value> = rows.collect();
@@ -171,18 +171,16 @@ pub(in crate::api) async fn list(
     Ok(json_answer(StatusCode::OK, &body))
 }
 
-/// 16 bits of each secret of a webhook, as they are for the webhook `id`.
+/// 16 bits of each secret of a webhook.
 #[must_use]
-pub fn fingerprints(webhook: &Webhook, id: WebhookId) -> Value {
-    let of = |field: &str, value| json!(fingerprint(id, field, value));
-    let headers = webhook.headers.iter().map(|header| {
-        let field = format!("headers/{}", header.name.to_ascii_lowercase());
-        (header.name.clone(), of(&field, &header.value))
-    });
+pub fn fingerprints(webhook: &Webhook) -> Value {
+    let of = |value| json!(fingerprint(&webhook.account, value));
+    let headers = webhook.headers.iter();
+    let headers = headers.map(|header| (header.name.clone(), of(&header.value)));
     let oauth2 = webhook.oauth2.as_ref();
     json!({
-        "secret": webhook.secret.as_ref().map(|secret| of("secret", secret)),
+        "secret": webhook.secret.as_ref().map(of),
         "headers": headers.collect::<Map<_, _>>(),
-        "client_secret": oauth2.map(|oauth2| of("client_secret", &oauth2.client_secret)),
+        "client_secret": oauth2.map(|oauth2| of(&oauth2.client_secret)),
     })
 }

@@ -177,7 +177,7 @@ pub(super) fn is_harmful(c: char) -> bool {
 }
 
 /// A text with its control characters, and those that hide or turn others, escaped.
-pub(super) fn harmless(text: &str) -> Cow<'_, str> {
+pub(in crate::cli) fn harmless(text: &str) -> Cow<'_, str> {
     if !text.contains(is_harmful) {
         return Cow::Borrowed(text);
     }

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use anyhow::Context as _;
 use serde_json::{Map, Value, json};
 
+use crate::cli::ask::harmless;
 use crate::config::Config;
-use crate::model::{AccountName, InactiveReason, WebhookId};
+use crate::model::{AccountName, InactiveReason};
 
 /// What an entry comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,9 +109,7 @@ impl Plan {
             rows.push(match there.declared.get(wanted.name.as_str()) {
                 None => created(&wanted.name, shown, &there),
                 Some((row, webhook)) => {
-                    let id: WebhookId =
-                        text(webhook, "id").parse().ok().context("an unknown id")?;
-                    let marks = config.declared_fingerprints(wanted, id);
+                    let marks = config.declared_fingerprints(wanted);
                     let mut found = differences(&shown, webhook, &marks, &row["fingerprints"]);
                     let moved = |one: &Difference| {
                         matches!(one.field.as_str(), "url" | "tls")
@@ -190,20 +189,24 @@ impl Plan {
             let width = row.differences.iter().map(|one| one.field.len()).max();
             let width = width.unwrap_or(0);
             for one in &row.differences {
+                // JSON escapes line breaks, and not what turns or hides text.
                 let change = match &one.values {
                     Some((Value::Null, to)) if row.action == Action::Create => to.to_string(),
                     Some((from, to)) => format!("{from} → {to}"),
                     None => "changed (a secret)".to_owned(),
                 };
+                let change = harmless(&change);
                 out.push_str(&format!("      {:<width$}  {change}\n", one.field));
             }
             for line in &row.drift {
-                out.push_str(&format!("      ! {line}\n"));
+                out.push_str(&format!("      ! {}\n", harmless(line)));
             }
         }
         for one in &self.undone {
             let (name, why) = (text(one, "name"), text(one, "why"));
-            out.push_str(&format!("  ! the daemon has not done {name} yet: {why}\n"));
+            let line = format!("  ! the daemon has not done {name} yet: {why}");
+            out.push_str(&harmless(&line));
+            out.push('\n');
         }
         let count = |action| self.rows.iter().filter(|row| row.action == action).count();
         out.push_str(&format!(

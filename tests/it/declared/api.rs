@@ -114,7 +114,9 @@ async fn declared_no_more_it_can_be_removed_and_nothing_else() {
 async fn the_list_shows_marks_of_secrets_to_who_manages_only() {
     let site = site();
     let more = "headers = { X-Token = \"abc\" }\n";
-    let config = site.config(true) + &entry("crm", "https://127.0.0.1:1/", more);
+    let both =
+        entry("crm", "https://127.0.0.1:1/", more) + &entry("erp", "https://127.0.0.1:2/", more);
+    let config = site.config(true) + &both;
     let reader =
         "[[accounts.keys]]\nname = \"reader\"\nscopes = [\"read\"]\nfile = \"reader.key\"\n";
     std::fs::write(site.path("reader.key"), "key-of-the-reader").unwrap();
@@ -138,6 +140,9 @@ async fn the_list_shows_marks_of_secrets_to_who_manages_only() {
         assert_eq!(mark.as_str().unwrap().len(), 4, "16 bits: {row}");
     }
     assert!(!shown.to_string().contains(SECRET));
+    // At another webhook the same value shows the same bits: other ones would add up.
+    assert_eq!(shown["data"][1]["name"], "erp");
+    assert_eq!(shown["data"][1]["fingerprints"], row["fingerprints"]);
     let mut reader = crate::client::Client::new(daemon.address, "key-of-the-reader");
     let shown = get(&mut reader, "/api/v1/declared").await.body;
     assert_eq!(shown["data"][0]["fingerprints"], Value::Null);

@@ -118,7 +118,7 @@ fn declared_page() -> Value {
             ("headers", table(text("Of a header's value."), "By header.")),
             ("client_secret", print("Of the OAuth2 client's secret.")),
         ],
-        "16 bits of each secret, salted by the webhook; null without the scope `admin`.",
+        "16 bits of each secret, salted by the account; null without the scope `admin`.",
     );
     let row = answered(
         vec![
