@@ -204,7 +204,9 @@ impl Engine {
         for one in wanted.iter() {
             let key = (one.account().clone(), one.name.clone());
             let id = stored.get(&key).copied();
-            let task = Arc::clone(self).bring(Arc::clone(one), id);
+            // Made here, so that new ones are listed in the order of the file.
+            let fresh = WebhookId::generate();
+            let task = Arc::clone(self).bring(Arc::clone(one), id, fresh);
             tasks.push((key.clone(), task));
             kept.insert(key);
         }
@@ -240,10 +242,11 @@ impl Engine {
         self: Arc<Self>,
         wanted: Arc<Declaration>,
         id: Option<WebhookId>,
+        fresh: WebhookId,
     ) -> Result<Option<bool>, ChangeError> {
         match id {
             Some(id) => self.align(id, &wanted).await,
-            None => self.register(&wanted).await.map(|()| Some(true)),
+            None => self.register(&wanted, fresh).await.map(|()| Some(true)),
         }
     }
 
@@ -313,14 +316,18 @@ impl Engine {
         before.clone_from(&done.undone);
     }
 
-    async fn register(self: &Arc<Self>, wanted: &Declaration) -> Result<(), ChangeError> {
+    async fn register(
+        self: &Arc<Self>,
+        wanted: &Declaration,
+        id: WebhookId,
+    ) -> Result<(), ChangeError> {
         let count = self.webhooks(wanted.account()).len();
         if count >= WEBHOOKS_MAX {
             return Err(ChangeError::TooManyWebhooks);
         }
         let now = self.clock.wall();
         let mut webhook = Webhook {
-            id: WebhookId::generate(),
+            id,
             version: 1,
             active: true,
             inactive: None,
@@ -348,7 +355,8 @@ impl Engine {
     ) -> Result<Option<bool>, ChangeError> {
         for _ in 0..TRIES {
             let Some(stored) = self.reader.webhook(id) else {
-                return self.register(wanted).await.map(|()| Some(true));
+                let fresh = WebhookId::generate();
+                return self.register(wanted, fresh).await.map(|()| Some(true));
             };
             let stored = self.opened(stored)?;
             let now = self.clock.wall();
