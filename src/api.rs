@@ -162,7 +162,6 @@ impl Api {
             .fallback(error::not_found)
             .method_not_allowed_fallback(error::method_not_allowed)
             .layer(from_fn_with_state(Arc::clone(self), access::attend))
-            .layer(from_fn_with_state(Arc::clone(self), counted::count))
             .with_state(Arc::clone(self))
     }
 }

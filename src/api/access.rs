@@ -20,6 +20,7 @@ use crate::model::{Account, AccountName, ApiKey, Scope};
 
 use super::Api;
 use super::answers;
+use super::counted::Asked;
 use super::error::Problem;
 use super::quota::{Limits, Quota};
 use super::server::Arrival;
@@ -237,12 +238,14 @@ pub(super) async fn refuse_ambiguous(request: Request, next: Next) -> Response {
 }
 
 /// What goes around each request: a large answer gets its room in memory, the answer to a key that has limits says how
-/// it stands, and no answer is kept or taken for something else.
+/// it stands, no answer is kept or taken for something else, and it is counted. One layer for all of that: each costs every
+/// event.
 pub(super) async fn attend(
     State(api): State<Arc<Api>>,
     mut request: Request,
     next: Next,
 ) -> Response {
+    let asked = Asked::now(&request);
     let seen = Seen::default();
     request.extensions_mut().insert(Arc::clone(&seen));
     let response = next.run(request).await;
@@ -261,6 +264,7 @@ pub(super) async fn attend(
         .or_insert(HeaderValue::from_static("no-store"));
     // Browsers come to this port for the dashboard: what others wrote is shown as what it is said to be.
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    asked.answered(response.status(), &api.metrics);
     response
 }
 

@@ -2,34 +2,43 @@
 //!
 //! The labels have few values whatever clients send: a route is named by its template, and what has none is `other`.
 
-use std::sync::Arc;
-
-use axum::extract::{MatchedPath, Request, State};
-use axum::middleware::Next;
-use axum::response::Response;
-use http::Method;
+use axum::extract::{MatchedPath, Request};
+use http::{Method, StatusCode};
 use tokio::time::Instant;
 
-use super::Api;
+use crate::metrics::Metrics;
 
-/// Counts one request, once it is answered. One whose client has gone away before is not counted.
-pub(super) async fn count(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>();
-    let route = route.map_or("other", MatchedPath::as_str).to_owned();
-    let (method, begun) = (method(request.method()), Instant::now());
-    let response = next.run(request).await;
-    let labels = [
-        ("method", method.to_owned()),
-        ("route", route.clone()),
-        ("status", response.status().as_str().to_owned()),
-    ];
-    let metrics = &api.metrics;
-    metrics.http_requests.get_or_create(&labels).inc();
-    let durations = metrics
-        .http_request_seconds
-        .get_or_create(&[("route", route)]);
-    durations.observe(begun.elapsed().as_secs_f64());
-    response
+/// A request that is being answered. One whose client goes away before is not counted.
+pub(super) struct Asked {
+    method: &'static str,
+    route: Option<MatchedPath>,
+    begun: Instant,
+}
+
+impl Asked {
+    /// A request that has just come.
+    pub(super) fn now(request: &Request) -> Self {
+        Self {
+            method: method(request.method()),
+            route: request.extensions().get::<MatchedPath>().cloned(),
+            begun: Instant::now(),
+        }
+    }
+
+    /// Counts it, as it is answered with this status.
+    pub(super) fn answered(self, status: StatusCode, metrics: &Metrics) {
+        let route = self.route.as_ref().map_or("other", MatchedPath::as_str);
+        let labels = [
+            ("method", self.method.to_owned()),
+            ("route", route.to_owned()),
+            ("status", status.as_str().to_owned()),
+        ];
+        metrics.http_requests.get_or_create(&labels).inc();
+        let durations = metrics
+            .http_request_seconds
+            .get_or_create(&[("route", route.to_owned())]);
+        durations.observe(self.begun.elapsed().as_secs_f64());
+    }
 }
 
 /// A method may be any token.
